@@ -1,0 +1,2 @@
+//! `adit-wireguard`: a drop-in for wireguard-go.
+fn main() {}

@@ -1,0 +1,1 @@
+//! adit-host: see ARCHITECTURE.md.

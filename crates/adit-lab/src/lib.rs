@@ -1,0 +1,1 @@
+//! adit-lab: see ARCHITECTURE.md.

@@ -1,0 +1,121 @@
+//! Why packets are dropped, and how many.
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident => $text:literal,)*) => {
+        /// Why a packet or datagram was dropped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum DropReason { $($(#[$doc])* $name,)* }
+
+        impl DropReason {
+            /// All reasons, in the order of their declaration.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// A short name for people and metrics: lower case, words joined by hyphens.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// From the inside: not an IPv4 or IPv6 packet, or cut short.
+    NotIp => "not-ip",
+    /// From the inside: no peer owns the destination.
+    NoRoute => "no-route",
+    /// From the inside: the peer has no known endpoint.
+    NoEndpoint => "no-endpoint",
+    /// From the inside: too many packets wait for a handshake; the oldest went.
+    StagingFull => "staging-full",
+    /// From the inside: waited for a handshake that never came about.
+    HandshakeFailed => "handshake-failed",
+    /// From the inside: longer than the protocol or carrier can send.
+    TooLong => "too-long",
+    /// From the outside: not a message of the protocol.
+    NotAMessage => "not-a-message",
+    /// From the outside: the message authentication code of a handshake is wrong.
+    BadMac => "bad-mac",
+    /// From the outside: under load, and the sender has not proved its address.
+    UnderLoad => "under-load",
+    /// From the outside: too many handshakes from this source.
+    RateLimited => "rate-limited",
+    /// From the outside: a handshake that does not decrypt, or is from an unknown key.
+    BadHandshake => "bad-handshake",
+    /// From the outside: a handshake that was seen before, or is older than one seen before.
+    ReplayedHandshake => "replayed-handshake",
+    /// From the outside: no session has this index.
+    UnknownSession => "unknown-session",
+    /// From the outside: the session's key is too old, or used up.
+    ExpiredSession => "expired-session",
+    /// From the outside: the datagram does not authenticate.
+    Forged => "forged",
+    /// From the outside: seen before, or too far behind the newest.
+    Replayed => "replayed",
+    /// From the outside: the inner packet is not IPv4 or IPv6, or lies about its length.
+    BadInner => "bad-inner",
+    /// From the outside: the inner source does not belong to the peer.
+    WrongSource => "wrong-source",
+    /// From the outside: the inner packet's congestion mark cannot be carried over (RFC 6040).
+    BadEcn => "bad-ecn",
+    /// The driver's queue towards the outside was full, or the carrier refused the datagram.
+    OutsideFull => "outside-full",
+    /// The driver's queue towards the inside was full, or the inside refused the packet.
+    InsideFull => "inside-full",
+}
+
+/// Counters, one a reason.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Drops([u64; DropReason::ALL.len()]);
+
+impl Drops {
+    /// Counts one.
+    #[inline]
+    pub fn count(&mut self, reason: DropReason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts several.
+    #[inline]
+    pub fn add(&mut self, reason: DropReason, n: u64) {
+        if let Some(slot) = self.0.get_mut(reason as usize) {
+            *slot = slot.saturating_add(n);
+        }
+    }
+
+    /// How many for this reason.
+    pub fn of(&self, reason: DropReason) -> u64 {
+        self.0.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// How many altogether.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// The reasons that occurred, with how often.
+    pub fn iter(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
+        DropReason::ALL.iter().map(|r| (*r, self.of(*r))).filter(|(_, n)| *n > 0)
+    }
+
+    /// Adds another set of counters to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (reason, n) in other.iter() {
+            self.add(reason, n);
+        }
+    }
+}
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; DropReason::ALL.len()])
+    }
+}
+
+impl fmt::Debug for Drops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(r, n)| (r.name(), n))).finish()
+    }
+}

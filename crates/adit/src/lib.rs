@@ -1,0 +1,1 @@
+//! adit: see ARCHITECTURE.md.

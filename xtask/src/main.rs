@@ -1,0 +1,2 @@
+//! The chores of the adit repository.
+fn main() {}
