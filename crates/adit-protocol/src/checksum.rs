@@ -14,7 +14,7 @@ impl Checksum {
 
     /// Adds bytes.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn with(self, bytes: &[u8]) -> Self {
         let mut sum = u128::from(self.0);
         let (words, rest) = bytes.as_chunks::<8>();
         for word in words {
@@ -33,8 +33,8 @@ impl Checksum {
 
     /// Adds one 16-bit word.
     #[must_use]
-    pub fn add_word(self, word: u16) -> Self {
-        self.add(&word.to_be_bytes())
+    pub fn with_word(self, word: u16) -> Self {
+        self.with(&word.to_be_bytes())
     }
 
     /// The sum folded to 16 bits, not complemented: what a partial checksum field holds.

@@ -1,6 +1,7 @@
 //! Keys as types: Curve25519 private and public keys, pre-shared keys, and their texts (base64 for people, hex for UAPI).
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use adit_protocol::Secret;
@@ -25,7 +26,7 @@ pub enum KeyError {
 pub struct PrivateKey(Secret<32>);
 
 /// A Curve25519 public key. Not secret; compared in constant time all the same, for it tells who talks to whom.
-#[derive(Clone, Copy, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct PublicKey([u8; 32]);
 
 /// A symmetric key mixed into the handshake. All zero bytes stand for "none".
@@ -168,6 +169,12 @@ impl PresharedKey {
 impl PartialEq for PublicKey {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
 }
 
