@@ -12,6 +12,7 @@ mod path;
 mod prefix;
 mod replay;
 mod secret;
+mod trie;
 
 pub use checksum::Checksum;
 pub use contract::{Delivery, Inbound, Now, Open, Opening, Outbound, Output, Protocol, Seal, Sealing, Why};
