@@ -119,3 +119,52 @@ impl fmt::Debug for Drops {
         f.debug_map().entries(self.iter().map(|(r, n)| (r.name(), n))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_reason_is_counted_by_itself() {
+        let mut drops = Drops::default();
+        for (n, reason) in (1..).zip(DropReason::ALL) {
+            drops.add(*reason, n);
+            drops.count(*reason);
+        }
+        for (n, reason) in (1..).zip(DropReason::ALL) {
+            assert_eq!(drops.of(*reason), n + 1);
+        }
+        let reasons = DropReason::ALL.len() as u64;
+        assert_eq!(drops.total(), reasons * (reasons + 1) / 2 + reasons);
+    }
+
+    #[test]
+    fn only_reasons_that_occurred_are_listed() {
+        let mut drops = Drops::default();
+        assert_eq!((drops.iter().count(), drops.total()), (0, 0));
+        drops.add(DropReason::Forged, 2);
+        assert_eq!(drops.iter().collect::<Vec<_>>(), [(DropReason::Forged, 2)]);
+        assert_eq!(format!("{drops:?}"), r#"{"forged": 2}"#);
+    }
+
+    #[test]
+    fn sums_add_up_and_stay_at_the_end() {
+        let (mut a, mut b) = (Drops::default(), Drops::default());
+        a.add(DropReason::NoRoute, 3);
+        b.add(DropReason::NoRoute, 4);
+        b.count(DropReason::Replayed);
+        a.merge(&b);
+        assert_eq!((a.of(DropReason::NoRoute), a.of(DropReason::Replayed)), (7, 1));
+        a.add(DropReason::NoRoute, u64::MAX);
+        assert_eq!(a.of(DropReason::NoRoute), u64::MAX);
+    }
+
+    #[test]
+    fn names_are_short_distinct_and_fit_for_metrics() {
+        let names: BTreeSet<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), DropReason::ALL.len());
+        assert!(names.iter().all(|n| n.len() <= 24 && n.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')));
+    }
+}

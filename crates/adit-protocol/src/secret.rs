@@ -56,3 +56,44 @@ impl<const N: usize> fmt::Debug for Secret<N> {
         f.write_str("Secret(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_never_prints() {
+        assert_eq!(format!("{:?}", Secret::new([0x42; 32])), "Secret(…)");
+        assert_eq!(format!("{:#?}", Some(Secret::new([0x42; 2]))), "Some(\n    Secret(…),\n)");
+    }
+
+    #[test]
+    fn every_byte_counts_in_a_comparison() {
+        let one = Secret::new([7; 32]);
+        assert_eq!(one, one.duplicate());
+        for at in 0..32 {
+            let mut other = one.duplicate();
+            other.expose_mut()[at] ^= 0x80;
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn zero_is_zero_only_if_all_of_it_is() {
+        assert!(Secret::new([0; 32]).is_zero());
+        for at in 0..32 {
+            let mut bytes = [0; 32];
+            bytes[at] = 1;
+            assert!(!Secret::new(bytes).is_zero());
+        }
+    }
+
+    #[test]
+    fn wiping_leaves_zeros() {
+        const fn wipes_itself<T: ZeroizeOnDrop>(_: &T) {}
+        let mut secret = Secret::new([9; 16]);
+        wipes_itself(&secret);
+        secret.zeroize();
+        assert!(secret.is_zero());
+    }
+}
