@@ -35,7 +35,7 @@ impl Checksum {
         for (to, from) in last.iter_mut().zip(rest) {
             *to = *from;
         }
-        let lanes = lanes.into_iter().fold(0, |sum, lane| add(sum, lane));
+        let lanes = lanes.into_iter().fold(0, add);
         Self(add(add(self.0, lanes), u64::from(u32::from_ne_bytes(last))))
     }
 

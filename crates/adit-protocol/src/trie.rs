@@ -201,10 +201,7 @@ impl<K: Bits, T> Trie<K, T> {
     fn collapse(&mut self, link: Link) {
         let at = self.follow(link);
         let Some(Node { value: None, children, .. }) = self.node(at) else { return };
-        let only = match *children {
-            [NIL, other] | [other, NIL] => other,
-            [_, _] => return,
-        };
+        let ([NIL, only] | [only, NIL]) = *children else { return };
         self.relink(link, only);
         let free = self.free;
         if let Some(node) = self.node_mut(at) {
