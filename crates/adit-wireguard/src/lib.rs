@@ -5,6 +5,7 @@
 mod change;
 mod key;
 mod status;
+pub mod uapi;
 
 pub use change::{AllowedIpChange, DeviceChange, Event, PeerChange};
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
