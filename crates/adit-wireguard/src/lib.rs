@@ -2,11 +2,20 @@
 //!
 //! Not here: sockets, clocks, threads, TUN devices (the engine), text of configuration files (`adit::profile`).
 
+#![warn(clippy::indexing_slicing)]
+#![expect(dead_code, reason = "the device does not answer yet: it has its shape")]
+
 mod change;
+mod constants;
+mod device;
 mod key;
+mod message;
+mod session;
 mod status;
 pub mod uapi;
 
 pub use change::{AllowedIpChange, DeviceChange, Event, PeerChange};
+pub use device::Device;
 pub use key::{KeyError, PresharedKey, PrivateKey, PublicKey};
+pub use session::{OpenJob, Opened, SealJob};
 pub use status::{DeviceStatus, PeerStatus};
