@@ -1,2 +1,57 @@
-//! The chores of the adit repository.
-fn main() {}
+//! The chores of the adit repository: `cargo xtask test` is the one that decides whether a change is good.
+//!
+//! Not here: anything that a user of adit runs. Depends on none of our crates, so it works when they do not build.
+
+#![expect(clippy::print_stdout, reason = "a command line for developers; printing is what it does")]
+#![expect(clippy::print_stderr, reason = "a command line for developers; printing is what it does")]
+
+mod bench;
+mod lab;
+mod metadata;
+mod setup;
+mod step;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The chores of the adit repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what the tests need and this machine lacks (Debian packages, by apt-get).
+    Setup,
+    /// Run every check there is: format, tidiness, lints, docs, tests, fuzz replay, real peers. Needs root for the last.
+    Test,
+    /// Check what compilers do not: first lines, lengths, arrows between crates, names in ARCHITECTURE.md, unsafe code.
+    Tidy,
+    /// Run the stories on real peers in network namespaces. Needs root.
+    Lab(lab::Options),
+    /// Measure adit beside its peers, and write docs/benchmarks.md. Needs root.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Setup => setup::run(),
+        Chore::Test => test::run(),
+        Chore::Tidy => tidy::run(),
+        Chore::Lab(options) => lab::run(&options),
+        Chore::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -2,5 +2,17 @@
 //!
 //! One file is one story, told for each pairing. Needs root and the peers of `cargo xtask setup`; fails without them.
 
+mod hostile;
+mod live;
+mod loss;
+mod moved;
+mod mtu;
+mod nat;
 mod pairings;
 mod ping;
+mod psk;
+mod rekey;
+mod restart;
+mod roam;
+mod thousand;
+mod wg_quick;

@@ -1,0 +1,27 @@
+//! New keys while traffic flows, with the real times of the protocol (120 seconds). Costs no CPU, only patience.
+
+use std::time::Duration;
+
+use adit_lab::ns::{Family, Side, World};
+use adit_lab::traffic;
+use adit_lab::tunnel::{Pairing, Tunnel};
+
+use crate::pairings::for_each_pairing;
+
+for_each_pairing!(a_rekey_under_traffic_loses_nothing);
+
+fn a_rekey_under_traffic_loses_nothing(pairing: &Pairing) {
+    let tunnel = Tunnel::new(World::direct(), pairing);
+    tunnel.connect_from(Side::Alice);
+    let before = [Side::Alice, Side::Bob].map(|side| tunnel.seen_by(side).latest_handshake);
+
+    let bob = tunnel.bob.address(Family::V4);
+    let echoes = traffic::ping(&tunnel.alice.inside, bob, 1_280, Duration::from_millis(100), "-s 1000");
+    assert_eq!((echoes.received, echoes.duplicates), (1_280, 0), "of {}", echoes.sent);
+
+    for (side, before) in [Side::Alice, Side::Bob].into_iter().zip(before) {
+        let after = tunnel.seen_by(side).latest_handshake;
+        assert!(after >= before + 115, "{side:?}: no new handshake: {before} then {after}");
+    }
+    traffic::tcp(&tunnel.bob.inside, (&tunnel.alice.inside, tunnel.alice.address(Family::V4)), 1 << 20).finish();
+}

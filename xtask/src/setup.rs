@@ -1,0 +1,72 @@
+//! What the tests need from the machine: looked for, and installed with apt-get where it is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::step::{Outcome, is_root, show};
+
+/// Programs the tests run, and the Debian packages they are in.
+const NEEDED: [(&str, &str); 11] = [
+    ("cc", "gcc libc6-dev"),
+    ("git", "git"),
+    ("ip", "iproute2"),
+    ("iperf3", "iperf3"),
+    ("nft", "nftables"),
+    ("ping", "iputils-ping"),
+    ("ss", "iproute2"),
+    ("sysctl", "procps"),
+    ("wg", "wireguard-tools"),
+    ("wg-quick", "wireguard-tools"),
+    ("wireguard-go", "wireguard-go"),
+];
+
+/// Installs what is missing, and says what it does.
+pub(crate) fn run() -> Outcome {
+    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| !is_installed(program)).collect();
+    if missing.is_empty() {
+        println!("setup: every program the tests need is here");
+        return tun();
+    }
+    let mut packages: Vec<_> = missing.iter().flat_map(|(_, packages)| packages.split_whitespace()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let packages = packages.join(" ");
+    let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
+    println!("setup: missing: {}; in the Debian packages: {packages}", names.join(", "));
+    if !is_root() {
+        return Err(format!("installing them needs root\n  hint: run `sudo apt-get install {packages}`"));
+    }
+    if !is_installed("apt-get") {
+        return Err(format!("this machine has no apt-get\n  hint: install {packages}, or what they are called here"));
+    }
+    apt("update -q")?;
+    apt(&format!("install -q -y --no-install-recommends {packages}"))?;
+    match NEEDED.iter().find(|(program, _)| !is_installed(program)) {
+        Some((program, package)) => Err(format!("{program} is still missing, although {package} is installed")),
+        None => tun(),
+    }
+}
+
+/// The device that TUN interfaces are made with: in some containers there is none yet.
+fn tun() -> Outcome {
+    if Path::new("/dev/net/tun").exists() {
+        return Ok(());
+    }
+    if !is_root() {
+        return Err("there is no /dev/net/tun, and making it needs root".to_owned());
+    }
+    show(Command::new("mkdir").args(["-p", "/dev/net"]))?;
+    show(Command::new("mknod").args(["/dev/net/tun", "c", "10", "200"]))
+}
+
+fn apt(line: &str) -> Outcome {
+    let mut command = Command::new("apt-get");
+    command.args(line.split_whitespace()).env("DEBIAN_FRONTEND", "noninteractive");
+    show(&mut command)
+}
+
+fn is_installed(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(Into::into);
+    std::env::split_paths(&paths).chain(usual).any(|directory: std::path::PathBuf| directory.join(program).is_file())
+}
