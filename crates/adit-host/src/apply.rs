@@ -1,0 +1,326 @@
+//! Makes the changes of a plan one by one, each noted in the journal first, and undoes them: at the end, on failure, or
+//! for a run that was killed.
+//!
+//! Not here: which changes (`plan`), how each is made (`backend`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::backend::{Backend, Linux};
+use crate::change::{Change, Stage};
+use crate::error::HostError;
+use crate::journal::{self, Journal};
+use crate::plan::{self, HostPlan};
+
+/// Where journals are kept if nothing else is said. It is emptied by a restart of the machine, as are the changes.
+pub const STATE_DIR: &str = "/run/adit/host";
+/// How often another process's turn at the machine is waited for.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
+
+/// The machine that tunnels run on.
+#[derive(Debug, Clone)]
+pub struct Host {
+    dir: PathBuf,
+    /// Marks given out by [`Host::choose_fwmark`], by interface: they may not be visible on the machine yet.
+    marks: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+/// What was changed for one interface. Undo it by [`Applied::undo`]; dropping it leaves the machine as it is, for
+/// [`Host::recover`].
+#[derive(Debug)]
+pub struct Applied {
+    host: Host,
+    plan: HostPlan,
+    mark: u32,
+    journal: Journal,
+}
+
+impl Host {
+    /// The machine, with journals at [`STATE_DIR`].
+    #[must_use]
+    pub fn new() -> Self {
+        Self::at(STATE_DIR)
+    }
+
+    /// The machine, with journals in `dir`. It is made when it is needed, for its owner only.
+    #[must_use]
+    pub fn at(dir: impl Into<PathBuf>) -> Self {
+        Self { dir: dir.into(), marks: Arc::default() }
+    }
+
+    /// The mark that this tunnel's own datagrams must carry, if any: the profile's, or for a full tunnel without one, a
+    /// free one that is kept for this interface. Set it on the sockets and in [`HostPlan::fwmark`] before
+    /// [`Host::apply`], or the tunnel's datagrams go into the tunnel.
+    pub async fn choose_fwmark(&self, plan: &HostPlan) -> Result<Option<u32>, HostError> {
+        if plan.fwmark.is_some_and(|mark| mark != 0) || !plan.is_full_tunnel() {
+            return Ok(plan.fwmark);
+        }
+        let observed = Linux.observe(plan).await?;
+        Ok(Some(self.keep_mark(&plan.name, |taken| observed.free_mark(taken))))
+    }
+
+    /// What [`Host::apply`] would do now, commands of the profile included. Changes nothing.
+    pub async fn plan(&self, plan: &HostPlan) -> Result<Vec<Change>, HostError> {
+        let observed = Linux.observe(plan).await?;
+        let mark = plan.fwmark.filter(|mark| *mark != 0).unwrap_or_else(|| observed.free_mark(&BTreeSet::new()));
+        let mut changes = plan.changes_before();
+        changes.extend(plan::diff(plan, &observed, mark));
+        changes.extend(plan.changes_after());
+        Ok(changes)
+    }
+
+    /// Makes the machine fit the plan. What a killed run left for this interface is undone first; if a change fails,
+    /// all of them are undone.
+    pub async fn apply(&self, plan: &HostPlan) -> Result<Applied, HostError> {
+        check_name(&plan.name)?;
+        let (journal, mark) = apply(self, &mut Linux, plan).await?;
+        Ok(Applied { host: self.clone(), plan: plan.clone(), mark, journal })
+    }
+
+    /// Makes the machine fit another plan for the same interface: only what differs is changed, and no command run.
+    /// Commands for the end are replaced. If a change fails, those before it stay, and are undone at the end.
+    pub async fn update(&self, applied: &mut Applied, plan: &HostPlan) -> Result<Vec<Change>, HostError> {
+        let _turn = self.turn().await?;
+        let made = update(self, &mut Linux, &mut applied.journal, plan, applied.mark).await?;
+        applied.plan = plan.clone();
+        Ok(made)
+    }
+
+    /// Undoes what a killed run left for an interface. Returns what was undone; nothing if there was nothing. Fails
+    /// with [`HostError::Busy`] if its process lives.
+    pub async fn recover(&self, link: &str) -> Result<Vec<Change>, HostError> {
+        check_name(link)?;
+        match Journal::open_existing(&self.dir, link)? {
+            Some(journal) => undo(self, &mut Linux, journal, link).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Undoes what killed runs left, for every interface whose process is gone. One that fails does not stop the next:
+    /// each has its own result.
+    pub async fn recover_all(&self) -> Result<Vec<(String, Result<Vec<Change>, HostError>)>, HostError> {
+        let mut results = Vec::new();
+        for link in Journal::links(&self.dir)? {
+            match self.recover(&link).await {
+                Err(HostError::Busy { .. }) => {}
+                Ok(undone) if undone.is_empty() => {}
+                result => results.push((link, result)),
+            }
+        }
+        Ok(results)
+    }
+
+    fn keep_mark(&self, link: &str, choose: impl FnOnce(&BTreeSet<u32>) -> u32) -> u32 {
+        let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mark) = marks.get(link) {
+            return *mark;
+        }
+        let taken = marks.values().copied().collect();
+        let mark = choose(&taken);
+        marks.insert(link.to_owned(), mark);
+        mark
+    }
+
+    fn give_back_mark(&self, link: &str) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).remove(link);
+    }
+
+    /// Waits until no other process or task plans and changes the machine's network.
+    async fn turn(&self) -> Result<File, HostError> {
+        let path = self.dir.join("lock");
+        let failed = |source| HostError::Journal { what: "lock", path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(failed)?;
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path).map_err(failed)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(file),
+                Err(rustix::io::Errno::WOULDBLOCK) => tokio::time::sleep(LOCK_RETRY).await,
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+    }
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Applied {
+    /// The plan that is in force.
+    #[must_use]
+    pub fn plan(&self) -> &HostPlan {
+        &self.plan
+    }
+
+    /// The mark and routing table of a full tunnel; nothing for other tunnels.
+    #[must_use]
+    pub fn fwmark(&self) -> Option<u32> {
+        self.plan.is_full_tunnel().then_some(self.mark)
+    }
+
+    /// Undoes everything, last first, and runs the profile's commands for the end. One thing that cannot be undone does
+    /// not stop the others; it stays in the journal and is in the error.
+    pub async fn undo(self) -> Result<Vec<Change>, HostError> {
+        undo(&self.host, &mut Linux, self.journal, &self.plan.name).await
+    }
+}
+
+/// An interface's name is part of file names and of nftables text; the kernel takes some that are neither.
+fn check_name(link: &str) -> Result<(), HostError> {
+    let fits = (1..=15).contains(&link.len()) && !matches!(link, "." | "..");
+    if fits && link.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_=+.-".contains(&byte)) {
+        return Ok(());
+    }
+    Err(HostError::BadName { link: link.to_owned() })
+}
+
+async fn apply<B: Backend>(host: &Host, machine: &mut B, plan: &HostPlan) -> Result<(Journal, u32), HostError> {
+    let mut journal = Journal::open(&host.dir, &plan.name)?;
+    if !journal.open_changes()?.is_empty() {
+        tracing::info!(interface = plan.name, "undoing what a killed run left");
+        undo(host, machine, journal, &plan.name).await?;
+        journal = Journal::open(&host.dir, &plan.name)?;
+    }
+    match make_all(host, machine, &mut journal, plan).await {
+        Ok(mark) => Ok((journal, mark)),
+        Err(error) => {
+            if let Err(left) = undo(host, machine, journal, &plan.name).await {
+                tracing::warn!("{left}");
+            }
+            Err(error)
+        }
+    }
+}
+
+async fn make_all<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    journal: &mut Journal,
+    plan: &HostPlan,
+) -> Result<u32, HostError> {
+    make(machine, journal, plan.changes_before()).await?;
+    let mark = {
+        // Not while commands run: they may take long, or bring up another tunnel.
+        let _turn = host.turn().await?;
+        let observed = machine.observe(plan).await?;
+        if observed.link.is_none() {
+            return Err(HostError::NoLink { link: plan.name.clone() });
+        }
+        let mark = match plan.fwmark.filter(|mark| *mark != 0) {
+            Some(mark) => mark,
+            None if plan.is_full_tunnel() => host.keep_mark(&plan.name, |taken| observed.free_mark(taken)),
+            None => 0,
+        };
+        make(machine, journal, plan::diff(plan, &observed, mark)).await?;
+        mark
+    };
+    make(machine, journal, plan.changes_after()).await?;
+    Ok(mark)
+}
+
+async fn make<B: Backend>(machine: &mut B, journal: &mut Journal, changes: Vec<Change>) -> Result<(), HostError> {
+    for change in changes {
+        journal.record(&change)?;
+        tracing::debug!("{change}");
+        machine.apply(&change).await?;
+    }
+    Ok(())
+}
+
+async fn update<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    journal: &mut Journal,
+    plan: &HostPlan,
+    mark: u32,
+) -> Result<Vec<Change>, HostError> {
+    let old = journal.open_changes()?;
+    let ours: Vec<Change> = old.iter().map(|(_, change)| change.clone()).collect();
+    let observed = machine.observe(plan).await?.without(&ours);
+    let mark = match plan.fwmark.filter(|mark| *mark != 0) {
+        Some(mark) => mark,
+        None if plan.is_full_tunnel() && mark == 0 => host.keep_mark(&plan.name, |taken| observed.free_mark(taken)),
+        None => mark,
+    };
+    let mut new = plan::diff(plan, &observed, mark);
+    new.extend(plan.changes_after().into_iter().filter(|change| matches!(change, Change::AtEnd { .. })));
+    let mut made = Vec::new();
+    for change in new.iter().filter(|change| !ours.contains(change)) {
+        journal.record(change)?;
+        machine.apply(change).await?;
+        made.push(change.clone());
+    }
+    for (number, change) in old.iter().rev().filter(|(_, change)| !new.contains(change)) {
+        let forget = matches!(change, Change::AtEnd { .. } | Change::Run { .. });
+        if !forget && !new.iter().any(|newer| newer.replaces(change)) {
+            machine.undo(change).await?;
+        }
+        journal.undone(*number)?;
+    }
+    Ok(made)
+}
+
+/// Undoes what the journal has, last first, but commands for after everything after everything.
+async fn undo<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    mut journal: Journal,
+    link: &str,
+) -> Result<Vec<Change>, HostError> {
+    let mut open = journal.open_changes()?;
+    open.reverse();
+    open.sort_by_key(|(_, change)| matches!(change, Change::AtEnd { stage: Stage::PostDown, .. }));
+    let mut undone = Vec::new();
+    let mut left = Vec::new();
+    for (number, change) in open {
+        match undo_one(host, machine, &mut journal, link, number, &change).await {
+            Ok(()) => undone.push(change),
+            Err(error) => left.push(error.to_string()),
+        }
+    }
+    host.give_back_mark(link);
+    if left.is_empty() {
+        journal.close()?;
+        return Ok(undone);
+    }
+    Err(HostError::Left { link: link.to_owned(), left })
+}
+
+async fn undo_one<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    journal: &mut Journal,
+    link: &str,
+    number: usize,
+    change: &Change,
+) -> Result<(), HostError> {
+    if matches!(change, Change::AtEnd { .. } | Change::Run { .. }) {
+        // Noted first: a command is run once, even if this process is killed while it runs; and its failure is its own.
+        journal.undone(number)?;
+        if let Err(error) = machine.undo(change).await {
+            tracing::warn!("{error}");
+        }
+        return Ok(());
+    }
+    let turn = host.turn().await?;
+    if !hand_over(&host.dir, link, change)? {
+        machine.undo(change).await?;
+    }
+    drop(turn);
+    journal.undone(number)
+}
+
+fn hand_over(dir: &Path, link: &str, change: &Change) -> Result<bool, HostError> {
+    if matches!(change, Change::Sysctl { .. } | Change::Dns(_)) {
+        return journal::hand_over(dir, link, change);
+    }
+    Ok(false)
+}
