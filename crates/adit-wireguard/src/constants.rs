@@ -51,3 +51,30 @@ pub(crate) const HANDSHAKE_TOS: u8 = 0x88;
 pub(crate) const DEFAULT_MTU: usize = 1420;
 /// Jobs whose AEAD runs as one batch; lives on the stack.
 pub(crate) const AEAD_BATCH: usize = 64;
+/// Packets that wait for one peer's handshake; the oldest go first (as in the kernel).
+pub(crate) const MAX_STAGED: usize = 128;
+/// Bytes of packets that wait for handshakes, all peers together.
+pub(crate) const MAX_STAGED_BYTES: usize = 4 << 20;
+/// Datagrams and events that wait for `poll_output`. Whoever drives a device drains it after each batch.
+pub(crate) const MAX_OUTPUTS: usize = 1024;
+/// Cookie replies are dropped while so many outputs wait: they are for strangers.
+pub(crate) const MAX_OUTPUTS_FOR_COOKIES: usize = 256;
+
+/// Handshake messages a second that the device reads without a cookie: at about 100 µs each, a fifth of one CPU.
+pub(crate) const DEVICE_LOAD_RATE: u32 = 2000;
+/// So many more at once (all peers of a large server come back together): a tenth of a second of one CPU.
+pub(crate) const DEVICE_LOAD_MARK: u32 = 1024;
+/// The same for one source: half of what the device has to give.
+pub(crate) const SOURCE_LOAD_RATE: u32 = 1000;
+/// The same for one source: half of what the device has to give.
+pub(crate) const SOURCE_LOAD_MARK: u32 = 512;
+/// How long the device stays under load after the last message above the mark (as in the kernel).
+pub(crate) const LOAD_LINGERS: Duration = Duration::from_secs(1);
+/// Handshake messages a second that are read from a source that has shown a cookie (as in the kernel).
+pub(crate) const SOURCE_RATE: u32 = 20;
+/// So many of them at once (as in the kernel).
+pub(crate) const SOURCE_BURST: u32 = 5;
+/// A source that was silent for so long is forgotten (as in the kernel).
+pub(crate) const SOURCE_IDLE: Duration = Duration::from_secs(1);
+/// Sources remembered at once: some 400 KiB. Beyond, a new source counts for the device only, and under load is not heard.
+pub(crate) const MAX_SOURCES: usize = 4096;

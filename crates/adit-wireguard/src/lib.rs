@@ -3,15 +3,27 @@
 //! Not here: sockets, clocks, threads, TUN devices (the engine), text of configuration files (`adit::profile`).
 
 #![cfg_attr(not(test), warn(clippy::indexing_slicing))]
-#![expect(dead_code, reason = "the device does not answer yet: it has its shape")]
 
 mod change;
+mod configure;
 mod constants;
+mod cookie;
 mod device;
+mod exchange;
+mod gate;
+mod hash;
+mod index;
 mod key;
+mod keyring;
 mod message;
+mod noise;
+mod peer;
+mod peers;
 mod session;
+mod shared;
 mod status;
+mod tai64n;
+mod timers;
 pub mod uapi;
 
 pub use change::{AllowedIpChange, DeviceChange, Event, PeerChange};

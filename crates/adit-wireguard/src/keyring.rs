@@ -1,0 +1,178 @@
+//! A peer's sessions: previous, current and next (§6.3), with their counters and replay windows.
+//!
+//! Not here: the ciphers (`session`), indices of pending handshakes (`peer`).
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_protocol::ReplayWindow;
+use adit_protocol::aead::Key;
+use arrayvec::ArrayVec;
+
+use crate::constants::{
+    REJECT_AFTER_MESSAGES, REJECT_AFTER_TIME, REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_ON_RECEIVE,
+};
+use crate::message::Index;
+use crate::noise::Derived;
+use crate::session::SessionKeys;
+
+/// 8192 bits, of which 8128 behind the newest count (reference W-52).
+const REPLAY_WORDS: usize = 128;
+
+/// One session with the state that stays with the device.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) keys: Arc<SessionKeys>,
+    created: Instant,
+    initiator: bool,
+    may_send: bool,
+    next_counter: u64,
+    pub(crate) replay: ReplayWindow<REPLAY_WORDS>,
+}
+
+/// The sessions of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Keyring {
+    previous: Option<Box<Session>>,
+    current: Option<Box<Session>>,
+    next: Option<Box<Session>>,
+}
+
+/// Indices of sessions that are gone.
+pub(crate) type Released = ArrayVec<Index, 3>;
+
+impl Session {
+    pub(crate) fn new(derived: &Derived, initiator: bool, now: Instant) -> Box<Self> {
+        Box::new(Self {
+            keys: Arc::new(SessionKeys {
+                local: derived.local,
+                remote: derived.remote,
+                sending: Key::new(&derived.sending),
+                receiving: Key::new(&derived.receiving),
+            }),
+            created: now,
+            initiator,
+            may_send: true,
+            next_counter: 0,
+            replay: ReplayWindow::new(),
+        })
+    }
+
+    /// Whether it may still be used, either way (reference W-51).
+    #[inline]
+    fn is_young(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.created) < REJECT_AFTER_TIME
+    }
+
+    /// Whether a message with this counter may be opened.
+    #[inline]
+    pub(crate) fn may_receive(&self, now: Instant, counter: u64) -> bool {
+        self.is_young(now) && counter < REJECT_AFTER_MESSAGES
+    }
+
+    #[inline]
+    fn can_send(&self, now: Instant) -> bool {
+        self.may_send && self.is_young(now) && self.next_counter < REJECT_AFTER_MESSAGES
+    }
+
+    /// The counter for a message to be sent now.
+    #[inline]
+    pub(crate) const fn take_counter(&mut self) -> u64 {
+        let counter = self.next_counter;
+        self.next_counter = counter.saturating_add(1);
+        counter
+    }
+
+    /// Whether new keys are due after sending (reference W-62).
+    #[inline]
+    pub(crate) fn is_due_after_sending(&self, now: Instant) -> bool {
+        self.next_counter > REKEY_AFTER_MESSAGES
+            || (self.initiator && now.saturating_duration_since(self.created) >= REKEY_AFTER_TIME)
+    }
+}
+
+impl Keyring {
+    /// The session that data leaves with now, if there is one.
+    #[inline]
+    pub(crate) fn sending(&mut self, now: Instant) -> Option<&mut Session> {
+        self.current.as_deref_mut().filter(|session| session.can_send(now))
+    }
+
+    #[inline]
+    pub(crate) fn can_send(&self, now: Instant) -> bool {
+        self.current.as_deref().is_some_and(|session| session.can_send(now))
+    }
+
+    /// The session with this local index.
+    #[inline]
+    pub(crate) fn find(&mut self, local: Index) -> Option<&mut Session> {
+        [&mut self.current, &mut self.next, &mut self.previous]
+            .into_iter()
+            .filter_map(Option::as_deref_mut)
+            .find(|session| session.keys.local == local)
+    }
+
+    /// Whether an initiator that only receives should ask for new keys (reference W-63).
+    #[inline]
+    pub(crate) fn is_due_after_receiving(&self, now: Instant) -> bool {
+        self.current.as_deref().is_some_and(|session| {
+            session.initiator && session.may_send && now.saturating_duration_since(session.created) >= REKEY_ON_RECEIVE
+        })
+    }
+
+    /// A session we began: the response has come, so the peer has the key too (reference W-40).
+    pub(crate) fn install_as_initiator(&mut self, session: Box<Session>) -> Released {
+        let mut gone = Released::new();
+        let current = self.current.replace(session);
+        let last = match self.next.take() {
+            Some(next) => {
+                release(&mut gone, current);
+                Some(next)
+            }
+            None => current,
+        };
+        release(&mut gone, std::mem::replace(&mut self.previous, last));
+        gone
+    }
+
+    /// A session the peer began: not used for sending until it has proved that it has the key (reference W-41).
+    pub(crate) fn install_as_responder(&mut self, session: Box<Session>) -> Released {
+        let mut gone = Released::new();
+        release(&mut gone, self.next.replace(session));
+        release(&mut gone, self.previous.take());
+        gone
+    }
+
+    /// Authenticated data came with this index. If it was the first under the next session, that is the current one
+    /// from now on (reference W-42): then the indices that are gone.
+    #[inline]
+    pub(crate) fn confirm(&mut self, local: Index) -> Option<Released> {
+        let next = self.next.take_if(|next| next.keys.local == local)?;
+        let mut gone = Released::new();
+        let current = self.current.replace(next);
+        release(&mut gone, std::mem::replace(&mut self.previous, current));
+        Some(gone)
+    }
+
+    /// Our private key has changed: nothing more is sent with these sessions (reference W-16).
+    pub(crate) fn stop_sending(&mut self) {
+        for session in [&mut self.current, &mut self.next].into_iter().flatten() {
+            session.may_send = false;
+        }
+    }
+
+    /// Wipes all.
+    pub(crate) fn clear(&mut self) -> Released {
+        let mut gone = Released::new();
+        for session in [self.previous.take(), self.current.take(), self.next.take()] {
+            release(&mut gone, session);
+        }
+        gone
+    }
+}
+
+fn release(gone: &mut Released, session: Option<Box<Session>>) {
+    if let Some(session) = session {
+        gone.push(session.keys.local);
+    }
+}

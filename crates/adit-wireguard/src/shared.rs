@@ -1,0 +1,105 @@
+//! What all peers of a device share: randomness, indices, the agenda, what waits to go out.
+
+use std::collections::VecDeque;
+
+use adit_protocol::{Drops, Path};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+use adit_protocol::Secret;
+
+use crate::Event;
+use crate::constants::{DEFAULT_MTU, MAX_OUTPUTS, MAX_OUTPUTS_FOR_COOKIES};
+use crate::cookie::MacKeys;
+use crate::index::{IndexTable, Slot};
+use crate::keyring::Released;
+use crate::noise::Identity;
+use crate::session::SealJob;
+use crate::timers::Agenda;
+
+/// The part of a device that a peer may touch.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) index: IndexTable,
+    pub(crate) agenda: Agenda,
+    pub(crate) drops: Drops,
+    pub(crate) own: Option<Own>,
+    pub(crate) up: bool,
+    pub(crate) mtu: usize,
+    /// Of all staged packets.
+    pub(crate) staged_bytes: usize,
+    /// Peers whose staged packets may go now.
+    pub(crate) ready: VecDeque<Slot>,
+    outputs: VecDeque<Queued>,
+}
+
+/// Our identity, and what receivers of handshakes derive from it.
+#[derive(Debug)]
+pub(crate) struct Own {
+    pub(crate) identity: Identity,
+    pub(crate) mac_keys: MacKeys,
+}
+
+/// Something for `poll_output`.
+#[derive(Debug)]
+pub(crate) enum Queued {
+    /// A handshake message of this peer, or a cookie reply, which is nobody's.
+    Transmit { owner: Option<Slot>, to: Path, datagram: Vec<u8>, tos: u8 },
+    /// A keepalive.
+    Keepalive { owner: Slot, job: SealJob, to: Path },
+    /// News.
+    Event(Event),
+}
+
+impl Shared {
+    pub(crate) fn new(seed: [u8; 32]) -> Self {
+        Self {
+            rng: ChaCha20Rng::from_seed(seed),
+            index: IndexTable::default(),
+            agenda: Agenda::default(),
+            drops: Drops::default(),
+            own: None,
+            up: true,
+            mtu: DEFAULT_MTU,
+            staged_bytes: 0,
+            ready: VecDeque::new(),
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// Puts something out; what nobody has fetched for too long is lost, as on a wire.
+    pub(crate) fn push(&mut self, output: Queued) {
+        let for_stranger = matches!(output, Queued::Transmit { owner: None, .. });
+        let bound = if for_stranger { MAX_OUTPUTS_FOR_COOKIES } else { MAX_OUTPUTS };
+        if self.outputs.len() < bound {
+            self.outputs.push_back(output);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Queued> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes back what was put out for a peer that is gone (reference W-123).
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.outputs.retain(|output| match output {
+            Queued::Transmit { owner, .. } => *owner != Some(slot),
+            Queued::Keepalive { owner, .. } => *owner != slot,
+            Queued::Event(_) => true,
+        });
+    }
+
+    pub(crate) fn release(&mut self, gone: Released) {
+        for index in gone {
+            self.index.release(index);
+        }
+    }
+
+    /// A fresh ephemeral private key (reference W-17).
+    pub(crate) fn ephemeral(&mut self) -> Secret<32> {
+        let mut secret = Secret::new([0; 32]);
+        self.rng.fill_bytes(secret.expose_mut());
+        secret
+    }
+}
