@@ -1,4 +1,12 @@
-//! The one place that names the bulk-crypto library: ChaCha20-Poly1305 in place, one packet or many.
+//! ChaCha20-Poly1305 in place, one packet or many: the one place that names the bulk-crypto library.
+//!
+//! Packets come in batches. Where the machine has AVX-512, `avx512` works on many of them at once; everywhere else, and
+//! for what does not fit there, the library takes them one by one. Both give the same bytes.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
@@ -12,6 +20,9 @@ pub const TAG_LEN: usize = 16;
 /// A ChaCha20-Poly1305 key (RFC 8439), wiped when dropped.
 pub struct Key {
     library: LessSafeKey,
+    /// The same bytes, for our own code.
+    #[cfg(target_arch = "x86_64")]
+    raw: Secret<32>,
 }
 
 /// One entry of [`seal_batch`].
@@ -36,7 +47,7 @@ pub struct OpenItem<'a> {
     pub nonce: [u8; 12],
     /// and this associated data,
     pub aad: &'a [u8],
-    /// authenticate, and decrypt all but the last [`TAG_LEN`] bytes in place.
+    /// authenticate, and decrypt all but the last [`TAG_LEN`] bytes in place. Of no meaning if not authentic.
     pub buffer: &'a mut [u8],
     /// Set to whether the buffer was authentic.
     pub authentic: bool,
@@ -47,7 +58,11 @@ impl Key {
     pub fn new(bytes: &Secret<32>) -> Self {
         #[expect(clippy::expect_used, reason = "the length is the algorithm's own")]
         let unbound = UnboundKey::new(&CHACHA20_POLY1305, bytes.expose()).expect("32 bytes are a key");
-        Self { library: LessSafeKey::new(unbound) }
+        Self {
+            library: LessSafeKey::new(unbound),
+            #[cfg(target_arch = "x86_64")]
+            raw: bytes.duplicate(),
+        }
     }
 }
 
@@ -59,20 +74,81 @@ impl fmt::Debug for Key {
 
 /// Seals every item in place. An item shorter than a tag is left as it is.
 pub fn seal_batch(items: &mut [SealItem<'_>]) {
-    for item in items {
-        let Some(split) = item.buffer.len().checked_sub(TAG_LEN) else { continue };
-        let (plain, tag) = item.buffer.split_at_mut(split);
-        let nonce = Nonce::assume_unique_for_key(item.nonce);
-        if let Ok(t) = item.key.library.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
-            tag.copy_from_slice(t.as_ref());
-        }
-    }
+    Engine::best_for(items.len()).seal(items);
 }
 
 /// Opens every item in place and says of each whether it was authentic.
 pub fn open_batch(items: &mut [OpenItem<'_>]) {
-    for item in items {
-        let nonce = Nonce::assume_unique_for_key(item.nonce);
-        item.authentic = item.key.library.open_in_place(nonce, Aad::from(item.aad), item.buffer).is_ok();
+    Engine::best_for(items.len()).open(items);
+}
+
+/// Who does the work.
+#[derive(Debug, Clone, Copy)]
+enum Engine {
+    Library,
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+}
+
+impl Engine {
+    /// The fastest this machine has for a batch of so many.
+    #[inline]
+    fn best_for(items: usize) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if items > 1
+            && let Some(found) = avx512::Avx512::detect()
+        {
+            return Self::Avx512(found);
+        }
+        Self::Library
     }
+
+    fn seal(self, items: &mut [SealItem<'_>]) {
+        match self {
+            Self::Library => items.iter_mut().for_each(seal_one),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(found) => {
+                for run in items.chunk_by_mut(|a, b| fits(a.buffer, a.aad) == fits(b.buffer, b.aad)) {
+                    match run {
+                        [first, ..] if fits(first.buffer, first.aad) => found.seal(run),
+                        _ => Self::Library.seal(run),
+                    }
+                }
+            }
+        }
+    }
+
+    fn open(self, items: &mut [OpenItem<'_>]) {
+        match self {
+            Self::Library => items.iter_mut().for_each(open_one),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(found) => {
+                for run in items.chunk_by_mut(|a, b| fits(a.buffer, a.aad) == fits(b.buffer, b.aad)) {
+                    match run {
+                        [first, ..] if fits(first.buffer, first.aad) => found.open(run),
+                        _ => Self::Library.open(run),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether our own code takes such an item.
+#[cfg(target_arch = "x86_64")]
+const fn fits(buffer: &[u8], aad: &[u8]) -> bool {
+    buffer.len() >= TAG_LEN && aad.len() <= avx512::MAX_AAD
+}
+
+fn seal_one(item: &mut SealItem<'_>) {
+    let Some((plain, tag)) = item.buffer.split_last_chunk_mut::<TAG_LEN>() else { return };
+    let nonce = Nonce::assume_unique_for_key(item.nonce);
+    if let Ok(t) = item.key.library.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
+        tag.copy_from_slice(t.as_ref());
+    }
+}
+
+fn open_one(item: &mut OpenItem<'_>) {
+    let nonce = Nonce::assume_unique_for_key(item.nonce);
+    item.authentic = item.key.library.open_in_place(nonce, Aad::from(item.aad), item.buffer).is_ok();
 }
