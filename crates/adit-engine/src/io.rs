@@ -1,9 +1,15 @@
 //! The two seams of the plane: the inside, where plain packets come from, and the outside, what the wire sees.
+//!
+//! An error from `ready`, `try_recv` or `try_send` other than `WouldBlock` ends the engine with it as the reason: whatever
+//! can be got over (a device that is down, an ICMP error, a refused packet) is the implementor's to get over.
+//!
+//! The two directions are not alike, because sealing makes a packet longer and opening makes it shorter: outwards a packet
+//! is copied once, into the arena where it is sealed; inwards it stays in the batch it was received into.
 
 use std::future::Future;
 use std::io;
 
-use crate::{RecvBatch, SendArena};
+use crate::{Offloads, RecvBatch, SendArena};
 
 /// Which directions a caller can make use of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,11 +37,17 @@ pub trait PacketIo: Send + 'static {
     /// Reads what is there into the batch, until it is full or nothing is left (`WouldBlock` if nothing at all).
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()>;
 
-    /// Writes what fits; what is left stays in `out`, in order.
-    fn try_send(&mut self, out: &mut SendArena) -> io::Result<()>;
+    /// Writes what fits, straight from where it was opened; what is left stays in `out`. Packets of one flow keep their order.
+    /// A packet that the inside refuses is dropped and counted in `out`.
+    fn try_send(&mut self, out: &mut RecvBatch) -> io::Result<()>;
 
     /// The largest packet of the inside, in bytes. May change while running.
     fn mtu(&self) -> usize;
+
+    /// What it does in larger units than packets.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
 }
 
 /// The outside: datagrams to and from peers. Implemented by UDP sockets, camouflage carriers and the simulator.
@@ -51,4 +63,9 @@ pub trait DatagramIo: Send + 'static {
 
     /// Bytes this carrier adds to each datagram (for UDP over IPv6: 48), for the MTU.
     fn overhead(&self) -> usize;
+
+    /// What it does in larger units than datagrams.
+    fn offloads(&self) -> Offloads {
+        Offloads::default()
+    }
 }

@@ -2,8 +2,22 @@
 //!
 //! Not here: which protocol (the contract is `adit_protocol::Protocol`), configuration files, routes, users.
 
+mod arena;
 mod batch;
+mod channel;
+mod clock;
+mod conductor;
+mod ecn;
+mod engine;
 mod io;
+mod offload;
+mod sys;
+mod work;
 
-pub use batch::{RecvBatch, SendArena};
+pub use arena::{Full, MAX_DATAGRAM, MAX_SEGMENTS, Run, SendArena};
+pub use batch::{MAX_READ, RecvBatch};
+pub use channel::{Datagram, DatagramChannel, PacketChannel, datagram_pair, packet_pair};
+pub use clock::Clock;
+pub use engine::{Count, EngineHandle, Gone, Options, RunOn, Status, Stopped, Traffic, start};
 pub use io::{DatagramIo, PacketIo, Ready, Want};
+pub use offload::{Offload, Offloads, UnknownOffload};

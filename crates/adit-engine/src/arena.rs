@@ -1,0 +1,258 @@
+//! Datagrams to send: a bounded slab of runs, each run of equal-size datagrams that leave as one system call.
+//!
+//! Not here: received packets (`batch`), sockets (`udp`).
+
+use std::ops::Range;
+
+use adit_protocol::{DropReason, Drops, Path};
+
+/// The most datagrams in one run: what the kernel takes with `UDP_SEGMENT` everywhere.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// The most bytes in one datagram, and in one run: 65 535 less the headers of IPv4 and UDP.
+pub const MAX_DATAGRAM: usize = 65_507;
+
+/// Datagrams waiting to leave, as runs: same path, same traffic class, equal size but for a shorter last one.
+///
+/// A run is at most [`MAX_SEGMENTS`] datagrams and [`MAX_DATAGRAM`] bytes, so a carrier that can cut (`UDP_SEGMENT`) sends
+/// it with one call. Memory is given once and reused whenever the arena has been emptied.
+#[derive(Debug)]
+pub struct SendArena {
+    slab: Vec<u8>,
+    used: usize,
+    runs: Vec<RunEntry>,
+    /// The first run that has not been sent.
+    next: usize,
+    drops: Drops,
+}
+
+/// One run of a [`SendArena`].
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a> {
+    /// Where its datagrams go.
+    pub to: Path,
+    /// Differentiated services and congestion bits of the outer header.
+    pub tos: u8,
+    /// All datagrams, one after the other.
+    pub bytes: &'a [u8],
+    /// Bytes of each datagram but the last, which may have fewer.
+    pub segment: usize,
+}
+
+/// There is no room for another datagram: send first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the send arena is full")]
+pub struct Full;
+
+#[derive(Debug, Clone, Copy)]
+struct RunEntry {
+    to: Path,
+    tos: u8,
+    start: usize,
+    len: usize,
+    segment: usize,
+    segments: usize,
+}
+
+impl SendArena {
+    /// An arena of this many bytes, the bound on what waits in it.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { slab: vec![0; bytes], used: 0, runs: Vec::new(), next: 0, drops: Drops::default() }
+    }
+
+    /// Adds a datagram of `len` bytes, written by `write`, behind those that wait.
+    ///
+    /// # Errors
+    /// [`Full`] if there is no room now. A datagram that could never be sent (empty, or longer than [`MAX_DATAGRAM`] or
+    /// the arena) is counted as dropped in place of that.
+    pub fn push_with(&mut self, to: Path, tos: u8, len: usize, write: impl FnOnce(&mut [u8])) -> Result<(), Full> {
+        match self.reserve(to, tos, len)? {
+            Some(range) => write(&mut self.slab[range]),
+            None => self.drops.count(DropReason::TooLong),
+        }
+        Ok(())
+    }
+
+    /// Adds a datagram by copying it.
+    ///
+    /// # Errors
+    /// As [`push_with`](Self::push_with).
+    pub fn push(&mut self, to: Path, tos: u8, datagram: &[u8]) -> Result<(), Full> {
+        self.push_with(to, tos, datagram.len(), |bytes| bytes.copy_from_slice(datagram))
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.next == self.runs.len()
+    }
+
+    /// Bytes for which there is room.
+    pub fn room(&self) -> usize {
+        self.slab.len() - self.used
+    }
+
+    /// The run that must leave first.
+    pub fn front(&self) -> Option<Run<'_>> {
+        self.waiting().next()
+    }
+
+    /// Every run that waits, in the order in which they must leave.
+    pub fn waiting(&self) -> impl Iterator<Item = Run<'_>> {
+        self.runs.iter().skip(self.next).map(|run| Run {
+            to: run.to,
+            tos: run.tos,
+            bytes: &self.slab[run.start..run.start + run.len],
+            segment: run.segment,
+        })
+    }
+
+    /// The first run has been sent.
+    pub fn pop_front(&mut self) {
+        self.next = (self.next + 1).min(self.runs.len());
+        if self.is_empty() {
+            self.runs.clear();
+            self.next = 0;
+            self.used = 0;
+        }
+    }
+
+    /// The first run cannot be sent: its datagrams are dropped, and counted.
+    pub fn refuse_front(&mut self) {
+        if let Some(run) = self.runs.get(self.next) {
+            self.drops.add(DropReason::OutsideFull, run.segments as u64);
+        }
+        self.pop_front();
+    }
+
+    /// What was dropped here since the last call.
+    pub fn take_drops(&mut self) -> Drops {
+        std::mem::take(&mut self.drops)
+    }
+
+    /// Room for a datagram: `Ok(None)` if there never will be.
+    pub(crate) fn reserve(&mut self, to: Path, tos: u8, len: usize) -> Result<Option<Range<usize>>, Full> {
+        if len == 0 || len > MAX_DATAGRAM || len > self.slab.len() {
+            return Ok(None);
+        }
+        if len > self.room() {
+            return Err(Full);
+        }
+        let range = self.used..self.used + len;
+        self.used = range.end;
+        let none_waits = self.is_empty();
+        match self.runs.last_mut() {
+            Some(run) if !none_waits && run.takes(to, tos, len) => {
+                run.len += len;
+                run.segments += 1;
+            }
+            _ => self.runs.push(RunEntry { to, tos, start: range.start, len, segment: len, segments: 1 }),
+        }
+        Ok(Some(range))
+    }
+
+    /// As [`reserve`](Self::reserve), for callers that have seen to it that there is room: what does not fit is dropped.
+    pub(crate) fn reserve_or_count(&mut self, to: Path, tos: u8, len: usize) -> Option<Range<usize>> {
+        let (range, reason) = match self.reserve(to, tos, len) {
+            Ok(range) => (range, DropReason::TooLong),
+            Err(Full) => (None, DropReason::OutsideFull),
+        };
+        if range.is_none() {
+            self.drops.count(reason);
+        }
+        range
+    }
+
+    /// All of the slab, for writing into reserved ranges.
+    pub(crate) fn slab_mut(&mut self) -> &mut [u8] {
+        &mut self.slab
+    }
+}
+
+impl RunEntry {
+    /// Whether another datagram may be appended.
+    fn takes(&self, to: Path, tos: u8, len: usize) -> bool {
+        let last_is_whole = self.len == self.segments * self.segment;
+        last_is_whole
+            && len <= self.segment
+            && self.segments < MAX_SEGMENTS
+            && self.len + len <= MAX_DATAGRAM
+            && self.tos == tos
+            && self.to == to
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_sizes_to_one_peer_are_one_run_which_a_shorter_one_ends() {
+        let mut arena = SendArena::with_capacity(10_000);
+        for len in [100, 100, 40, 100, 100] {
+            arena.push_with(to(1), 0, len, |b| b.fill(len as u8)).unwrap();
+        }
+        let runs: Vec<_> = arena.waiting().map(|r| (r.segment, r.bytes.len())).collect();
+        assert_eq!(runs, [(100, 240), (100, 200)]);
+        assert_eq!(arena.front().unwrap().bytes[200..], [40; 40]);
+    }
+
+    #[test]
+    fn a_longer_one_another_path_or_another_class_begins_a_run() {
+        let mut arena = SendArena::with_capacity(10_000);
+        arena.push(to(1), 0, &[1; 10]).unwrap();
+        arena.push(to(1), 0, &[1; 11]).unwrap();
+        arena.push(to(2), 0, &[1; 11]).unwrap();
+        arena.push(to(2), 2, &[1; 11]).unwrap();
+        assert_eq!(arena.waiting().count(), 4);
+    }
+
+    #[test]
+    fn a_run_has_at_most_64_datagrams_and_65507_bytes() {
+        let mut arena = SendArena::with_capacity(200_000);
+        for _ in 0..65 {
+            arena.push(to(1), 0, &[1; 10]).unwrap();
+        }
+        for _ in 0..3 {
+            arena.push(to(2), 0, &[1; 32_000]).unwrap();
+        }
+        let runs: Vec<_> = arena.waiting().map(|r| r.bytes.len()).collect();
+        assert_eq!(runs, [640, 10, 64_000, 32_000]);
+    }
+
+    #[test]
+    fn a_full_arena_says_so_and_has_room_again_when_emptied() {
+        let mut arena = SendArena::with_capacity(100);
+        arena.push(to(1), 0, &[1; 60]).unwrap();
+        assert_eq!(arena.push(to(1), 0, &[1; 60]), Err(Full));
+        arena.pop_front();
+        assert!(arena.is_empty());
+        arena.push(to(1), 0, &[1; 60]).unwrap();
+    }
+
+    #[test]
+    fn what_can_never_be_sent_is_counted_and_not_waited_for() {
+        let mut arena = SendArena::with_capacity(200_000);
+        assert_eq!(arena.push_with(to(1), 0, MAX_DATAGRAM + 1, |_| ()), Ok(()));
+        assert_eq!(arena.push_with(to(1), 0, MAX_DATAGRAM, |_| ()), Ok(()));
+        arena.refuse_front();
+        let drops = arena.take_drops();
+        assert_eq!((drops.of(DropReason::TooLong), drops.of(DropReason::OutsideFull)), (1, 1));
+        assert_eq!(arena.take_drops().total(), 0);
+    }
+
+    #[test]
+    fn nothing_joins_a_run_that_has_left() {
+        let mut arena = SendArena::with_capacity(1000);
+        arena.push(to(1), 0, &[1; 10]).unwrap();
+        arena.push(to(2), 0, &[2; 10]).unwrap();
+        arena.pop_front();
+        arena.push(to(2), 0, &[3; 10]).unwrap();
+        assert_eq!(arena.front().unwrap().bytes.len(), 20);
+        arena.pop_front();
+        assert!(arena.is_empty());
+    }
+
+    fn to(port: u16) -> Path {
+        Path::to(([127, 0, 0, 1], port).into())
+    }
+}
