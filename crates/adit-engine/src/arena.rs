@@ -124,6 +124,25 @@ impl SendArena {
         self.pop_front();
     }
 
+    /// This many bytes of the first run have left: whole datagrams of it.
+    pub(crate) fn sent(&mut self, bytes: usize) {
+        let Some(run) = self.runs.get_mut(self.next) else { return };
+        if bytes >= run.len {
+            return self.pop_front();
+        }
+        run.start += bytes;
+        run.len -= bytes;
+        run.segments -= (bytes / run.segment).min(run.segments - 1);
+    }
+
+    /// As [`sent`](Self::sent), for datagrams that were refused: dropped and counted.
+    pub(crate) fn refused(&mut self, bytes: usize) {
+        if let Some(run) = self.runs.get(self.next) {
+            self.drops.add(DropReason::OutsideFull, bytes.min(run.len).div_ceil(run.segment) as u64);
+        }
+        self.sent(bytes);
+    }
+
     /// What was dropped here since the last call.
     pub fn take_drops(&mut self) -> Drops {
         std::mem::take(&mut self.drops)
@@ -238,6 +257,21 @@ mod tests {
         let drops = arena.take_drops();
         assert_eq!((drops.of(DropReason::TooLong), drops.of(DropReason::OutsideFull)), (1, 1));
         assert_eq!(arena.take_drops().total(), 0);
+    }
+
+    #[test]
+    fn a_run_may_leave_one_datagram_at_a_time() {
+        let mut arena = SendArena::with_capacity(1000);
+        for len in [10, 10, 5] {
+            arena.push_with(to(1), 0, len, |b| b.fill(len as u8)).unwrap();
+        }
+        arena.sent(10);
+        assert_eq!((arena.front().unwrap().bytes.len(), arena.front().unwrap().segment), (15, 10));
+        arena.refused(10);
+        assert_eq!(arena.front().unwrap().bytes, [5; 5]);
+        arena.sent(5);
+        assert!(arena.is_empty());
+        assert_eq!(arena.take_drops().total(), 1);
     }
 
     #[test]

@@ -141,9 +141,13 @@ impl RecvBatch {
     }
 
     /// Bytes of the slab in use so far.
-    #[cfg(test)]
     pub(crate) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Counts `len` bytes of the spare room as used, by frames whose slots the caller adds.
+    pub(crate) fn advance(&mut self, len: usize) {
+        self.used = (self.used + len).min(self.slab.len());
     }
 
     /// The number of the next slot that was not taken.

@@ -12,6 +12,8 @@ mod engine;
 mod io;
 mod offload;
 mod sys;
+mod tun;
+mod udp;
 mod work;
 
 pub use arena::{Full, MAX_DATAGRAM, MAX_SEGMENTS, Run, SendArena};
@@ -21,3 +23,5 @@ pub use clock::Clock;
 pub use engine::{Count, EngineHandle, Gone, Options, RunOn, Status, Stopped, Traffic, start};
 pub use io::{DatagramIo, PacketIo, Ready, Want};
 pub use offload::{Offload, Offloads, UnknownOffload};
+pub use tun::TunDevice;
+pub use udp::{UdpControl, UdpLink, UdpOptions};

@@ -11,6 +11,7 @@
 pub mod dice;
 pub mod hostile;
 pub mod ns;
+pub mod null;
 pub mod poll;
 pub mod relay;
 pub mod shell;
