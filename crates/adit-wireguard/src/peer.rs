@@ -282,9 +282,12 @@ impl Peer {
         self.endpoint = self.endpoint.map(Path::without_source);
     }
 
-    /// Does what is due.
+    /// Does what is due. The wiping goes first: when the machine has slept past several deadlines, it must not take what
+    /// the others begin.
     pub(crate) fn fire(&mut self, now: Now, shared: &mut Shared) {
-        while let Some((at, timer)) = self.timers.next()
+        let wipe = self.timers.get(Timer::Wipe).filter(|at| *at <= now.instant).map(|at| (at, Timer::Wipe));
+        let mut next = wipe.or_else(|| self.timers.next());
+        while let Some((at, timer)) = next
             && at <= now.instant
         {
             self.timers.clear(timer);
@@ -307,6 +310,7 @@ impl Peer {
                     self.unstage(Some(DropReason::HandshakeFailed), shared);
                 }
             }
+            next = self.timers.next();
         }
         shared.agenda.settle(self.slot, &mut self.timers);
     }
