@@ -58,6 +58,37 @@ impl Drop for Streams {
     }
 }
 
+/// Two rounds of one state or of several: columns, then diagonals.
+macro_rules! double_round {
+    ($($x:ident),*) => {
+        quarters!([$($x),*], [(0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15)]);
+        quarters!([$($x),*], [(0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14)]);
+    };
+}
+
+/// Four quarter rounds on different words, step by step side by side. Macros, because only constant indices keep the
+/// state in registers.
+macro_rules! quarters {
+    ([$($x:ident),*], $at:tt) => {
+        $(quarter_steps!($x, 0, 16, $at);)*
+        $(quarter_steps!($x, 1, 12, $at);)*
+        $(quarter_steps!($x, 0, 8, $at);)*
+        $(quarter_steps!($x, 1, 7, $at);)*
+    };
+}
+
+/// The same step of several quarter rounds: add, xor, rotate.
+macro_rules! quarter_steps {
+    ($x:ident, 0, $by:literal, [$(($a:literal, $b:literal, $c:literal, $d:literal)),*]) => {
+        $($x[$a] = _mm512_add_epi32($x[$a], $x[$b]);)*
+        $($x[$d] = _mm512_rol_epi32::<$by>(_mm512_xor_si512($x[$d], $x[$a]));)*
+    };
+    ($x:ident, 1, $by:literal, [$(($a:literal, $b:literal, $c:literal, $d:literal)),*]) => {
+        $($x[$c] = _mm512_add_epi32($x[$c], $x[$d]);)*
+        $($x[$b] = _mm512_rol_epi32::<$by>(_mm512_xor_si512($x[$b], $x[$c]));)*
+    };
+}
+
 impl Step<'_> {
     pub(super) fn new() -> Self {
         Self { packet: [0; LANES], counter: [0; LANES], text: std::array::from_fn(|_| Default::default()) }
@@ -66,61 +97,66 @@ impl Step<'_> {
     /// Adds the keystream to every block.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-    pub(super) fn run(self, streams: &Streams) {
-        let stream = keystream(streams, load_words(&self.packet), load_words(&self.counter));
-        for (text, stream) in self.text.into_iter().zip(stream) {
-            if let Ok(whole) = <&mut [u8; 64]>::try_from(&mut *text) {
+    pub(super) fn run(&mut self, streams: &Streams) {
+        let start = self.start(streams);
+        let mut state = start;
+        for _ in 0..10 {
+            double_round!(state);
+        }
+        self.finish(&start, state);
+    }
+
+    /// The same for two steps at once: one alone waits for its own results much of the time.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
+    pub(super) fn run_two(&mut self, other: &mut Self, streams: &Streams) {
+        let (start, other_start) = (self.start(streams), other.start(streams));
+        let (mut state, mut other_state) = (start, other_start);
+        for _ in 0..10 {
+            double_round!(state, other_state);
+        }
+        self.finish(&start, state);
+        other.finish(&other_start, other_state);
+    }
+
+    /// The state before the rounds.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn start(&self, streams: &Streams) -> [__m512i; 16] {
+        let (packet, counter) = (load_words(&self.packet), load_words(&self.counter));
+        let mut start = [counter; 16];
+        start[0] = _mm512_set1_epi32(0x6170_7865); // "expand 32-byte k"
+        start[1] = _mm512_set1_epi32(0x3320_646e);
+        start[2] = _mm512_set1_epi32(0x7962_2d32);
+        start[3] = _mm512_set1_epi32(0x6b20_6574);
+        for i in 0..8 {
+            start[4 + i] = if streams.one_key {
+                _mm512_set1_epi32(streams.key[i][0].cast_signed())
+            } else {
+                _mm512_permutexvar_epi32(packet, load_words(&streams.key[i]))
+            };
+        }
+        for i in 0..3 {
+            start[13 + i] = _mm512_permutexvar_epi32(packet, load_words(&streams.nonce[i]));
+        }
+        start
+    }
+
+    /// After the rounds: makes keystream of the state, and adds it to every block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn finish(&mut self, start: &[__m512i; 16], mut state: [__m512i; 16]) {
+        for i in 0..16 {
+            state[i] = _mm512_add_epi32(state[i], start[i]);
+        }
+        for (text, stream) in self.text.iter_mut().zip(transpose(&state)) {
+            if let Ok(whole) = <&mut [u8; 64]>::try_from(&mut **text) {
                 store(whole, _mm512_xor_si512(load(whole), stream));
             } else if !text.is_empty() {
                 store_front(text, _mm512_xor_si512(load_front(text), stream));
             }
         }
     }
-}
-
-/// Four quarter rounds on different words, step by step side by side. A macro, because only constant indices keep the
-/// state in registers.
-macro_rules! quarters {
-    ($x:ident, $(($a:literal, $b:literal, $c:literal, $d:literal)),*) => {
-        $($x[$a] = _mm512_add_epi32($x[$a], $x[$b]);)*
-        $($x[$d] = _mm512_rol_epi32::<16>(_mm512_xor_si512($x[$d], $x[$a]));)*
-        $($x[$c] = _mm512_add_epi32($x[$c], $x[$d]);)*
-        $($x[$b] = _mm512_rol_epi32::<12>(_mm512_xor_si512($x[$b], $x[$c]));)*
-        $($x[$a] = _mm512_add_epi32($x[$a], $x[$b]);)*
-        $($x[$d] = _mm512_rol_epi32::<8>(_mm512_xor_si512($x[$d], $x[$a]));)*
-        $($x[$c] = _mm512_add_epi32($x[$c], $x[$d]);)*
-        $($x[$b] = _mm512_rol_epi32::<7>(_mm512_xor_si512($x[$b], $x[$c]));)*
-    };
-}
-
-/// Sixteen blocks of keystream, one a vector.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn keystream(streams: &Streams, packet: __m512i, counter: __m512i) -> [__m512i; LANES] {
-    let mut start = [counter; 16];
-    start[0] = _mm512_set1_epi32(0x6170_7865); // "expand 32-byte k"
-    start[1] = _mm512_set1_epi32(0x3320_646e);
-    start[2] = _mm512_set1_epi32(0x7962_2d32);
-    start[3] = _mm512_set1_epi32(0x6b20_6574);
-    for i in 0..8 {
-        start[4 + i] = if streams.one_key {
-            _mm512_set1_epi32(streams.key[i][0].cast_signed())
-        } else {
-            _mm512_permutexvar_epi32(packet, load_words(&streams.key[i]))
-        };
-    }
-    for i in 0..3 {
-        start[13 + i] = _mm512_permutexvar_epi32(packet, load_words(&streams.nonce[i]));
-    }
-    let mut state = start;
-    for _ in 0..10 {
-        quarters!(state, (0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15));
-        quarters!(state, (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14));
-    }
-    for i in 0..16 {
-        state[i] = _mm512_add_epi32(state[i], start[i]);
-    }
-    transpose(&state)
 }
 
 /// From a vector a word to a vector a block.
