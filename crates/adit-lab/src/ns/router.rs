@@ -24,9 +24,10 @@ impl Router {
     #[track_caller]
     pub fn masquerade(&self, seconds: u32) {
         self.rules(
-            "table inet nat { chain post { type nat hook postrouting priority srcnat; oifname to-bob masquerade random; }
-             chain guard { type filter hook forward priority filter; policy accept;
-                iifname to-bob ct state new counter drop; } }",
+            "table inet nat {
+                chain post { type nat hook postrouting priority srcnat; oifname to-bob masquerade random; }
+                chain guard { type filter hook forward priority filter; iifname to-bob ct state new counter drop; }
+            }",
         );
         self.0.sysctl("netfilter.nf_conntrack_udp_timeout", seconds);
         self.0.sysctl("netfilter.nf_conntrack_udp_timeout_stream", seconds);
@@ -36,15 +37,23 @@ impl Router {
     #[track_caller]
     pub fn lose(&self, percent: u32) {
         self.rules(&format!(
-            "table inet loss {{ chain lose {{ type filter hook forward priority filter - 10; policy accept;
-                numgen random mod 100 < {percent} counter drop; }} }}"
+            "table inet loss {{
+                chain lose {{
+                    type filter hook forward priority -10
+                    numgen random mod 100 < {percent} counter drop
+                }}
+            }}"
         ));
     }
 
     /// Swallows everything, until [`Router::heal`].
     #[track_caller]
     pub fn swallow(&self) {
-        self.rules("table inet hole { chain swallow { type filter hook forward priority filter - 20; policy drop; } }");
+        self.rules(
+            "table inet hole {
+                chain swallow { type filter hook forward priority -20; policy drop; }
+            }",
+        );
     }
 
     /// Ends [`Router::swallow`].

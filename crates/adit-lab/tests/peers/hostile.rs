@@ -30,8 +30,12 @@ fn hostile_datagrams_bring_no_answer_and_no_growth() {
     let door = tunnel.world.router().namespace();
     door.add_address("to-bob", stranger, 32);
     let count = format!(
-        "table inet door {{ chain out {{ type filter hook output priority filter;
-        udp sport {PORT} ip daddr {stranger} counter; }} }}"
+        "table inet door {{
+            chain out {{
+                type filter hook output priority filter
+                udp sport {PORT} ip daddr {stranger} counter
+            }}
+        }}"
     );
     tunnel.world.bob.command("nft -f -").input(count).ok();
 

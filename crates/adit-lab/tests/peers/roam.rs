@@ -27,8 +27,8 @@ fn roams(pairing: &Pairing, mover: Side) {
     let session = tunnel.seen_by(stayer).latest_handshake;
 
     let new = mover.address(Family::V4, 0x77);
-    host.add_address("eth0", new, 16);
     host.remove_address("eth0", tunnel.world.address(mover, Family::V4), 16);
+    host.add_address("eth0", new, 16);
     followed(&tunnel, mover, SocketAddr::new(new, PORT));
 
     tunnel.end(mover).set("listen-port 40404");
