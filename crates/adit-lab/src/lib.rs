@@ -8,6 +8,7 @@
 //!
 //! Not here: the stories (`tests/`), what a failed check means for a release (`xtask`).
 
+pub mod bench;
 pub mod dice;
 pub mod hostile;
 pub mod ns;
