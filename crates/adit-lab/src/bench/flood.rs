@@ -31,7 +31,8 @@ fn send_for(socket: &UdpSocket, length: usize, time: Duration) -> Duration {
     let slices = [IoSlice::new(&packet)];
     let start = Instant::now();
     while start.elapsed() < time {
-        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+        let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] =
+            std::array::from_fn(|_| SendAncillaryBuffer::default());
         let mut messages: Vec<_> = controls.iter_mut().map(|control| MMsgHdr::new(&slices, control)).collect();
         // A full queue of the interface is an error here, and loss is what is being measured.
         let _full = sendmmsg(socket, &mut messages, SendFlags::empty());
@@ -60,7 +61,8 @@ mod tests {
 
     #[test]
     fn arrivals_are_taken_and_dropped_ones() {
-        let text = "Tcp: a\nTcp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 5 1 9 7 4\nUdpLite: x\n";
+        let text =
+            "Tcp: a\nTcp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 5 1 9 7 4\nUdpLite: x\n";
         assert_eq!(arrivals(text), Some(9));
     }
 }

@@ -22,10 +22,9 @@ pub(super) fn per_second(subject: &Subject) -> f64 {
     let public = PublicKey::from_base64(&responder.public).expect("`wg` makes keys");
     let callers: Vec<_> = (0..PEERS).map(|_| random()).collect();
     let daemon = Daemon::start(subject, &world.bob);
-    let peers = callers.iter().map(|seed| Peer {
-        public_key: PrivateKey::new(*seed).public_key().to_base64(),
-        ..Peer::default()
-    });
+    let peers = callers
+        .iter()
+        .map(|seed| Peer { public_key: PrivateKey::new(*seed).public_key().to_string(), ..Peer::default() });
     let config = Config { private_key: responder.private, listen_port: Some(PORT), peers: peers.collect() };
     world.bob.command(&format!("wg setconf {} /dev/stdin", daemon.interface())).input(config.text()).ok();
     world.bob.run(&format!("ip link set {} up", daemon.interface()));
@@ -75,7 +74,8 @@ fn initiation(seed: [u8; 32], responder: PublicKey, at: std::net::SocketAddr) ->
     let mut peer = PeerChange::new(responder);
     peer.endpoint = Some(at);
     peer.persistent_keepalive = Some(25);
-    let change = DeviceChange { private_key: Some(PrivateKey::new(seed)), peers: vec![peer], ..DeviceChange::default() };
+    let change =
+        DeviceChange { private_key: Some(PrivateKey::new(seed)), peers: vec![peer], ..DeviceChange::default() };
     device.apply(now, change);
     loop {
         match device.poll_output(now) {

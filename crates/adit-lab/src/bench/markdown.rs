@@ -12,7 +12,13 @@ pub(super) fn write(report: &Report) -> String {
     let _infallible = writeln!(
         text,
         "Measured {} on {} × {} (vectors: {}), Linux {}; {} rounds, {} s a measurement.\n",
-        machine.day, machine.processors, machine.processor, machine.vectors, machine.kernel, report.repeats, report.seconds,
+        machine.day,
+        machine.processors,
+        machine.processor,
+        machine.vectors,
+        machine.kernel,
+        report.repeats,
+        report.seconds,
     );
     for entry in report.entries.iter().filter(|entry| !entry.version.is_empty()) {
         let _infallible = writeln!(text, "- {}: `{}`", entry.name, entry.version);
@@ -79,13 +85,8 @@ mod tests {
             entry.samples.insert("cpu", vec![cpu]);
             entry
         };
-        let machine = Machine {
-            processor: "P".into(),
-            processors: 2,
-            vectors: "V".into(),
-            kernel: "K".into(),
-            day: "D".into(),
-        };
+        let machine =
+            Machine { processor: "P".into(), processors: 2, vectors: "V".into(), kernel: "K".into(), day: "D".into() };
         let entries = vec![entry("adit", 8.0, 1.0), entry("boringtun", 1.0, 10.0)];
         let report = Report { machine, seconds: 5, repeats: 1, missing: vec!["gotatun"], entries };
         let text = write(&report);

@@ -26,10 +26,8 @@ pub(super) fn draw(report: &Report) -> String {
 
 fn panel(report: &Report, figure: &Figure) -> String {
     let better = if figure.more_is_better { "more is better" } else { "less is better" };
-    let mut svg = format!(
-        "<text x=\"10\" y=\"22\" font-weight=\"bold\">{}, {} ({better})</text>",
-        figure.title, figure.unit
-    );
+    let mut svg =
+        format!("<text x=\"10\" y=\"22\" font-weight=\"bold\">{}, {} ({better})</text>", figure.title, figure.unit);
     // The cable would flatten all the others.
     let entries = || report.entries.iter().filter(|entry| entry.name != "no tunnel");
     let most = entries().filter_map(|entry| entry.spread(figure.key)).map(|spread| spread.max).fold(0.0, f64::max);

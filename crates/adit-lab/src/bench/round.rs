@@ -63,7 +63,8 @@ fn throughput(field: &Field, settings: Settings, figures: &mut BTreeMap<&'static
     }
     let count = (settings.time.as_millis() / 20) as u32;
     let loaded = std::thread::scope(|scope| {
-        let load = scope.spawn(|| traffic::iperf(alice, field.target, 1, settings.time + Duration::from_secs(1), false));
+        let load =
+            scope.spawn(|| traffic::iperf(alice, field.target, 1, settings.time + Duration::from_secs(1), false));
         std::thread::sleep(Duration::from_millis(300));
         let pings = traffic::ping(alice, field.target, count, Duration::from_millis(20), "");
         load.join().expect("iperf3 runs");

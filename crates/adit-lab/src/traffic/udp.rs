@@ -27,7 +27,7 @@ pub struct Datagrams {
     pub corrupt: usize,
 }
 
-/// Sends `count` datagrams of `length` bytes, never more than [`WINDOW`] ahead of the receiver for long.
+/// Sends `count` datagrams of `length` bytes, a few ahead of the receiver.
 #[track_caller]
 pub fn udp(from: &Namespace, (to, address): (&Namespace, IpAddr), count: usize, length: usize) -> Datagrams {
     assert!(length >= HEADER, "a numbered datagram has at least {HEADER} bytes");
@@ -49,6 +49,7 @@ fn send(target: SocketAddr, count: usize, length: usize, heard: &AtomicUsize) {
     let mut dice = Dice::new(count as u64);
     let mut datagram = vec![0; length];
     let mut lost = 0;
+    let window = (ROOM / length).clamp(2, WINDOW);
     for number in 0..count {
         datagram[..8].copy_from_slice(&(number as u64).to_le_bytes());
         dice.fill(&mut datagram[HEADER..]);
@@ -56,7 +57,7 @@ fn send(target: SocketAddr, count: usize, length: usize, heard: &AtomicUsize) {
         datagram[8..HEADER].copy_from_slice(sum.as_ref());
         socket.send_to(&datagram, target).unwrap_or_else(|error| panic!("datagram {number} to {target}: {error}"));
         let patience = Instant::now() + GAP / 8;
-        while number >= heard.load(Ordering::Acquire) + lost + WINDOW {
+        while number >= heard.load(Ordering::Acquire) + lost + window {
             if Instant::now() > patience {
                 lost = number - heard.load(Ordering::Acquire).min(number);
             }
@@ -108,8 +109,11 @@ fn number(datagram: &[u8], length: usize) -> Option<u64> {
 /// Number and checksum.
 const HEADER: usize = 40;
 
-/// How far the sender may run ahead: less than fits the smallest socket buffer on the way.
+/// How far the sender may run ahead, in datagrams.
 const WINDOW: usize = 16;
+
+/// And in bytes: less than fits the smallest socket buffer on the way, with all that the kernel counts for a packet.
+const ROOM: usize = 32 << 10;
 
 /// How long the receiver waits for a last datagram; the sender takes those for lost that do not come in an eighth of it.
 const GAP: Duration = Duration::from_secs(2);
