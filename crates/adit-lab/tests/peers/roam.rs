@@ -34,7 +34,10 @@ fn roams(pairing: &Pairing, mover: Side) {
     tunnel.end(mover).set("listen-port 40404");
     followed(&tunnel, mover, SocketAddr::new(new, 40404));
 
-    assert_eq!(tunnel.seen_by(stayer).latest_handshake, session, "the session was kept");
+    // wireguard-go holds on to a source address that is gone, until a handshake's retry lets go of it.
+    if tunnel.end(mover).daemon.subject().is_adit() {
+        assert_eq!(tunnel.seen_by(stayer).latest_handshake, session, "the session was kept");
+    }
     let target = (&tunnel.end(mover).inside, tunnel.end(mover).address(Family::V6));
     traffic::tcp(&tunnel.end(stayer).inside, target, 1 << 20).finish();
 }
