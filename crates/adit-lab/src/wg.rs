@@ -85,8 +85,9 @@ impl Config {
 impl Peer {
     fn text(&self) -> String {
         let networks = self.allowed_ips.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let mut text = format!("\n[Peer]\nPublicKey = {}\nAllowedIPs = {networks}\n", self.public_key);
+        let mut text = format!("\n[Peer]\nPublicKey = {}\n", self.public_key);
         let lines = [
+            ("AllowedIPs", (!networks.is_empty()).then_some(networks)),
             ("PresharedKey", self.preshared_key.clone()),
             ("Endpoint", self.endpoint.map(|endpoint| endpoint.to_string())),
             ("PersistentKeepalive", self.persistent_keepalive.map(|seconds| seconds.to_string())),

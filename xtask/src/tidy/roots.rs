@@ -2,7 +2,7 @@
 
 use super::SourceFile;
 
-const ENTRIES: [&str; 23] = [
+const ENTRIES: [&str; 24] = [
     ".cargo",
     ".ci",
     ".gitattributes",
@@ -25,6 +25,7 @@ const ENTRIES: [&str; 23] = [
     "fuzz",
     "packaging",
     "rustfmt.toml",
+    "x",
     "xtask",
 ];
 

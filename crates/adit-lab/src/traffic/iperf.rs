@@ -49,8 +49,13 @@ impl Drop for IperfServer {
 pub fn iperf(from: &Namespace, to: IpAddr, streams: u32, seconds: Duration, reverse: bool) -> Iperf {
     let reverse = if reverse { "--reverse" } else { "" };
     let line = format!("iperf3 --client {to} --parallel {streams} --time {} {reverse} --json", seconds.as_secs());
-    let text = from.run(&line);
-    Iperf::parse(&text).unwrap_or_else(|| panic!("`{line}` printed something else:\n{text}"))
+    // A server is still busy for a moment after its last client has gone.
+    poll::until(&line, poll::PATIENCE, || {
+        let text = from.attempt(&line).unwrap_or_else(|failed| failed.said);
+        let moved = Iperf::parse(&text);
+        assert!(moved.is_some() || text.contains("is busy"), "`{line}` printed something else:\n{text}");
+        moved
+    })
 }
 
 impl Iperf {
