@@ -2,9 +2,9 @@
 //! kept (reference W-14 to W-16, W-116).
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use adit_protocol::{Now, Path};
+use adit_protocol::{Now, Path, Why};
 use ipnet::IpNet;
 
 use crate::cookie::MacKeys;
@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::index::Slot;
 use crate::noise::Identity;
 use crate::peer::Peer;
-use crate::shared::Own;
+use crate::shared::{Own, Shared};
 use crate::timers::Timer;
 use crate::{AllowedIpChange, DeviceChange, DeviceStatus, PeerChange, PeerStatus, PrivateKey, PublicKey};
 
@@ -139,20 +139,20 @@ impl Device {
             private_key: own.map(|identity| identity.private.duplicate()),
             public_key: own.map(|identity| identity.public),
             deadline: peers.iter().filter_map(|peer| peer.timers.next()).min_by_key(|(at, _)| *at).map(reason),
-            peers: peers.into_iter().map(|peer| peer.status(now)).collect(),
+            peers: peers.into_iter().map(|peer| peer.status(now.instant)).collect(),
             drops: self.shared.drops.clone(),
             under_load: self.gate.is_under_load(now.instant),
         }
     }
 
-    /// How one peer is.
-    pub fn peer_status(&self, now: Now, peer: &PublicKey) -> Option<PeerStatus> {
-        self.peers.slot(peer).and_then(|slot| self.peers.at(slot)).map(|peer| peer.status(now))
+    /// How one peer was when outputs were last polled.
+    pub fn peer_status(&self, peer: &PublicKey) -> Option<PeerStatus> {
+        self.peers.slot(peer).and_then(|slot| self.peers.at(slot)).map(|peer| peer.status(self.polled))
     }
 }
 
 impl Peer {
-    fn status(&self, now: Now) -> PeerStatus {
+    fn status(&self, now: Instant) -> PeerStatus {
         let preshared = &self.remote.preshared;
         PeerStatus {
             public_key: self.public(),
@@ -163,21 +163,22 @@ impl Peer {
             tx_bytes: self.tx_bytes,
             persistent_keepalive: self.persistent,
             allowed_ips: self.networks.iter().copied().collect(),
-            has_session: self.keyring.can_send(now.instant),
+            has_session: self.keyring.can_send(now),
             staged: self.staged(),
             deadline: self.timers.next().map(reason),
         }
     }
 
-    /// The administrator says where the peer is. If it is known to be there, our source address is kept.
+    /// The administrator says where the peer is: our own address is chosen anew (reference W-82). If the peer is known
+    /// to be there, the carrier stays.
     fn place(&mut self, endpoint: SocketAddr) {
-        let endpoint = SocketAddr::new(endpoint.ip().to_canonical(), endpoint.port());
-        if self.endpoint.is_none_or(|path| path.remote != endpoint) {
-            self.endpoint = Some(Path::to(endpoint));
-        }
+        let mut endpoint = endpoint;
+        endpoint.set_ip(endpoint.ip().to_canonical());
+        let known = self.endpoint.filter(|path| path.remote == endpoint);
+        self.endpoint = Some(known.map_or_else(|| Path::to(endpoint), Path::without_source));
     }
 
-    fn set_persistent(&mut self, now: Now, seconds: u16, shared: &mut crate::shared::Shared) {
+    fn set_persistent(&mut self, now: Now, seconds: u16, shared: &mut Shared) {
         let before = std::mem::replace(&mut self.persistent, seconds);
         if seconds == 0 {
             self.timers.clear(Timer::PersistentKeepalive);
@@ -191,6 +192,6 @@ impl Peer {
     }
 }
 
-fn reason((at, timer): (std::time::Instant, Timer)) -> (std::time::Instant, adit_protocol::Why) {
+fn reason((at, timer): (Instant, Timer)) -> (Instant, Why) {
     (at, timer.why())
 }

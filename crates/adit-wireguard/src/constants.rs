@@ -32,6 +32,9 @@ pub(crate) const REKEY_ON_RECEIVE: Duration =
     Duration::from_secs(REJECT_AFTER_TIME.as_secs() - KEEPALIVE_TIMEOUT.as_secs() - REKEY_TIMEOUT.as_secs());
 /// §6.4: an attempt is repeated for REKEY_ATTEMPT_TIME, 90 s, which is so many times (as the kernel counts).
 pub(crate) const MAX_RETRIES: u32 = 18;
+/// When both ends begin at once, the one with the greater key gives the other so much time more to begin again: longer
+/// than the jitter and any likely delay, so that their second attempts do not cross too.
+pub(crate) const YIELD_AFTER_CROSSING: Duration = Duration::from_millis(2500);
 /// §6.4: added to each retransmission delay; uniform in 0..=333 ms.
 pub(crate) const JITTER_MAX_MS: u32 = 333;
 /// §6.3: without a new session for so long, all secrets are wiped.
@@ -62,12 +65,12 @@ pub(crate) const MAX_OUTPUTS_FOR_COOKIES: usize = 256;
 
 /// Handshake messages a second that the device reads without a cookie: at about 100 µs each, a fifth of one CPU.
 pub(crate) const DEVICE_LOAD_RATE: u32 = 2000;
-/// So many more at once (all peers of a large server come back together): a tenth of a second of one CPU.
-pub(crate) const DEVICE_LOAD_MARK: u32 = 1024;
+/// So many more at once (all peers of a large server come back together): a fifth of a second of one CPU.
+pub(crate) const DEVICE_LOAD_MARK: u32 = 2048;
 /// The same for one source: half of what the device has to give.
 pub(crate) const SOURCE_LOAD_RATE: u32 = 1000;
 /// The same for one source: half of what the device has to give.
-pub(crate) const SOURCE_LOAD_MARK: u32 = 512;
+pub(crate) const SOURCE_LOAD_MARK: u32 = 1024;
 /// How long the device stays under load after the last message above the mark (as in the kernel).
 pub(crate) const LOAD_LINGERS: Duration = Duration::from_secs(1);
 /// Handshake messages a second that are read from a source that has shown a cookie (as in the kernel).

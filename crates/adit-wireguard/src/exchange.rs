@@ -29,7 +29,7 @@ impl Device {
         peer.accept_timestamp(now.instant, proved.timestamp)?;
 
         let shared = &mut self.shared;
-        peer.drop_handshake(shared);
+        peer.yield_to_theirs(now, shared);
         let ephemeral = shared.ephemeral();
         let local = shared.index.reserve(&mut shared.rng, peer.slot);
         let Some((derived, mut datagram)) = proved.respond(&peer.remote, local, &ephemeral) else {

@@ -75,3 +75,28 @@ impl Hmac {
         Secret::new(outer.finalize_fixed().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// RFC 7693, appendix B.
+    #[test]
+    fn the_hash_is_blake2s() {
+        assert_eq!(hex(&hash(&[b"a", b"bc"])), "508c5e8c327c14e2e1a72ba34eeb452f37458b209ed63a294d999b4c86675982");
+    }
+
+    /// The outputs of HKDF chain: each is an HMAC of the one before and its number.
+    #[test]
+    fn fewer_outputs_are_a_prefix_of_more() {
+        let chain = Secret::new([1; 32]);
+        let [a] = kdf(&chain, b"input");
+        let [b, c] = kdf(&chain, b"input");
+        let [d, e, f] = kdf(&chain, b"input");
+        assert!(a == b && b == d && c == e && e != f);
+    }
+}

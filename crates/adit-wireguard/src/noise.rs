@@ -311,3 +311,67 @@ macro_rules! opaque {
 }
 
 opaque!(Identity, Remote, Initiated, Claimed, Proved, Derived);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn the_first_chain_and_hash_are_those_of_the_construction_and_the_identifier() {
+        assert_eq!(hash(&[b"Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"]), FIRST_CHAIN);
+        assert_eq!(hash(&[&FIRST_CHAIN, b"WireGuard v1 zx2c4 Jason@zx2c4.com"]), FIRST_HASH);
+    }
+
+    fn pair() -> (Identity, Identity) {
+        let identity = |n| Identity::new(PrivateKey::new([n; 32])).unwrap();
+        (identity(1), identity(2))
+    }
+
+    fn with_macs(mut datagram: Vec<u8>) -> Vec<u8> {
+        datagram.extend_from_slice(&[0; 32]);
+        datagram
+    }
+
+    #[test]
+    fn both_ends_derive_the_same_keys_crosswise() {
+        let (alice, bob) = pair();
+        let (mut to_bob, mut to_alice) = (Remote::new(bob.public), Remote::new(alice.public));
+        to_bob.preshared = PresharedKey::new([9; 32]);
+        to_alice.preshared = PresharedKey::new([9; 32]);
+        let stamp = Timestamp([7; 12]);
+        let (state, first) = Initiated::start(&alice, &mut to_bob, Index(5), &Secret::new([3; 32]), stamp).unwrap();
+        let first = with_macs(first);
+        let Some(Message::Initiation(first)) = Message::parse(&first) else { panic!("not an initiation") };
+        let claimed = Claimed::read(&bob, &first).unwrap();
+        assert_eq!(claimed.public, alice.public);
+        let proved = claimed.prove(&bob, &mut to_alice).unwrap();
+        assert_eq!(proved.timestamp, stamp);
+        let (theirs, second) = proved.respond(&to_alice, Index(6), &Secret::new([4; 32])).unwrap();
+        let mut second = with_macs(second);
+        second[50] ^= 1;
+        let Some(Message::Response(forged)) = Message::parse(&second) else { panic!("not a response") };
+        let state = state.finish(&alice, &to_bob, &forged).expect_err("forged");
+        second[50] ^= 1;
+        let Some(Message::Response(second)) = Message::parse(&second) else { panic!("not a response") };
+        let ours = state.finish(&alice, &to_bob, &second).expect("a forger cannot end our attempt");
+        assert_eq!((ours.local, ours.remote, theirs.local, theirs.remote), (Index(5), Index(6), Index(6), Index(5)));
+        assert_eq!(ours.sending, theirs.receiving);
+        assert_eq!(ours.receiving, theirs.sending);
+        assert_ne!(ours.sending, ours.receiving);
+    }
+
+    #[test]
+    fn a_public_key_of_low_order_begins_nothing() {
+        let (alice, _) = pair();
+        for low in [[0; 32], {
+            let mut one = [0; 32];
+            one[0] = 1;
+            one
+        }] {
+            let mut remote = Remote::new(PublicKey::new(low));
+            let started = Initiated::start(&alice, &mut remote, Index(1), &Secret::new([3; 32]), Timestamp([0; 12]));
+            assert!(started.is_none());
+        }
+    }
+}

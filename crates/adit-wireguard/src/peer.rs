@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::constants::{
     HANDSHAKE_TOS, KEEPALIVE_TIMEOUT, MAX_RETRIES, MAX_STAGED, MAX_STAGED_BYTES, REKEY_TIMEOUT, WIPE_AFTER,
+    YIELD_AFTER_CROSSING,
 };
 use crate::cookie::CookieJar;
 use crate::index::Slot;
@@ -306,6 +307,8 @@ impl Peer {
                 }
                 Timer::PersistentKeepalive => self.keep_alive(now, shared),
                 Timer::Wipe => {
+                    self.timers.clear(Timer::PassiveKeepalive);
+                    self.timers.clear(Timer::Unanswered);
                     self.wipe(shared);
                     self.unstage(Some(DropReason::HandshakeFailed), shared);
                 }
@@ -331,6 +334,17 @@ impl Peer {
         } else {
             self.retry_when_allowed(shared);
         }
+    }
+
+    /// The peer has begun a handshake too, which replaces our own (reference W-36). If its answer is lost, we try again,
+    /// but not both at the same moment.
+    pub(crate) fn yield_to_theirs(&mut self, now: Now, shared: &mut Shared) {
+        if self.handshake.is_some() && self.timers.is_set(Timer::Retry) {
+            let greater = shared.own.as_ref().is_some_and(|own| own.identity.public > self.public());
+            let more = if greater { YIELD_AFTER_CROSSING } else { Duration::ZERO };
+            self.timers.set(Timer::Retry, now.instant + REKEY_TIMEOUT + jitter(&mut shared.rng) + more);
+        }
+        self.drop_handshake(shared);
     }
 
     fn keep_alive(&mut self, now: Now, shared: &mut Shared) {

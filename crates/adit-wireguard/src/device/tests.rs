@@ -9,6 +9,8 @@ use adit_protocol::{
 };
 
 use super::Device;
+use crate::cookie::MacKeys;
+use crate::hash::mac;
 use crate::{AllowedIpChange, DeviceChange, Event, OpenJob, PeerChange, PrivateKey, PublicKey, SealJob};
 
 /// One device, its address, and what it has put out.
@@ -275,11 +277,17 @@ fn a_flood_from_one_address_bothers_only_that_address() {
     pair.alice.send(pair.now, &packet(1, 2, 28));
     let (_, initiation) = pair.alice.wire.pop().unwrap();
     let flooder = SocketAddr::from(([198, 51, 100, 7], 1));
+    let mut initiation_of_another = initiation.clone();
+    initiation_of_another[8] ^= 1;
+    let mac1 = mac(&MacKeys::new(&pair.bob.public).mac1, &[&initiation_of_another[..116]]);
+    initiation_of_another[116..132].copy_from_slice(&mac1);
     for _ in 0..5000 {
-        pair.bob.receive(pair.now, flooder, initiation.clone());
+        pair.bob.receive(pair.now, flooder, initiation_of_another.clone());
     }
-    assert!(pair.bob.device.drops().of(DropReason::UnderLoad) > 4000);
-    assert!(!pair.bob.device.status(pair.now).under_load);
+    assert!(pair.bob.device.drops().of(DropReason::UnderLoad) > 3900);
+    pair.bob.wire.clear();
+    pair.bob.receive(pair.now, pair.alice.address, initiation);
+    assert_eq!(pair.exchange(), [('b', 2, 92), ('a', 4, 64)]);
 }
 
 #[test]
