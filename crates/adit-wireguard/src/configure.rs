@@ -145,9 +145,9 @@ impl Device {
         }
     }
 
-    /// How one peer was when outputs were last polled.
-    pub fn peer_status(&self, peer: &PublicKey) -> Option<PeerStatus> {
-        self.peers.slot(peer).and_then(|slot| self.peers.at(slot)).map(|peer| peer.status(self.polled))
+    /// How one peer is.
+    pub fn peer_status(&self, now: Now, peer: &PublicKey) -> Option<PeerStatus> {
+        self.peers.slot(peer).and_then(|slot| self.peers.at(slot)).map(|peer| peer.status(now.instant))
     }
 }
 

@@ -65,12 +65,12 @@ pub(crate) const MAX_OUTPUTS_FOR_COOKIES: usize = 256;
 
 /// Handshake messages a second that the device reads without a cookie: at about 100 µs each, a fifth of one CPU.
 pub(crate) const DEVICE_LOAD_RATE: u32 = 2000;
-/// So many more at once (all peers of a large server come back together): a fifth of a second of one CPU.
-pub(crate) const DEVICE_LOAD_MARK: u32 = 2048;
+/// So many more at once (all peers of a large server come back together): a tenth of a second of one CPU.
+pub(crate) const DEVICE_LOAD_MARK: u32 = 1024;
 /// The same for one source: half of what the device has to give.
 pub(crate) const SOURCE_LOAD_RATE: u32 = 1000;
 /// The same for one source: half of what the device has to give.
-pub(crate) const SOURCE_LOAD_MARK: u32 = 1024;
+pub(crate) const SOURCE_LOAD_MARK: u32 = 512;
 /// How long the device stays under load after the last message above the mark (as in the kernel).
 pub(crate) const LOAD_LINGERS: Duration = Duration::from_secs(1);
 /// Handshake messages a second that are read from a source that has shown a cookie (as in the kernel).

@@ -29,8 +29,6 @@ pub struct Device {
     pub(crate) gate: Gate,
     /// Deadlines up to here are to be acted on.
     due: Instant,
-    /// When outputs were last polled.
-    pub(crate) polled: Instant,
 }
 
 impl Device {
@@ -42,7 +40,6 @@ impl Device {
             routes: PrefixTable::new(),
             gate: Gate::new(),
             due: now.instant,
-            polled: now.instant,
         }
     }
 
@@ -221,7 +218,6 @@ impl Protocol for Device {
     }
 
     fn poll_output(&mut self, now: Now) -> Output<Self> {
-        self.polled = now.instant;
         loop {
             match self.shared.pop() {
                 Some(Queued::Transmit { to, datagram, tos, .. }) => return Output::Transmit { to, datagram, tos },

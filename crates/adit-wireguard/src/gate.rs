@@ -43,10 +43,7 @@ pub(crate) struct Gate {
     /// What cookies are made of, and since when.
     secret: Option<(Secret<32>, Instant)>,
     load: Bucket,
-    /// All must show cookies until then,
     loaded_until: Option<Instant>,
-    /// or at least one source must.
-    flooded_until: Option<Instant>,
     forced: Option<bool>,
     sources: BTreeMap<Source, SourceState>,
     swept: Option<Instant>,
@@ -108,7 +105,6 @@ impl Gate {
             secret: None,
             load: Bucket::default(),
             loaded_until: None,
-            flooded_until: None,
             forced: None,
             sources: BTreeMap::new(),
             swept: None,
@@ -120,10 +116,9 @@ impl Gate {
         self.forced = under_load;
     }
 
-    /// Whether anybody is asked for cookies at the moment.
+    /// Whether everybody is asked for a cookie at the moment.
     pub(crate) fn is_under_load(&self, now: Instant) -> bool {
-        let until = self.loaded_until.max(self.flooded_until);
-        self.forced.unwrap_or_else(|| until.is_some_and(|until| now < until))
+        self.forced.unwrap_or_else(|| self.loaded_until.is_some_and(|until| now < until))
     }
 
     /// Looks at the MACs of a handshake message from `from`, whose sender calls itself `sender`.
@@ -156,12 +151,10 @@ impl Gate {
     fn measure(&mut self, now: Instant, from: SocketAddr) -> bool {
         let source_fits =
             self.source(now, from).is_none_or(|source| source.load.add(now, SOURCE_LOAD_RATE, SOURCE_LOAD_MARK));
-        if !source_fits {
-            self.flooded_until = Some(now + LOAD_LINGERS);
-        } else if !self.load.add(now, DEVICE_LOAD_RATE, DEVICE_LOAD_MARK) {
+        if source_fits && !self.load.add(now, DEVICE_LOAD_RATE, DEVICE_LOAD_MARK) {
             self.loaded_until = Some(now + LOAD_LINGERS);
         }
-        self.forced.unwrap_or_else(|| !source_fits || self.loaded_until.is_some_and(|until| now < until))
+        self.forced.unwrap_or_else(|| !source_fits || self.is_under_load(now))
     }
 
     /// The state of this source; `None` if there are too many to remember another.
