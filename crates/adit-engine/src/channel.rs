@@ -129,13 +129,10 @@ impl DatagramIo for DatagramChannel {
                 out.refuse_front();
                 continue;
             }
-            if self.queue.to.capacity() == 0 {
-                break;
-            }
-            for bytes in run.bytes.chunks(run.segment) {
-                drop(self.queue.to.try_send(Datagram { tos: run.tos, bytes: bytes.to_vec() }));
-            }
-            out.pop_front();
+            let Ok(place) = self.queue.to.try_reserve() else { break };
+            let len = run.segment.min(run.bytes.len());
+            place.send(Datagram { tos: run.tos, bytes: run.bytes[..len].to_vec() });
+            out.sent(len);
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ use adit_protocol::{Drops, Now, Protocol, Why};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::{Alarm, Clock};
-use crate::conductor::Conductor;
-use crate::{DatagramIo, Offloads, PacketIo};
+use crate::conductor::{Conductor, Parts};
+use crate::{DatagramIo, Lanes, Offloads, PacketIo};
 
 /// Commands that may wait for the conductor.
 const COMMANDS: usize = 64;
@@ -33,6 +33,8 @@ pub struct Options<P> {
     pub clock: Clock,
     /// On which threads.
     pub run: RunOn,
+    /// Where crypto runs.
+    pub lanes: Lanes,
     /// Called on the core with the inside's MTU in bytes, at first and whenever it changes.
     pub mtu_changed: Option<MtuHook<P>>,
 }
@@ -95,6 +97,8 @@ pub struct Status {
     pub deadline: Option<(Duration, Why)>,
     /// Events that the owner was too slow to take.
     pub events_lost: u64,
+    /// Threads that seal, and as many that open; 0 if the engine's own loop does both.
+    pub lanes: usize,
 }
 
 /// Packets and bytes that went through an engine.
@@ -140,10 +144,14 @@ pub fn start<P: Protocol, I: PacketIo, O: DatagramIo>(
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (events, events_rx) = mpsc::channel(EVENTS);
     let (ended, stopped) = watch::channel(None);
-    let Options { clock, run, mtu_changed } = options;
+    let Options { clock, run, lanes, mtu_changed } = options;
     let life = async move {
-        let alarm = Alarm::new(clock);
-        Conductor::new(protocol, inside, outside, alarm, commands_rx, events, mtu_changed).run().await
+        let (commands, threads) = (commands_rx, lanes.threads());
+        let parts = Parts { alarm: Alarm::new(clock), commands, events, mtu_changed, threads };
+        match Conductor::new(protocol, inside, outside, parts) {
+            Ok(conductor) => conductor.run().await,
+            Err(error) => Stopped::NotStarted(error),
+        }
     };
     match run {
         RunOn::Runtime => {
@@ -241,13 +249,17 @@ impl Count {
 
 impl<P> Default for Options<P> {
     fn default() -> Self {
-        Self { clock: Clock::default(), run: RunOn::default(), mtu_changed: None }
+        Self { clock: Clock::default(), run: RunOn::default(), lanes: Lanes::default(), mtu_changed: None }
     }
 }
 
 impl<P> fmt::Debug for Options<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("clock", &self.clock).field("run", &self.run).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("clock", &self.clock)
+            .field("run", &self.run)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 

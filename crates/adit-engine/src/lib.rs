@@ -10,9 +10,11 @@ mod conductor;
 mod ecn;
 mod engine;
 mod io;
+mod lanes;
 mod offload;
 mod sys;
 mod tun;
+mod turn;
 mod udp;
 mod work;
 
@@ -22,6 +24,7 @@ pub use channel::{Datagram, DatagramChannel, PacketChannel, datagram_pair, packe
 pub use clock::Clock;
 pub use engine::{Count, EngineHandle, Gone, Options, RunOn, Status, Stopped, Traffic, start};
 pub use io::{DatagramIo, PacketIo, Ready, Want};
+pub use lanes::Lanes;
 pub use offload::{Offload, Offloads, UnknownOffload};
 pub use tun::TunDevice;
 pub use udp::{UdpControl, UdpLink, UdpOptions};

@@ -8,6 +8,7 @@ use std::ops::Range;
 use adit_protocol::{Open, Opening, Seal, Sealing};
 use arrayvec::ArrayVec;
 
+use crate::lanes::Work;
 use crate::{RecvBatch, SendArena};
 
 /// Jobs given to the AEAD at a time: enough for any that works on many packets at once, small enough for the stack.
@@ -40,13 +41,11 @@ impl<S: Seal> SealWork<S> {
     pub(crate) fn push(&mut self, job: S, range: Range<usize>) {
         self.jobs.push((job, range));
     }
+}
 
-    pub(crate) fn has_jobs(&self) -> bool {
-        !self.jobs.is_empty()
-    }
-
+impl<S: Seal> Work for SealWork<S> {
     /// Seals everything.
-    pub(crate) fn run(&mut self) {
+    fn run(&mut self) {
         let (mut rest, mut at) = (self.arena.slab_mut(), 0);
         let mut jobs = self.jobs.drain(..);
         while jobs.len() > 0 {
@@ -63,9 +62,11 @@ impl<O: Open> OpenWork<O> {
     pub(crate) fn new(batch: RecvBatch) -> Self {
         Self { batch, jobs: Vec::new(), outcomes: Vec::new() }
     }
+}
 
+impl<O: Open> Work for OpenWork<O> {
     /// Opens everything.
-    pub(crate) fn run(&mut self) {
+    fn run(&mut self) {
         let (mut rest, mut at) = (&mut self.batch.slab[..], 0);
         let slots = &self.batch.slots;
         let mut jobs = self.jobs.drain(..);

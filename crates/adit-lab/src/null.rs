@@ -233,9 +233,10 @@ fn counter<K: Kind>(datagram: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZero;
     use std::time::Duration;
 
-    use adit_engine::{Options, datagram_pair, packet_pair, start};
+    use adit_engine::{Datagram, EngineHandle, Lanes, Options, PacketChannel, datagram_pair, packet_pair, start};
 
     use super::*;
 
@@ -246,26 +247,98 @@ mod tests {
         cross(|to| NullAead::new(to, &key), 28 + 32).await;
     }
 
-    async fn cross<K: Kind>(make: impl Fn(Option<Path>) -> NullProtocol<K>, overhead: usize) {
-        let (left, right) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
-        let (left_out, right_out) = datagram_pair(left, right, 16);
-        let (mut alice, left_in) = packet_pair(1420, 16);
-        let (mut bob, right_in) = packet_pair(1420, 16);
-        let (left_engine, _news) = start(make(Some(Path::to(right))), left_in, left_out, Options::default());
-        let (right_engine, _news) = start(make(None), right_in, right_out, Options::default());
-        for n in 0..200 {
-            let packet = v4(20 + n * 7);
-            alice.send(packet.clone()).await.unwrap();
-            assert_eq!(bob.recv().await.unwrap(), packet);
-            bob.send(packet.clone()).await.unwrap();
-            assert_eq!(alice.recv().await.unwrap(), packet);
+    /// Nothing is dropped and nothing overtakes: whoever is slow makes the other side wait.
+    #[tokio::test]
+    async fn a_slow_receiver_holds_the_sender_back_and_loses_nothing() {
+        for lanes in [Lanes::Inline, Lanes::Threads(NonZero::new(2).unwrap())] {
+            let key = Secret::new([7; 32]);
+            let mut world = World::new(|to| NullAead::new(to, &key), lanes);
+            let patience = Duration::from_millis(300);
+            let mut given = 0;
+            while tokio::time::timeout(patience, world.alice.send(v4(1000 + given % 400))).await.is_ok() {
+                given += 1;
+                assert!(given < 10_000, "the sender is never held back");
+            }
+            for n in 0..given {
+                assert_eq!(world.bob.recv().await.unwrap(), v4(1000 + n % 400), "packet {n} with {lanes:?}");
+            }
+            let status = world.right_engine.status().await.unwrap();
+            assert_eq!((status.traffic.inside_written.packets, status.drops.total()), (given as u64, 0));
         }
-        let status = left_engine.status().await.unwrap();
-        assert_eq!((status.traffic.inside_read.packets, status.traffic.inside_written.packets), (200, 200));
-        assert_eq!((status.overhead, status.mtu, status.drops.total()), (overhead, 1420, 0));
-        drop(left_engine);
-        tokio::time::timeout(Duration::from_secs(10), right_engine.stop()).await.unwrap();
-        assert!(right_engine.status().await.is_err());
+    }
+
+    /// A bug in one tunnel is that tunnel's end, with a reason, and nobody else's.
+    #[tokio::test]
+    async fn a_core_that_panics_ends_its_engine_with_a_reason() {
+        let world = World::new(Null::new, Lanes::Inline);
+        assert!(world.left_engine.with(|_, _| panic!("out of cheese")).await.is_err());
+        let stopped = world.left_engine.stopped().await;
+        assert_eq!(stopped.to_string(), "a fault in the tunnel's code: out of cheese");
+        assert!(world.right_engine.with(|_, _| ()).await.is_ok());
+    }
+
+    /// What a datagram that was changed on its way does: nothing but a count.
+    #[tokio::test]
+    async fn a_forged_datagram_is_counted_and_not_delivered() {
+        let key = Secret::new([7; 32]);
+        let (left, right) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+        let (forger, outside) = datagram_pair(left, right, 16);
+        let (mut bob, inside) = packet_pair(1420, 16);
+        let (engine, _news) = start(NullAead::new(None, &key), inside, outside, Options::default());
+        let key = Key::new(&key);
+        for (counter, forged) in [(0, false), (1, true), (2, false)] {
+            let mut bytes = vec![0; HEADER_LEN - 8];
+            bytes.extend_from_slice(&u64::to_le_bytes(counter));
+            bytes.extend_from_slice(&v4(100 + counter as usize));
+            bytes.extend_from_slice(&[0; TAG_LEN]);
+            let buffer = &mut bytes[HEADER_LEN..];
+            aead::seal_batch(&mut [SealItem { key: &key, nonce: nonce(counter), aad: &[], buffer }]);
+            bytes[40] ^= u8::from(forged);
+            forger.send(Datagram { tos: 0, bytes }).await;
+        }
+        assert_eq!(bob.recv().await.unwrap(), v4(100));
+        assert_eq!(bob.recv().await.unwrap(), v4(102));
+        assert_eq!(engine.status().await.unwrap().drops.of(DropReason::Forged), 1);
+    }
+
+    async fn cross<K: Kind>(make: impl Fn(Option<Path>) -> NullProtocol<K>, overhead: usize) {
+        for lanes in [Lanes::Inline, Lanes::Threads(NonZero::new(3).unwrap())] {
+            let mut world = World::new(&make, lanes);
+            for n in 0..200 {
+                let packet = v4(20 + n * 7);
+                world.alice.send(packet.clone()).await.unwrap();
+                assert_eq!(world.bob.recv().await.unwrap(), packet);
+                world.bob.send(packet.clone()).await.unwrap();
+                assert_eq!(world.alice.recv().await.unwrap(), packet);
+            }
+            let status = world.left_engine.status().await.unwrap();
+            assert_eq!((status.traffic.inside_read.packets, status.traffic.inside_written.packets), (200, 200));
+            assert_eq!((status.overhead, status.mtu, status.drops.total()), (overhead, 1420, 0));
+            drop(world.left_engine);
+            tokio::time::timeout(Duration::from_secs(10), world.right_engine.stop()).await.unwrap();
+            assert!(world.right_engine.status().await.is_err());
+        }
+    }
+
+    /// Alice and Bob, each inside an engine of their own, with a channel for a network.
+    struct World<K: Kind> {
+        alice: PacketChannel,
+        bob: PacketChannel,
+        left_engine: EngineHandle<NullProtocol<K>>,
+        right_engine: EngineHandle<NullProtocol<K>>,
+    }
+
+    impl<K: Kind> World<K> {
+        fn new(make: impl Fn(Option<Path>) -> NullProtocol<K>, lanes: Lanes) -> Self {
+            let (left, right) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+            let (left_out, right_out) = datagram_pair(left, right, 16);
+            let (alice, left_in) = packet_pair(1420, 16);
+            let (bob, right_in) = packet_pair(1420, 16);
+            let options = || Options { lanes, ..Options::default() };
+            let (left_engine, _) = start(make(Some(Path::to(right))), left_in, left_out, options());
+            let (right_engine, _) = start(make(None), right_in, right_out, options());
+            Self { alice, bob, left_engine, right_engine }
+        }
     }
 
     fn v4(len: usize) -> Vec<u8> {

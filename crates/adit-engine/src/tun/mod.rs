@@ -6,6 +6,8 @@ mod coalesce;
 mod flow;
 mod split;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod vnet;
 
 use std::future::poll_fn;

@@ -6,6 +6,8 @@
 
 mod control;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::future::poll_fn;
 use std::io;

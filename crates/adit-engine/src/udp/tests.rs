@@ -1,0 +1,154 @@
+//! UDP on loopback, which needs no root, and what refusals of the kernel lead to.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_protocol::{DropReason, Ecn, Path};
+
+use super::*;
+use crate::MAX_DATAGRAM;
+
+#[tokio::test]
+async fn a_run_arrives_as_the_datagrams_it_was_made_of() {
+    for offload in [Offload::AUTO, Offload::OFF] {
+        for address in addresses() {
+            let (mut left, right_at, mut right) = pair(offload, address);
+            let mut arena = SendArena::with_capacity(100_000);
+            for n in 0..40 {
+                arena.push(Path::to(right_at), Ecn::Ect0 as u8, &[n; 1200]).unwrap();
+            }
+            arena.push(Path::to(right_at), Ecn::Ect0 as u8, &[40; 7]).unwrap();
+            left.try_send(&mut arena).unwrap();
+            assert!(arena.is_empty());
+            let got = receive(&mut right, 41).await;
+            assert_eq!(got.iter().map(|d| d.bytes[0]).collect::<Vec<_>>(), (0..=40).collect::<Vec<_>>());
+            assert_eq!((got[3].bytes.len(), got[40].bytes.len()), (1200, 7));
+            assert!(got.iter().all(|d| d.ecn == Ecn::Ect0 && d.from.local == Some(address)), "{got:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_longest_datagram_passes() {
+    let (mut left, right_at, mut right) = pair(Offload::AUTO, addresses()[0]);
+    let mut arena = SendArena::with_capacity(100_000);
+    arena.push(Path::to(right_at), 0x88, &[9; MAX_DATAGRAM]).unwrap();
+    left.try_send(&mut arena).unwrap();
+    let got = receive(&mut right, 1).await;
+    assert_eq!((got[0].bytes.len(), got[0].ecn), (MAX_DATAGRAM, Ecn::NotEct));
+}
+
+#[tokio::test]
+async fn an_answer_leaves_from_the_address_it_was_asked_at_and_from_any_when_that_is_gone() {
+    let (mut left, right_at, mut right) = pair(Offload::AUTO, addresses()[0]);
+    let mut arena = SendArena::with_capacity(10_000);
+    let pinned = Path { local: Some("127.0.0.9".parse().unwrap()), ..Path::to(right_at) };
+    arena.push(pinned, 0, &[1; 10]).unwrap();
+    // Not an address of this machine: documentation (RFC 5737).
+    let vanished = Path { local: Some("192.0.2.77".parse().unwrap()), ..Path::to(right_at) };
+    arena.push(vanished, 0, &[2; 10]).unwrap();
+    left.try_send(&mut arena).unwrap();
+    let got = receive(&mut right, 2).await;
+    assert_eq!(got[0].from.remote.ip(), pinned.local.unwrap());
+    assert_eq!(got[1].from.remote.ip(), right_at.ip());
+    assert_eq!(left.lost_source, vanished.local);
+    assert_eq!(arena.take_drops().total(), 0);
+}
+
+#[tokio::test]
+async fn what_nobody_hears_ends_nothing() {
+    let (mut left, right_at, right) = pair(Offload::AUTO, addresses()[0]);
+    drop(right);
+    let mut arena = SendArena::with_capacity(10_000);
+    let mut batch = RecvBatch::with_capacity(MAX_READ);
+    for _ in 0..5 {
+        arena.push(Path::to(right_at), 0, &[1; 10]).unwrap();
+        arena.push(Path::to("0.0.0.1:0".parse().unwrap()), 0, &[1; 10]).unwrap();
+        left.try_send(&mut arena).unwrap();
+        let nothing = left.try_recv(&mut batch).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+    }
+    assert!(arena.take_drops().of(DropReason::OutsideFull) >= 5);
+}
+
+#[tokio::test]
+async fn both_families_share_a_port_which_can_be_changed() {
+    let (mut link, control) = UdpLink::bind(UdpOptions::default()).unwrap();
+    let first = control.port();
+    assert_ne!(first, 0);
+    let (_other, taken) = UdpLink::bind(UdpOptions::default()).unwrap();
+    let asking = tokio::spawn(async move {
+        assert_eq!(control.rebind(taken.port()).await.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(control.port(), first, "the old one stays");
+        let second = control.rebind(0).await.unwrap();
+        assert_ne!(second, first);
+        assert_eq!(control.port(), second);
+        second
+    });
+    let want = Want { read: true, write: false };
+    let waiting = tokio::time::timeout(Duration::from_secs(20), async {
+        tokio::select! {
+            _ = link.ready(want) => panic!("nobody sends"),
+            port = asking => port.unwrap(),
+        }
+    });
+    let port = waiting.await.unwrap();
+    assert!(UdpLink::bind(UdpOptions { port, ..UdpOptions::default() }).is_err());
+}
+
+/// The device cannot, or a guest kernel promises what it does not keep.
+#[test]
+fn a_kernel_that_refuses_to_cut_is_not_asked_again() {
+    let mut cutting = Cutting { up_to: usize::MAX, warned: false };
+    assert!(cutting.refused(libc::EIO, 1400));
+    assert_eq!(cutting, Cutting { up_to: 0, warned: true });
+}
+
+/// A peer behind a smaller MTU must not cost the others their offload.
+#[test]
+fn a_size_that_does_not_fit_the_way_is_not_cut_again_but_smaller_ones_are() {
+    let mut cutting = Cutting { up_to: usize::MAX, warned: false };
+    assert!(cutting.refused(libc::EMSGSIZE, 8952));
+    assert_eq!(cutting.up_to, 8951);
+    assert!(cutting.refused(libc::EINVAL, 1452));
+    assert_eq!(cutting.up_to, 1451);
+    assert!(!cutting.refused(libc::EPERM, 100), "a firewall is another matter");
+    assert!(cutting.refused(libc::EINVAL, 500));
+    assert_eq!(cutting.up_to, 0);
+}
+
+#[derive(Debug)]
+struct Arrived {
+    from: Path,
+    ecn: Ecn,
+    bytes: Vec<u8>,
+}
+
+/// IPv6 where the machine has it.
+fn addresses() -> Vec<IpAddr> {
+    let v6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+    let all: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    all.into_iter().filter(|address| address.is_ipv4() || v6).collect()
+}
+
+fn pair(offload: Offload, address: IpAddr) -> (UdpLink, SocketAddr, UdpLink) {
+    let options = UdpOptions { offload, ..UdpOptions::default() };
+    let (left, _) = UdpLink::bind(options).unwrap();
+    let (right, control) = UdpLink::bind(options).unwrap();
+    (left, SocketAddr::new(address, control.port()), right)
+}
+
+async fn receive(link: &mut UdpLink, count: usize) -> Vec<Arrived> {
+    let mut arrived = Vec::new();
+    while arrived.len() < count {
+        let mut batch = RecvBatch::with_capacity(4 * MAX_READ);
+        let ready = link.ready(Want { read: true, write: false });
+        tokio::time::timeout(Duration::from_secs(20), ready).await.expect("they should have arrived").unwrap();
+        drop(link.try_recv(&mut batch));
+        arrived.extend(batch.slots.iter().map(|slot| {
+            let bytes = batch.slab[slot.body.range()].to_vec();
+            Arrived { from: slot.from, ecn: slot.ecn, bytes }
+        }));
+    }
+    arrived
+}
