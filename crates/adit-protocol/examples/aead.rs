@@ -1,8 +1,9 @@
 //! How fast the AEAD is on this machine: ours in batches against the libraries, one line a packet size.
 //!
-//! `cargo run --release -p adit-protocol --example aead [rounds]` prints GB/s of plaintext, medians over the rounds;
-//! all contestants take turns within a round, so that a noisy machine is noisy for each of them, and time is the
-//! thread's own, so that what else runs on the machine counts as little as it can.
+//! `cargo run --release -p adit-protocol --example aead [rounds [name]]` prints GB/s of plaintext, medians over the
+//! rounds, of all contestants or of those whose name holds `name`. All take turns within a round, so that a noisy machine
+//! is noisy for each of them, and time is the thread's own, so that what else runs on the machine counts as little as it
+//! can.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark on a terminal")]
 
 use std::hint::black_box;
@@ -21,7 +22,9 @@ const SLICE: Duration = Duration::from_millis(20);
 
 fn main() {
     let rounds = std::env::args().nth(1).and_then(|n| n.parse().ok()).unwrap_or(7);
+    let only = std::env::args().nth(2).unwrap_or_default();
     let mut contestants = contestants();
+    contestants.retain(|c| c.name.contains(&only));
     println!("GB/s seal / open, medians of {rounds}");
     print!("{:24}", "");
     SIZES.iter().for_each(|size| print!("{:>16}", format!("{size} B")));

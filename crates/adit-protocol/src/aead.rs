@@ -74,12 +74,12 @@ impl fmt::Debug for Key {
 
 /// Seals every item in place. An item shorter than a tag is left as it is.
 pub fn seal_batch(items: &mut [SealItem<'_>]) {
-    Engine::best_for(items.len()).seal(items);
+    Engine::best_for(items.iter().map(|i| i.buffer.len())).seal(items);
 }
 
 /// Opens every item in place and says of each whether it was authentic.
 pub fn open_batch(items: &mut [OpenItem<'_>]) {
-    Engine::best_for(items.len()).open(items);
+    Engine::best_for(items.iter().map(|i| i.buffer.len())).open(items);
 }
 
 /// Who does the work.
@@ -91,11 +91,11 @@ enum Engine {
 }
 
 impl Engine {
-    /// The fastest this machine has for a batch of so many.
+    /// The fastest this machine has for buffers of such lengths.
     #[inline]
-    fn best_for(items: usize) -> Self {
+    fn best_for(lengths: impl ExactSizeIterator<Item = usize>) -> Self {
         #[cfg(target_arch = "x86_64")]
-        if items > 1
+        if (lengths.len() >= avx512::MANY || lengths.len() > 1 && lengths.sum::<usize>() >= avx512::MUCH)
             && let Some(found) = avx512::Avx512::detect()
         {
             return Self::Avx512(found);

@@ -8,7 +8,7 @@ mod chacha;
 mod poly1305;
 mod sys;
 
-use std::iter;
+use std::mem::take;
 
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
@@ -21,6 +21,11 @@ pub(crate) use self::sys::Avx512;
 
 /// The most associated data that is worked on here; more is the library's.
 pub(crate) const MAX_AAD: usize = 16;
+
+/// From so many packets on, all of this is faster than the library, however short they are,
+pub(crate) const MANY: usize = 4;
+/// and two or three are from so many bytes on (measured by `examples/aead.rs`).
+pub(crate) const MUCH: usize = 2048;
 
 /// One-time keys of a group: the first half of each packet's block 0. Wiped when dropped.
 struct OneTimeKeys([[u8; 32]; chacha::LANES]);
@@ -40,7 +45,7 @@ fn seal(items: &mut [SealItem<'_>]) {
         for (at, item) in group.iter().enumerate() {
             streams.set(at, item.key.raw.expose(), &item.nonce);
         }
-        run(&streams, blocks_to_seal(group, &mut keys));
+        run(&streams, texts_to_seal(group, &mut keys));
         for (set, keys) in group.chunks_mut(poly1305::LANES).zip(keys.0.chunks(poly1305::LANES)) {
             let tags =
                 tags(set.iter().zip(keys).map(|(item, key)| Message { key, aad: item.aad, text: text(item.buffer) }));
@@ -60,7 +65,7 @@ fn open(items: &mut [OpenItem<'_>]) {
         for (at, item) in group.iter().enumerate() {
             streams.set(at, item.key.raw.expose(), &item.nonce);
         }
-        run(&streams, blocks_of_keys(group.len(), &mut keys));
+        run(&streams, texts_of_keys(group.len(), &mut keys));
         for (set, keys) in group.chunks_mut(poly1305::LANES).zip(keys.0.chunks(poly1305::LANES)) {
             let tags =
                 tags(set.iter().zip(keys).map(|(item, key)| Message { key, aad: item.aad, text: text(item.buffer) }));
@@ -68,58 +73,68 @@ fn open(items: &mut [OpenItem<'_>]) {
                 item.authentic = split_tag(item.buffer).1[..].ct_eq(&tag).into();
             }
         }
-        run(&streams, blocks_to_open(group));
+        run(&streams, texts_to_open(group));
     }
 }
 
-/// One ChaCha20 block's work: packet, counter, text.
-type Block<'a> = (usize, u32, &'a mut [u8]);
-
-fn blocks_to_seal<'a>(group: &'a mut [SealItem<'_>], keys: &'a mut OneTimeKeys) -> impl Iterator<Item = Block<'a>> {
-    let packets = group.iter_mut().zip(&mut keys.0).enumerate();
-    packets.flat_map(|(at, (item, key))| blocks(at, 0, key).chain(blocks(at, 1, split_tag(item.buffer).0)))
+fn texts_to_seal<'a>(group: &'a mut [SealItem<'_>], keys: &'a mut OneTimeKeys) -> impl Iterator<Item = Text<'a>> {
+    let packets = (0..).zip(group.iter_mut().zip(&mut keys.0));
+    packets.flat_map(|(packet, (item, key))| [(packet, 0, &mut key[..]), (packet, 1, split_tag(item.buffer).0)])
 }
 
-fn blocks_of_keys(packets: usize, keys: &mut OneTimeKeys) -> impl Iterator<Item = Block<'_>> {
-    keys.0.iter_mut().take(packets).enumerate().flat_map(|(at, key)| blocks(at, 0, key))
+fn texts_of_keys(packets: usize, keys: &mut OneTimeKeys) -> impl Iterator<Item = Text<'_>> {
+    (0..).zip(keys.0.iter_mut().take(packets)).map(|(packet, key)| (packet, 0, &mut key[..]))
 }
 
-fn blocks_to_open<'a>(group: &'a mut [OpenItem<'_>]) -> impl Iterator<Item = Block<'a>> {
-    let authentic = group.iter_mut().enumerate().filter(|(_, item)| item.authentic);
-    authentic.flat_map(|(at, item)| blocks(at, 1, split_tag(item.buffer).0))
+fn texts_to_open<'a>(group: &'a mut [OpenItem<'_>]) -> impl Iterator<Item = Text<'a>> {
+    let authentic = (0..).zip(group.iter_mut()).filter(|(_, item)| item.authentic);
+    authentic.map(|(packet, item)| (packet, 1, split_tag(item.buffer).0))
 }
 
-/// The blocks of a text.
-fn blocks(packet: usize, counter: u32, text: &mut [u8]) -> impl Iterator<Item = Block<'_>> {
-    iter::repeat(packet)
-        .zip(counter..)
-        .zip(text.chunks_mut(64))
-        .map(|((packet, counter), text)| (packet, counter, text))
+/// What gets a packet's keystream: packet, block counter at the front, text.
+type Text<'a> = (u32, u32, &'a mut [u8]);
+
+/// Texts, cut into blocks.
+struct Blocks<'a, I> {
+    texts: I,
+    /// Of the text begun, what is still to do.
+    rest: Text<'a>,
 }
 
-/// Adds the keystream to all blocks, twice sixteen at a time.
+impl<'a, I: Iterator<Item = Text<'a>>> Blocks<'a, I> {
+    /// Puts the next blocks into a step; how many there were.
+    #[inline]
+    fn fill(&mut self, step: &mut Step<'a>) -> usize {
+        let mut lane = 0;
+        while lane < chacha::LANES {
+            let (packet, counter, text) = take(&mut self.rest);
+            if text.is_empty() {
+                let Some(text) = self.texts.next() else { break };
+                self.rest = text;
+                continue;
+            }
+            let (block, rest) = text.split_at_mut(text.len().min(64));
+            (step.packet[lane], step.counter[lane], step.text[lane]) = (packet, counter, block);
+            self.rest = (packet, counter.wrapping_add(1), rest);
+            lane += 1;
+        }
+        lane
+    }
+}
+
+/// Adds the keystream to all texts, twice sixteen blocks at a time.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-fn run<'a>(streams: &Streams, mut blocks: impl Iterator<Item = Block<'a>>) {
+fn run<'a>(streams: &Streams, texts: impl Iterator<Item = Text<'a>>) {
+    let mut blocks = Blocks { texts, rest: Text::default() };
     loop {
         let (mut first, mut second) = (Step::new(), Step::new());
-        match (fill(&mut first, &mut blocks), fill(&mut second, &mut blocks)) {
+        match (blocks.fill(&mut first), blocks.fill(&mut second)) {
             (0, _) => return,
             (_, 0) => first.run(streams),
             _ => first.run_two(&mut second, streams),
         }
     }
-}
-
-/// Puts the next blocks into a step; how many there were.
-#[inline]
-fn fill<'a>(step: &mut Step<'a>, blocks: &mut impl Iterator<Item = Block<'a>>) -> usize {
-    let mut filled = 0;
-    for (lane, (packet, counter, text)) in blocks.take(chacha::LANES).enumerate() {
-        (step.packet[lane], step.counter[lane], step.text[lane]) = (packet as u32, counter, text);
-        filled = lane + 1;
-    }
-    filled
 }
 
 /// The tags of up to eight messages.

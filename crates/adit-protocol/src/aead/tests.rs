@@ -151,6 +151,25 @@ fn a_buffer_shorter_than_a_tag_is_left_and_refused() {
     }
 }
 
+/// Whichever engine is chosen for a batch: at and around the sizes where the choice changes.
+#[test]
+fn the_choice_of_engine_does_not_show() {
+    let keys = Keys::new();
+    for size in 0..6 {
+        for length in [0, 64, 500, 680, 1008, 1420] {
+            let lengths = vec![length; size];
+            let mut buffers: Vec<Vec<u8>> = (0..size).map(|i| [plain(i, length), vec![0; TAG_LEN]].concat()).collect();
+            seal_batch(&mut items(&keys, &mut buffers, &|_| (0, 0)));
+            assert_eq!(buffers, sealed(&keys, &lengths, &|_| (0, 0)));
+            let mut opening: Vec<_> = items(&keys, &mut buffers, &|_| (0, 0)).into_iter().map(unsealed).collect();
+            open_batch(&mut opening);
+            assert!(
+                opening.iter().all(|i| i.authentic && i.buffer[..length] == plain(i.nonce[4] as usize & 15, length))
+            );
+        }
+    }
+}
+
 /// Sums close to the modulus: all ones in text and key make the carries run as far as they can.
 #[test]
 fn full_limbs_carry_through() {

@@ -5,17 +5,17 @@
 //! A message of the AEAD is associated data, ciphertext, lengths, each in blocks of 16 bytes. Messages are aligned at
 //! their *end* and worked on in rows of four blocks: a shorter message has empty blocks in front, which leave its sum at
 //! zero, so that all lanes end together and none needs a mask. Only the first row and the last of a message are put
-//! together in memory; those between are read where they lie.
+//! together; those between are read as they lie.
 
 use std::arch::x86_64::{
     __m512i, __mmask8, _mm512_add_epi64, _mm512_and_si512, _mm512_cmpeq_epu64_mask, _mm512_cmplt_epu64_mask,
     _mm512_madd52hi_epu64, _mm512_madd52lo_epu64, _mm512_mask_add_epi64, _mm512_mask_mov_epi64,
-    _mm512_maskz_set1_epi64, _mm512_or_si512, _mm512_set1_epi64, _mm512_setzero_si512, _mm512_slli_epi64,
-    _mm512_srli_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
+    _mm512_maskz_expand_epi64, _mm512_maskz_set1_epi64, _mm512_or_si512, _mm512_set_epi64, _mm512_set1_epi64,
+    _mm512_setzero_si512, _mm512_slli_epi64, _mm512_srli_epi64, _mm512_unpackhi_epi64, _mm512_unpacklo_epi64,
 };
 
 use super::chacha::transpose_quarters;
-use super::sys::{load, load_longs, store_longs};
+use super::sys::{load, load_front, load_longs, store_longs};
 
 /// How many messages are worked on at once.
 pub(super) const LANES: usize = 8;
@@ -47,23 +47,21 @@ impl Message<'_> {
         self.rows() * 4 - (self.aad_blocks() + self.text.len().div_ceil(16) + 1)
     }
 
-    /// Row number `row`, put together.
-    fn row(&self, row: usize) -> [u8; 64] {
-        let mut out = [0; 64];
-        for (i, block) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
-            let Some(at) = (4 * row + i).checked_sub(self.lead()) else { continue };
-            let Some(at) = at.checked_sub(self.aad_blocks()) else {
-                block[..self.aad.len()].copy_from_slice(self.aad);
-                continue;
-            };
-            match self.text.get(16 * at..) {
-                Some(rest) if rest.len() >= 16 => block.copy_from_slice(&rest[..16]),
-                Some(rest) if !rest.is_empty() => block[..rest.len()].copy_from_slice(rest),
-                Some(_) | None => {
-                    block[..8].copy_from_slice(&(self.aad.len() as u64).to_le_bytes());
-                    block[8..].copy_from_slice(&(self.text.len() as u64).to_le_bytes());
-                }
-            }
+    /// Row number `row`, put together: the first and the last hold more than ciphertext.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn row(&self, row: usize) -> __m512i {
+        let before = self.lead() + self.aad_blocks();
+        let (skip, from) = (before.saturating_sub(4 * row), (4 * row).saturating_sub(before) * 16);
+        let text = load_front(self.text.get(from..).unwrap_or_default());
+        let mut out = _mm512_maskz_expand_epi64(blocks_from(skip), text);
+        if row == 0 && !self.aad.is_empty() {
+            let aad = load_front(self.aad);
+            out = _mm512_or_si512(out, _mm512_maskz_expand_epi64(blocks_from(self.lead()), aad));
+        }
+        if row + 1 == self.rows() {
+            let (aad, text) = (self.aad.len() as i64, self.text.len() as i64);
+            out = _mm512_or_si512(out, _mm512_set_epi64(text, aad, 0, 0, 0, 0, 0, 0));
         }
         out
     }
@@ -73,6 +71,11 @@ impl Message<'_> {
         let first = (4 - self.lead().min(4)).saturating_sub(self.aad_blocks()) * 16;
         self.text.get(first..).unwrap_or_default().as_chunks().0
     }
+}
+
+/// The long words of a row from block `first` on.
+const fn blocks_from(first: usize) -> __mmask8 {
+    (0xff_u32 << (2 * first)) as __mmask8
 }
 
 /// The tags of eight messages.
@@ -114,12 +117,15 @@ fn sum(messages: &[Message<'_>; LANES], r: Element) -> Element {
         let first = starts.iter().copied().max().unwrap_or(0) + 1;
         if row == first {
             while row + 1 < rows {
-                let at = |lane: usize| &middles[lane][row - 1 - starts[lane]];
-                sum = step(sum, [at(0), at(1), at(2), at(3), at(4), at(5), at(6), at(7)], ALL_PRESENT, &powers);
+                let mut vectors = [_mm512_setzero_si512(); LANES];
+                for lane in 0..LANES {
+                    vectors[lane] = load(&middles[lane][row - 1 - starts[lane]]);
+                }
+                sum = step(sum, vectors, ALL_PRESENT, &powers);
                 row += 1;
             }
         }
-        let mut bytes = [[0; 64]; LANES];
+        let mut vectors = [_mm512_setzero_si512(); LANES];
         let mut present = [0; 4];
         for lane in 0..LANES {
             let Some(own) = row.checked_sub(starts[lane]) else { continue };
@@ -127,10 +133,10 @@ fn sum(messages: &[Message<'_>; LANES], r: Element) -> Element {
             for mask in &mut present[lead..] {
                 *mask |= 1 << lane;
             }
-            bytes[lane] = if own == 0 || row + 1 == rows { messages[lane].row(own) } else { middles[lane][own - 1] };
+            let between = own > 0 && row + 1 < rows;
+            vectors[lane] = if between { load(&middles[lane][own - 1]) } else { messages[lane].row(own) };
         }
-        let [a, b, c, d, e, f, g, h] = &bytes;
-        sum = step(sum, [a, b, c, d, e, f, g, h], present, &powers);
+        sum = step(sum, vectors, present, &powers);
         row += 1;
     }
     sum
@@ -158,12 +164,8 @@ struct Products {
 /// One row: four blocks in each lane. `present` says of each of the four which lanes have begun.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512ifma")]
-fn step(sum: Element, rows: [&[u8; 64]; LANES], present: [__mmask8; 4], powers: &[Factor; 4]) -> Element {
-    let mut vectors = [_mm512_setzero_si512(); 8];
-    for i in 0..LANES {
-        vectors[i] = load(rows[i]);
-    }
-    let [a, b, c, d, e, f, g, h] = vectors;
+fn step(sum: Element, rows: [__m512i; LANES], present: [__mmask8; 4], powers: &[Factor; 4]) -> Element {
+    let [a, b, c, d, e, f, g, h] = rows;
     let low = |a, b| _mm512_unpacklo_epi64(a, b);
     let high = |a, b| _mm512_unpackhi_epi64(a, b);
     let lows = transpose_quarters([low(a, b), low(c, d), low(e, f), low(g, h)]);
