@@ -81,6 +81,7 @@ impl Device {
         self.gate.force(under_load);
     }
 
+    #[inline]
     fn plan_outbound_inner(&mut self, now: Now, packet: &IpPacket<'_>) -> Result<Outbound<SealJob>, DropReason> {
         let slot = *self.routes.lookup(packet.destination()).ok_or(DropReason::NoRoute)?;
         let peer = self.peers.at_mut(slot).filter(|_| self.shared.up).ok_or(DropReason::NoRoute)?;
@@ -90,41 +91,40 @@ impl Device {
         {
             return Ok(Outbound::Seal { job, to });
         }
-        let mut copy = vec![0; packet.len()];
-        packet.copy_to(&mut copy);
-        peer.stage(copy, &mut self.shared);
-        peer.flush(now, &mut self.shared);
+        peer.keep(now, packet, &mut self.shared);
         Ok(Outbound::Staged)
     }
 
+    #[inline]
     fn plan_inbound_inner(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<Inbound<OpenJob>, DropReason> {
         let message = Message::parse(datagram).ok_or(DropReason::NotAMessage)?;
         if !self.shared.up {
             return Err(DropReason::UnknownSession);
         }
         match message {
-            Message::Data(data) => return self.plan_data(now, from, data).map(Inbound::Open),
-            Message::Initiation(message) => self.handle_initiation(now, from, &message)?,
-            Message::Response(message) => self.handle_response(now, from, &message)?,
-            Message::CookieReply(message) => self.handle_cookie_reply(now, &message)?,
+            Message::Data(data) => self.plan_data(now, from, data).map(Inbound::Open),
+            Message::Initiation(message) => self.handle_initiation(now, from, &message),
+            Message::Response(message) => self.handle_response(now, from, &message),
+            Message::CookieReply(message) => self.handle_cookie_reply(now, &message),
         }
-        Ok(Inbound::Handled)
     }
 
     #[inline]
     fn plan_data(&mut self, now: Now, from: Path, data: Data) -> Result<OpenJob, DropReason> {
-        let peer = self.shared.index.peer(data.receiver).and_then(|slot| self.peers.at_mut(slot));
-        let session = peer.and_then(|peer| peer.keyring.find(data.receiver)).ok_or(DropReason::UnknownSession)?;
+        let slot = self.shared.index.peer(data.receiver).ok_or(DropReason::UnknownSession)?;
+        let session = self.peers.at_mut(slot).and_then(|peer| peer.keyring.find(data.receiver));
+        let session = session.ok_or(DropReason::UnknownSession)?;
         if !session.may_receive(now.instant, data.counter) {
             return Err(DropReason::ExpiredSession);
         }
-        Ok(OpenJob::new(Arc::clone(&session.keys), data.counter, from))
+        Ok(OpenJob::new(Arc::clone(&session.keys), data.counter, slot, from))
     }
 
+    #[inline]
     fn commit_inner(&mut self, now: Now, opened: &Opened, datagram: &[u8]) -> Result<Delivery, DropReason> {
         let shared = &mut self.shared;
         let local = opened.keys.local;
-        let slot = shared.index.peer(local).ok_or(DropReason::UnknownSession)?;
+        let slot = opened.slot;
         let peer = self.peers.at_mut(slot).ok_or(DropReason::UnknownSession)?;
         let session = peer.keyring.find(local).filter(|session| Arc::ptr_eq(&session.keys, &opened.keys));
         if !session.ok_or(DropReason::UnknownSession)?.replay.accept(opened.counter) {
@@ -184,6 +184,7 @@ impl Device {
         None
     }
 
+    #[inline]
     fn count<T>(&mut self, result: Result<T, DropReason>, dropped: impl FnOnce(DropReason) -> T) -> T {
         result.unwrap_or_else(|reason| {
             self.shared.drops.count(reason);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use adit_protocol::{DropReason, Now, Path};
+use adit_protocol::{DropReason, Inbound, Now, Path};
 
 use crate::constants::INITIATION_SPACING;
 use crate::device::Device;
@@ -11,16 +11,18 @@ use crate::keyring::Session;
 use crate::message::{CookieReply, Index, Initiation, Macs, Response};
 use crate::noise::Claimed;
 use crate::peer::Peer;
+use crate::session::OpenJob;
 use crate::shared::{Queued, Shared};
 use crate::tai64n::Timestamp;
 
-type Handled = Result<(), DropReason>;
+type Handled = Result<Inbound<OpenJob>, DropReason>;
 
 impl Device {
     /// Somebody wants a session.
+    #[cold]
     pub(crate) fn handle_initiation(&mut self, now: Now, from: Path, message: &Initiation<'_>) -> Handled {
         if !self.admit(now, from, message.sender, &message.macs)? {
-            return Ok(());
+            return Ok(Inbound::Handled);
         }
         let own = self.shared.own.as_ref().ok_or(DropReason::BadHandshake)?;
         let claimed = Claimed::read(&own.identity, message).ok_or(DropReason::BadHandshake)?;
@@ -43,13 +45,14 @@ impl Device {
         peer.session_derived(now);
         peer.sent_handshake(now, datagram, from, shared);
         peer.received_handshake(now, message.macs.before_mac2.len() + message.macs.mac2.len(), shared);
-        Ok(())
+        Ok(Inbound::Handled)
     }
 
     /// Somebody answers our initiation.
+    #[cold]
     pub(crate) fn handle_response(&mut self, now: Now, from: Path, message: &Response<'_>) -> Handled {
         if !self.admit(now, from, message.sender, &message.macs)? {
-            return Ok(());
+            return Ok(Inbound::Handled);
         }
         let shared = &mut self.shared;
         let own = shared.own.as_ref().ok_or(DropReason::BadHandshake)?;
@@ -71,14 +74,15 @@ impl Device {
         peer.received_handshake(now, message.macs.before_mac2.len() + message.macs.mac2.len(), shared);
         // The first message under the new key confirms it: what waits, or a keepalive, at once (reference W-40).
         peer.send_keepalive(now, shared);
-        Ok(())
+        Ok(Inbound::Handled)
     }
 
     /// Somebody wants us to prove our address with the next handshake message.
+    #[cold]
     pub(crate) fn handle_cookie_reply(&mut self, now: Now, message: &CookieReply<'_>) -> Handled {
         let peer = self.shared.index.peer(message.receiver).and_then(|slot| self.peers.at_mut(slot));
         let peer = peer.ok_or(DropReason::UnknownSession)?;
-        if peer.jar.take(now.instant, message) { Ok(()) } else { Err(DropReason::Forged) }
+        if peer.jar.take(now.instant, message) { Ok(Inbound::Handled) } else { Err(DropReason::Forged) }
     }
 
     /// Whether the message may cost us a Diffie-Hellman. If it was answered by a cookie instead: false.
@@ -99,7 +103,7 @@ impl Device {
 
 impl Peer {
     /// Only a greater timestamp than ever before, and not too soon after the last (reference W-31, W-32).
-    fn accept_timestamp(&mut self, now: Instant, timestamp: Timestamp) -> Handled {
+    fn accept_timestamp(&mut self, now: Instant, timestamp: Timestamp) -> Result<(), DropReason> {
         if let Some((greatest, at)) = self.accepted {
             if timestamp <= greatest {
                 return Err(DropReason::ReplayedHandshake);

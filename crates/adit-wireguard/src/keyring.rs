@@ -23,7 +23,12 @@ const REPLAY_WORDS: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) keys: Arc<SessionKeys>,
-    created: Instant,
+    /// Not used from then on, either way (reference W-51).
+    expires: Instant,
+    /// An initiator that sends asks for new keys from then on (reference W-62),
+    rekey_sending: Instant,
+    /// and one that only receives from then on (reference W-63).
+    rekey_receiving: Instant,
     initiator: bool,
     may_send: bool,
     next_counter: u64,
@@ -50,7 +55,9 @@ impl Session {
                 sending: Key::new(&derived.sending),
                 receiving: Key::new(&derived.receiving),
             }),
-            created: now,
+            expires: now + REJECT_AFTER_TIME,
+            rekey_sending: now + REKEY_AFTER_TIME,
+            rekey_receiving: now + REKEY_ON_RECEIVE,
             initiator,
             may_send: true,
             next_counter: 0,
@@ -58,21 +65,15 @@ impl Session {
         })
     }
 
-    /// Whether it may still be used, either way (reference W-51).
-    #[inline]
-    fn is_young(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.created) < REJECT_AFTER_TIME
-    }
-
     /// Whether a message with this counter may be opened.
     #[inline]
     pub(crate) fn may_receive(&self, now: Instant, counter: u64) -> bool {
-        self.is_young(now) && counter < REJECT_AFTER_MESSAGES
+        now < self.expires && counter < REJECT_AFTER_MESSAGES
     }
 
     #[inline]
     fn can_send(&self, now: Instant) -> bool {
-        self.may_send && self.is_young(now) && self.next_counter < REJECT_AFTER_MESSAGES
+        self.may_send && now < self.expires && self.next_counter < REJECT_AFTER_MESSAGES
     }
 
     /// The counter for a message to be sent now.
@@ -86,8 +87,7 @@ impl Session {
     /// Whether new keys are due after sending (reference W-62).
     #[inline]
     pub(crate) fn is_due_after_sending(&self, now: Instant) -> bool {
-        self.next_counter > REKEY_AFTER_MESSAGES
-            || (self.initiator && now.saturating_duration_since(self.created) >= REKEY_AFTER_TIME)
+        self.next_counter > REKEY_AFTER_MESSAGES || (self.initiator && now >= self.rekey_sending)
     }
 }
 
@@ -115,9 +115,9 @@ impl Keyring {
     /// Whether an initiator that only receives should ask for new keys (reference W-63).
     #[inline]
     pub(crate) fn is_due_after_receiving(&self, now: Instant) -> bool {
-        self.current.as_deref().is_some_and(|session| {
-            session.initiator && session.may_send && now.saturating_duration_since(session.created) >= REKEY_ON_RECEIVE
-        })
+        self.current
+            .as_deref()
+            .is_some_and(|session| session.initiator && session.may_send && now >= session.rekey_receiving)
     }
 
     /// A session we began: the response has come, so the peer has the key too (reference W-40).

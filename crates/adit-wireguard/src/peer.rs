@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::{DropReason, Now, Path};
+use adit_protocol::{DropReason, IpPacket, Now, Path};
 use ipnet::IpNet;
 
 use crate::constants::{
@@ -114,8 +114,17 @@ impl Peer {
         !self.staged.is_empty() && self.staged.len() < MAX_STAGED
     }
 
+    /// Keeps a copy of a packet until there is a session, and asks for one.
+    #[cold]
+    pub(crate) fn keep(&mut self, now: Now, packet: &IpPacket<'_>, shared: &mut Shared) {
+        let mut copy = vec![0; packet.len()];
+        packet.copy_to(&mut copy);
+        self.stage(copy, shared);
+        self.flush(now, shared);
+    }
+
     /// Keeps a packet until there is a session; the oldest go first (reference W-69).
-    pub(crate) fn stage(&mut self, packet: Vec<u8>, shared: &mut Shared) {
+    fn stage(&mut self, packet: Vec<u8>, shared: &mut Shared) {
         if self.staged.len() >= MAX_STAGED {
             self.drop_oldest(shared);
         }

@@ -10,6 +10,7 @@ use adit_protocol::{IpPacket, Open, Opening, Path, Seal, Sealing};
 use arrayvec::ArrayVec;
 
 use crate::constants::{AEAD_BATCH, DATA_HEADER, PADDING};
+use crate::index::Slot;
 use crate::message::{self, Index};
 
 /// The two keys of a session and its two indices. Shared with the jobs; wiped when the last of them is gone.
@@ -34,6 +35,7 @@ pub struct SealJob {
 pub struct OpenJob {
     keys: Arc<SessionKeys>,
     counter: u64,
+    slot: Slot,
     from: Path,
 }
 
@@ -41,18 +43,21 @@ pub struct OpenJob {
 pub struct Opened {
     pub(crate) keys: Arc<SessionKeys>,
     pub(crate) counter: u64,
+    pub(crate) slot: Slot,
     pub(crate) from: Path,
 }
 
 impl SealJob {
+    #[inline]
     pub(crate) const fn new(keys: Arc<SessionKeys>, counter: u64, mtu: usize) -> Self {
         Self { keys, counter, mtu }
     }
 }
 
 impl OpenJob {
-    pub(crate) const fn new(keys: Arc<SessionKeys>, counter: u64, from: Path) -> Self {
-        Self { keys, counter, from }
+    #[inline]
+    pub(crate) const fn new(keys: Arc<SessionKeys>, counter: u64, slot: Slot, from: Path) -> Self {
+        Self { keys, counter, slot, from }
     }
 }
 
@@ -134,7 +139,8 @@ impl Open for OpenJob {
             for opening in chunk {
                 let Some(job) = opening.job.take() else { continue };
                 if authentic.next() == Some(true) {
-                    opening.outcome = Some(Opened { keys: job.keys, counter: job.counter, from: job.from });
+                    let Self { keys, counter, slot, from } = job;
+                    opening.outcome = Some(Opened { keys, counter, slot, from });
                 }
             }
         }

@@ -51,12 +51,15 @@ pub(crate) struct Timers {
     pub(crate) another_keepalive: bool,
     /// Where the device's agenda has this peer: not after its next deadline.
     looked_at: Option<Instant>,
+    /// Whether a deadline was set before that.
+    is_nearer: bool,
 }
 
 impl Timers {
     #[inline]
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
         *self.slot(timer) = Some(at);
+        self.is_nearer |= self.looked_at.is_none_or(|looked_at| at < looked_at);
     }
 
     #[inline]
@@ -150,9 +153,8 @@ impl Agenda {
     /// The peer's deadlines may have come nearer.
     #[inline]
     pub(crate) fn note(&mut self, slot: Slot, timers: &mut Timers) {
-        let Some((at, _)) = timers.next() else { return };
-        if timers.looked_at.is_none_or(|looked_at| at < looked_at) {
-            self.place(slot, timers, Some(at));
+        if timers.is_nearer {
+            self.settle(slot, timers);
         }
     }
 
@@ -162,6 +164,7 @@ impl Agenda {
         if at != timers.looked_at {
             self.place(slot, timers, at);
         }
+        timers.is_nearer = false;
     }
 
     pub(crate) fn remove(&mut self, slot: Slot, timers: &mut Timers) {
@@ -185,5 +188,6 @@ impl Agenda {
             self.order.insert((at, slot));
         }
         timers.looked_at = at;
+        timers.is_nearer = false;
     }
 }
