@@ -265,6 +265,12 @@ async fn update<B: Backend>(
         }
         journal.undone(*number)?;
     }
+    if old.iter().any(|(_, change)| matches!(change, Change::Address { .. }) && !new.contains(change)) {
+        // With an address the kernel may take others of its network, and every route.
+        for change in new.iter().filter(|change| matches!(change, Change::Address { .. } | Change::Route(_))) {
+            machine.apply(change).await?;
+        }
+    }
     Ok(made)
 }
 
@@ -324,3 +330,6 @@ fn hand_over(dir: &Path, link: &str, change: &Change) -> Result<bool, HostError>
     }
     Ok(false)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,9 @@
 //!
 //! Not here: which changes (`plan`), in what order and with what record (`apply`).
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use std::fs;
 use std::path::Path;
 

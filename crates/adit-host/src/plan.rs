@@ -143,7 +143,11 @@ impl Observed {
     pub(crate) fn without(mut self, ours: &[Change]) -> Self {
         for change in ours.iter().rev() {
             match change {
-                Change::Address { address, .. } => self.addresses.retain(|seen| seen != address),
+                Change::Address { link, address } => {
+                    self.addresses.retain(|seen| seen != address);
+                    let connected = Route { to: address.trunc(), link: link.clone(), table: TABLE_MAIN };
+                    self.routes.retain(|seen| *seen != connected);
+                }
                 Change::Route(route) => self.routes.retain(|seen| seen != route),
                 Change::Rule(rule) => self.rules.retain(|seen| seen != rule),
                 Change::Sysctl { was, .. } => self.src_valid_mark = Some(was.clone()),
@@ -278,3 +282,6 @@ fn full_tunnel(desired: &HostPlan, observed: &Observed, mark: u32, default: &[Ip
     }
     changes
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! Crashes, failures and reloads against a machine in memory: it must always be as it was in the end.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::backend::fake::{Fake, Machine};
+use crate::journal::tests::TempDir;
+use crate::plan::{Hooks, Table};
+
+/// A host, its machine, and the runtime that its futures need.
+struct World {
+    dir: TempDir,
+    host: Host,
+    fake: Fake,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl World {
+    fn with(machine: Machine, link: &str, journal: Option<&[u8]>) -> Self {
+        let dir = TempDir::new();
+        let path = dir.path().join(format!("{link}.journal"));
+        if let Some(bytes) = journal {
+            fs::write(&path, bytes).unwrap();
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Self { host: Host::at(dir.path()), fake: Fake::new(machine, path), dir, runtime }
+    }
+
+    fn new() -> Self {
+        Self::with(Machine::new(), "wg0", None)
+    }
+
+    fn apply(&mut self, plan: &HostPlan) -> Result<(Journal, u32), HostError> {
+        self.fake.journal = self.dir.path().join(format!("{}.journal", plan.name));
+        self.runtime.block_on(apply(&self.host, &mut self.fake, plan))
+    }
+
+    fn update(&mut self, journal: &mut Journal, plan: &HostPlan, mark: u32) -> Vec<Change> {
+        self.runtime.block_on(update(&self.host, &mut self.fake, journal, plan, mark)).unwrap()
+    }
+
+    fn undo(&mut self, journal: Journal, link: &str) -> Result<Vec<Change>, HostError> {
+        self.fake.journal = self.dir.path().join(format!("{link}.journal"));
+        self.runtime.block_on(undo(&self.host, &mut self.fake, journal, link))
+    }
+
+    fn recover(&mut self, link: &str) -> Vec<Change> {
+        match Journal::open_existing(self.dir.path(), link).unwrap() {
+            Some(journal) => self.undo(journal, link).unwrap(),
+            None => Vec::new(),
+        }
+    }
+}
+
+fn plan_of(full: bool, dns: bool, hooks: bool) -> HostPlan {
+    let words = |word: &str| if hooks { vec![format!("{word} 1"), format!("{word} 2")] } else { Vec::new() };
+    HostPlan {
+        name: "wg0".into(),
+        addresses: vec!["10.0.0.2/24".parse().unwrap(), "fd00::2/64".parse().unwrap()],
+        routes: if full {
+            vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]
+        } else {
+            vec!["172.16.0.0/12".parse().unwrap()]
+        },
+        dns: if dns { vec!["10.0.0.1".parse().unwrap()] } else { Vec::new() },
+        hooks: Hooks { pre_up: words("a"), post_up: words("b"), pre_down: words("c"), post_down: words("d") },
+        ..HostPlan::default()
+    }
+}
+
+prop_compose! {
+    fn any_plan()(
+        full in any::<[bool; 2]>(),
+        numbers in proptest::collection::vec(0_u8..6, 0..4),
+        hosts in proptest::collection::vec(1_u8..5, 0..3),
+        dns in any::<bool>(),
+        hooks in any::<bool>(),
+        mtu in proptest::option::of(1280_u32..1283),
+        table in prop_oneof![4 => Just(Table::Auto), 1 => Just(Table::Off), 1 => Just(Table::Number(77))],
+    ) -> HostPlan {
+        let mut plan = plan_of(false, dns, hooks);
+        plan.addresses = hosts.iter().map(|host| format!("10.{host}.0.{host}/24").parse().unwrap()).collect();
+        plan.routes = numbers.iter().map(|number| format!("10.{number}.0.0/16").parse().unwrap()).collect();
+        plan.routes.extend(numbers.iter().map(|number| format!("10.{number}.0.0/24").parse::<ipnet::IpNet>().unwrap()));
+        let default = ["0.0.0.0/0", "::/0"];
+        plan.routes.extend(default.iter().zip(full).filter(|(_, on)| *on).map(|(to, _)| to.parse::<ipnet::IpNet>().unwrap()));
+        plan.mtu = mtu;
+        plan.table = table;
+        plan
+    }
+}
+
+/// The journal as it was, and as it would be if the process had died while writing the next line.
+fn torn(bytes: &[u8]) -> [Vec<u8>; 2] {
+    [bytes.to_vec(), [bytes, br#"{"change":{"route":{"to":"10."#.as_slice()].concat()]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_crash_at_any_moment_of_a_run_is_undone_by_recover(plan in any_plan(), tun_goes in any::<bool>()) {
+        let initial = Machine::new();
+        let mut world = World::new();
+        let (journal, _) = world.apply(&plan).unwrap();
+        world.undo(journal, "wg0").unwrap();
+        prop_assert_eq!(&world.fake.machine, &initial);
+        for (bytes, machine) in world.fake.moments.drain(..) {
+            for bytes in torn(&bytes) {
+                let (mut machine, mut expected) = (machine.clone(), initial.clone());
+                if tun_goes {
+                    machine.lose("wg0");
+                    expected.lose("wg0");
+                }
+                let mut after = World::with(machine, "wg0", Some(&bytes));
+                after.recover("wg0");
+                prop_assert_eq!(&after.fake.machine, &expected);
+                prop_assert_eq!(Journal::links(after.dir.path()).unwrap(), Vec::<String>::new());
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_moment_of_recover_is_undone_by_the_next(plan in any_plan()) {
+        let initial = Machine::new();
+        let mut world = World::new();
+        drop(world.apply(&plan).unwrap());
+        world.fake.moments.clear();
+        world.recover("wg0");
+        for (bytes, machine) in world.fake.moments.drain(..) {
+            let mut after = World::with(machine, "wg0", Some(&bytes));
+            after.recover("wg0");
+            prop_assert_eq!(&after.fake.machine, &initial);
+            let count = |word: &str| after.fake.machine.log.iter().filter(|line| *line == word).count();
+            // A command that was under way when the process died is not run again; one that was not, is run once.
+            prop_assert!(count("PreDown c 1") <= 1 && count("PostDown d 2") <= 1, "{:?}", after.fake.machine.log);
+        }
+    }
+
+    #[test]
+    fn a_change_that_fails_undoes_all_before_it(plan in any_plan(), at in 0_usize..24) {
+        let initial = Machine::new();
+        let mut world = World::new();
+        world.fake.fails_at = Some(at);
+        match world.apply(&plan) {
+            Ok((journal, _)) => { world.undo(journal, "wg0").ok(); world.fake.fails_at = None; world.recover("wg0"); }
+            Err(error) => prop_assert!(error.is_denied(), "{error}"),
+        }
+        prop_assert_eq!(&world.fake.machine, &initial);
+        prop_assert_eq!(Journal::links(world.dir.path()).unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_reload_ends_where_a_fresh_start_would(first in any_plan(), second in any_plan()) {
+        let mut fresh = World::new();
+        let (_kept, _) = fresh.apply(&second).unwrap();
+        let mut world = World::new();
+        let (mut journal, mark) = world.apply(&first).unwrap();
+        world.update(&mut journal, &second, mark);
+        prop_assert_eq!(&world.fake.machine, &fresh.fake.machine);
+        prop_assert_eq!(world.update(&mut journal, &second, mark), []);
+        let moments: Vec<_> = world.fake.moments.drain(..).collect();
+        world.undo(journal, "wg0").unwrap();
+        prop_assert_eq!(&world.fake.machine, &Machine::new());
+        for (bytes, machine) in moments {
+            let mut after = World::with(machine, "wg0", Some(&bytes));
+            after.recover("wg0");
+            prop_assert_eq!(&after.fake.machine, &Machine::new());
+        }
+    }
+
+    #[test]
+    fn two_tunnels_end_in_any_order(first in any_plan(), second in any_plan(), swap in any::<bool>()) {
+        let second = HostPlan { name: "wg1".into(), ..second };
+        let mut world = World::new();
+        let (one, _) = world.apply(&first).unwrap();
+        let (two, _) = world.apply(&second).unwrap();
+        let order = if swap { [(two, "wg1"), (one, "wg0")] } else { [(one, "wg0"), (two, "wg1")] };
+        for (journal, link) in order {
+            world.undo(journal, link).unwrap();
+        }
+        prop_assert_eq!(&world.fake.machine, &Machine::new());
+    }
+}
+
+#[test]
+fn while_one_of_two_full_tunnels_goes_down_the_other_keeps_what_it_needs() {
+    let mut world = World::new();
+    let (one, _) = world.apply(&plan_of(true, true, false)).unwrap();
+    let second = HostPlan { name: "wg1".into(), ..plan_of(true, true, false) };
+    let (two, mark) = world.apply(&second).unwrap();
+    assert_eq!(mark, 51_821);
+    let dns = world.fake.machine.resolv_conf.clone();
+    world.undo(one, "wg0").unwrap();
+    assert_eq!(world.fake.machine.sysctl, "1");
+    assert_eq!(world.fake.machine.resolv_conf, dns);
+    world.undo(two, "wg1").unwrap();
+    assert_eq!(world.fake.machine, Machine::new());
+}
+
+#[test]
+fn commands_run_in_the_order_of_the_profile() {
+    let mut world = World::new();
+    let (journal, _) = world.apply(&plan_of(true, true, true)).unwrap();
+    world.undo(journal, "wg0").unwrap();
+    let log = [
+        "PreUp a 1",
+        "PreUp a 2",
+        "PostUp b 1",
+        "PostUp b 2",
+        "PreDown c 1",
+        "PreDown c 2",
+        "PostDown d 1",
+        "PostDown d 2",
+    ];
+    assert_eq!(world.fake.machine.log, log);
+}
+
+#[test]
+fn commands_for_the_end_do_not_run_if_none_for_the_start_did() {
+    let mut plan = plan_of(false, false, true);
+    plan.hooks.pre_up.clear();
+    let mut world = World::new();
+    world.fake.fails_at = Some(0);
+    world.apply(&plan).unwrap_err();
+    assert_eq!(world.fake.machine.log, [String::new(); 0]);
+}
+
+#[test]
+fn what_a_killed_run_left_is_undone_by_the_next_up() {
+    let mut world = World::new();
+    drop(world.apply(&plan_of(true, true, true)).unwrap());
+    let (journal, _) = world.apply(&plan_of(false, false, false)).unwrap();
+    assert_eq!(world.fake.machine.sysctl, "0");
+    assert!(world.fake.machine.log.contains(&"PostDown d 1".to_owned()));
+    world.undo(journal, "wg0").unwrap();
+    assert_eq!(world.fake.machine, Machine::new());
+}
+
+#[test]
+fn what_cannot_be_undone_is_named_and_tried_again() {
+    let mut world = World::new();
+    let (journal, _) = world.apply(&plan_of(false, false, false)).unwrap();
+    world.fake.fails_at = Some(world.fake.actions);
+    let error = world.undo(journal, "wg0").unwrap_err();
+    assert!(matches!(&error, HostError::Left { left, .. } if left.len() == 1), "{error}");
+    world.recover("wg0");
+    assert_eq!(world.fake.machine, Machine::new());
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_said_so_and_nothing_is_left() {
+    let mut world = World::new();
+    world.fake.machine.lose("wg0");
+    let error = world.apply(&plan_of(true, true, false)).unwrap_err();
+    assert!(matches!(error, HostError::NoLink { .. }), "{error}");
+    assert_eq!(Journal::links(world.dir.path()).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_that_could_be_a_path_or_a_rule_is_refused() {
+    for name in ["", "..", "a/b", "wg0\"", "abcdefghijklmnop", "wg 0"] {
+        assert!(matches!(check_name(name), Err(HostError::BadName { .. })), "{name}");
+    }
+    check_name("a_=+.-9").unwrap();
+}

@@ -1,0 +1,210 @@
+//! A machine in memory that notes what a crash before and after each of its actions would leave.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::Backend;
+use crate::change::{Change, Route, Rule, TABLE_MAIN};
+use crate::dns::{self, DnsChange, Saved};
+use crate::error::HostError;
+use crate::plan::{HostPlan, Link, Observed};
+
+/// The machine. Equality is about what a user would find, so not about the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Machine {
+    pub(crate) links: BTreeMap<String, Link>,
+    pub(crate) addresses: BTreeSet<(String, IpNet)>,
+    pub(crate) routes: BTreeSet<Route>,
+    pub(crate) rules: BTreeSet<Rule>,
+    pub(crate) sysctl: String,
+    pub(crate) tables: BTreeMap<String, String>,
+    pub(crate) resolv_conf: Saved,
+    /// Commands of the profile that ran.
+    pub(crate) log: Vec<String>,
+}
+
+impl PartialEq for Machine {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { links, addresses, routes, rules, sysctl, tables, resolv_conf, log: _ } = self;
+        (links, addresses, routes) == (&other.links, &other.addresses, &other.routes)
+            && (rules, sysctl, tables, resolv_conf) == (&other.rules, &other.sysctl, &other.tables, &other.resolv_conf)
+    }
+}
+
+/// The machine, and what it was at each moment with the journal of that moment.
+#[derive(Debug)]
+pub(crate) struct Fake {
+    pub(crate) machine: Machine,
+    pub(crate) journal: PathBuf,
+    pub(crate) moments: Vec<(Vec<u8>, Machine)>,
+    /// The action that fails, counted from zero.
+    pub(crate) fails_at: Option<usize>,
+    pub(crate) actions: usize,
+}
+
+impl Machine {
+    /// Two interfaces that are down, a default route by Ethernet, a resolver.
+    pub(crate) fn new() -> Self {
+        let route = |to: &str| Route { to: to.parse().unwrap(), link: "eth0".into(), table: TABLE_MAIN };
+        let down = Link { mtu: 1500, up: false };
+        Self {
+            links: BTreeMap::from([("wg0".into(), down), ("wg1".into(), down)]),
+            addresses: BTreeSet::new(),
+            routes: BTreeSet::from([route("0.0.0.0/0"), route("192.168.1.0/24")]),
+            rules: BTreeSet::from([Rule {
+                v6: false,
+                priority: 32_766,
+                unless_mark: None,
+                table: TABLE_MAIN,
+                suppress: None,
+            }]),
+            sysctl: "0".into(),
+            tables: BTreeMap::new(),
+            resolv_conf: Saved::File { text: "nameserver 192.0.2.1\n".into(), mode: 0o644 },
+            log: Vec::new(),
+        }
+    }
+
+    /// What goes when the process that owns the TUN dies.
+    pub(crate) fn lose(&mut self, link: &str) {
+        self.links.remove(link);
+        self.addresses.retain(|(at, _)| at != link);
+        self.routes.retain(|route| route.link != link);
+    }
+
+    fn link(&mut self, link: &str) -> Result<&mut Link, HostError> {
+        self.links.get_mut(link).ok_or_else(|| HostError::NoLink { link: link.into() })
+    }
+
+    /// The routes that the kernel makes itself, with the addresses.
+    fn connected(&self) -> impl Iterator<Item = Route> + '_ {
+        let route = |(link, net): &(String, IpNet)| Route { to: net.trunc(), link: link.clone(), table: TABLE_MAIN };
+        self.addresses.iter().map(route)
+    }
+
+    fn apply(&mut self, change: &Change) -> Result<(), HostError> {
+        match change {
+            Change::Run { stage, command, .. } => self.log.push(format!("{stage} {command}")),
+            Change::AtEnd { .. } => {}
+            Change::Sysctl { value, .. } => self.sysctl.clone_from(value),
+            Change::Mtu { link, mtu, .. } => self.link(link)?.mtu = *mtu,
+            Change::Address { link, address } => {
+                self.link(link)?;
+                self.addresses.insert((link.clone(), *address));
+            }
+            Change::Up { link } => self.link(link)?.up = true,
+            Change::Route(route) => {
+                self.link(&route.link)?;
+                self.routes.insert(route.clone());
+            }
+            Change::Firewall(ruleset) => {
+                self.tables.insert(ruleset.table.clone(), ruleset.text.clone());
+            }
+            Change::Rule(rule) => {
+                self.rules.insert(rule.clone());
+            }
+            Change::Dns(DnsChange::File { text, .. }) => {
+                self.resolv_conf = Saved::File { text: text.clone(), mode: 0o644 };
+            }
+            Change::Dns(other) => panic!("this machine has only a file: {other}"),
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, change: &Change) {
+        match change {
+            Change::Run { .. } => {}
+            Change::AtEnd { stage, command, .. } => self.log.push(format!("{stage} {command}")),
+            Change::Sysctl { value, was, .. } => {
+                if self.sysctl == *value {
+                    self.sysctl.clone_from(was);
+                }
+            }
+            Change::Mtu { link, was, .. } => {
+                if let (Ok(link), Some(was)) = (self.link(link), was) {
+                    link.mtu = *was;
+                }
+            }
+            Change::Address { link, address } => {
+                self.addresses.remove(&(link.clone(), *address));
+            }
+            Change::Up { link } => {
+                if let Ok(link) = self.link(link) {
+                    link.up = false;
+                }
+            }
+            Change::Route(route) => {
+                self.routes.remove(route);
+            }
+            Change::Firewall(ruleset) => {
+                self.tables.remove(&ruleset.table);
+            }
+            Change::Rule(rule) => {
+                self.rules.remove(rule);
+            }
+            Change::Dns(DnsChange::File { text, was, .. }) => {
+                if matches!(&self.resolv_conf, Saved::File { text: now, .. } if now == text) {
+                    self.resolv_conf.clone_from(was);
+                }
+            }
+            Change::Dns(other) => panic!("this machine has only a file: {other}"),
+        }
+    }
+}
+
+impl Fake {
+    pub(crate) fn new(machine: Machine, journal: PathBuf) -> Self {
+        Self { machine, journal, moments: Vec::new(), fails_at: None, actions: 0 }
+    }
+
+    fn note_moment(&mut self) {
+        self.moments.push((fs::read(&self.journal).unwrap(), self.machine.clone()));
+    }
+
+    fn act(&mut self) -> Result<(), HostError> {
+        let number = self.actions;
+        self.actions += 1;
+        if self.fails_at == Some(number) {
+            return Err(HostError::Denied { what: format!("do action {number}") });
+        }
+        Ok(())
+    }
+}
+
+impl Backend for Fake {
+    async fn observe(&mut self, plan: &HostPlan) -> Result<Observed, HostError> {
+        let machine = &self.machine;
+        let text = match &machine.resolv_conf {
+            Saved::File { text, .. } => text.clone(),
+            Saved::Link { .. } | Saved::Missing => String::new(),
+        };
+        Ok(Observed {
+            link: machine.links.get(&plan.name).copied(),
+            addresses: machine.addresses.iter().filter(|(at, _)| *at == plan.name).map(|(_, net)| *net).collect(),
+            routes: machine.routes.iter().cloned().chain(machine.connected()).collect(),
+            rules: machine.rules.iter().cloned().collect(),
+            outer_mtu: Some(1500),
+            src_valid_mark: Some(machine.sysctl.clone()),
+            dns: dns::Machine { conf: machine.resolv_conf.clone(), text, ..dns::Machine::default() },
+        })
+    }
+
+    async fn apply(&mut self, change: &Change) -> Result<(), HostError> {
+        self.note_moment();
+        self.act()?;
+        self.machine.apply(change)?;
+        self.note_moment();
+        Ok(())
+    }
+
+    async fn undo(&mut self, change: &Change) -> Result<(), HostError> {
+        self.note_moment();
+        self.act()?;
+        self.machine.undo(change);
+        self.note_moment();
+        Ok(())
+    }
+}
