@@ -165,7 +165,7 @@ fn hint_for(source: &io::Error) -> &'static str {
         }
         Some(libc::ENETDOWN | libc::ENODEV) => "\n  hint: the interface went away or down while it was set up",
         Some(libc::EOPNOTSUPP | libc::EAFNOSUPPORT) => "\n  hint: this kernel was built without it, or IPv6 is off",
-        Some(libc::EINVAL) => "\n  hint: the kernel does not take this value",
+        Some(libc::EINVAL) => "\n  hint: the kernel does not take this value; IPv6 needs an MTU of at least 1280",
         _ => "",
     }
 }

@@ -17,6 +17,9 @@ const OVERHEAD: u32 = 80;
 const MTU_ETHERNET: u32 = 1500;
 /// The largest packet there is; a loopback's path is larger.
 const MTU_LARGEST: u32 = 65_535;
+/// What every interface with IPv6 must carry (RFC 8200 §5), and with IPv4 (RFC 791 §3.2).
+const MTU_LEAST_V6: u32 = 1280;
+const MTU_LEAST_V4: u32 = 576;
 /// The mark and table of the first full tunnel, as people know it; the next ones count upward.
 const FIRST_MARK: u32 = 51_820;
 /// The rule of the main table; ours go before it.
@@ -194,7 +197,7 @@ impl Observed {
 pub(crate) fn diff(desired: &HostPlan, observed: &Observed, mark: u32) -> Vec<Change> {
     let link = &desired.name;
     let mut changes = Vec::new();
-    let mtu = desired.mtu.unwrap_or_else(|| mtu_for(observed.outer_mtu));
+    let mtu = desired.mtu.unwrap_or_else(|| mtu_for(observed.outer_mtu, desired));
     if observed.link.is_none_or(|seen| seen.mtu != mtu) {
         changes.push(Change::Mtu { link: link.clone(), mtu, was: observed.link.map(|seen| seen.mtu) });
     }
@@ -222,12 +225,16 @@ pub(crate) fn diff(desired: &HostPlan, observed: &Observed, mark: u32) -> Vec<Ch
     changes
 }
 
-/// What is left of an outer path for the packets inside.
-fn mtu_for(outer: Option<u32>) -> u32 {
-    outer.unwrap_or(MTU_ETHERNET).min(MTU_LARGEST).saturating_sub(OVERHEAD)
+/// What is left of an outer path for the packets inside. IPv6 is not done with less than its least: on such a path the
+/// tunnel's datagrams are sent in fragments.
+fn mtu_for(outer: Option<u32>, desired: &HostPlan) -> u32 {
+    let left = outer.unwrap_or(MTU_ETHERNET).min(MTU_LARGEST).saturating_sub(OVERHEAD);
+    let v6 = desired.addresses.iter().chain(&desired.routes).any(|net| net.addr().is_ipv6());
+    left.max(if v6 { MTU_LEAST_V6 } else { MTU_LEAST_V4 })
 }
 
-/// Routes into one table: broad ones first, and none for what an own network or a broader route covers already.
+/// Routes into one table: broad ones first. In the main table none for what an own network or a broader route covers
+/// already; a default route covers nothing, because rules may look past it.
 fn routes(desired: &HostPlan, observed: &Observed, table: u32, wanted: &[IpNet]) -> Vec<Change> {
     let link = &desired.name;
     let mut wanted: Vec<IpNet> = wanted.iter().map(IpNet::trunc).collect();
@@ -245,7 +252,8 @@ fn routes(desired: &HostPlan, observed: &Observed, table: u32, wanted: &[IpNet])
     let mut changes = Vec::new();
     for to in wanted {
         let covered = ours.iter().any(|own| {
-            own.contains(&to) && !foreign.iter().any(|other| other != own && own.contains(other) && other.contains(&to))
+            let covers = *own == to || table == TABLE_MAIN && own.prefix_len() > 0 && own.contains(&to);
+            covers && !foreign.iter().any(|other| other != own && own.contains(other) && other.contains(&to))
         });
         if !covered {
             ours.push(to);

@@ -144,6 +144,7 @@ fn a_table_of_ones_own_gets_every_route_and_no_rule() {
          add address 10.0.0.2/24 to wg0\n\
          set wg0 up\n\
          add route 0.0.0.0/0 dev wg0 table 1234\n\
+         add route 10.0.0.0/24 dev wg0 table 1234\n\
          add route ::/0 dev wg0 table 1234\n"
     );
     assert!(!desired.is_full_tunnel());
@@ -174,16 +175,18 @@ fn the_mtu_is_the_given_one_or_what_the_outer_path_leaves() {
     let mtu = |wanted, outer| {
         let desired = HostPlan { mtu: wanted, ..desired(&[], &[]) };
         let observed = Observed { outer_mtu: outer, link: None, ..observed() };
-        diff(&desired, &observed, 0).into_iter().find_map(|change| match change {
-            Change::Mtu { mtu, .. } => Some(mtu),
-            _ => None,
-        })
+        let changes = diff(&desired, &observed, 0);
+        changes.iter().find_map(|change| if let Change::Mtu { mtu, .. } = change { Some(*mtu) } else { None })
     };
     assert_eq!(mtu(Some(1280), Some(9000)), Some(1280));
     assert_eq!(mtu(None, Some(1492)), Some(1412));
     assert_eq!(mtu(None, Some(9000)), Some(8920));
     assert_eq!(mtu(None, None), Some(1420));
     assert_eq!(mtu(None, Some(65_536)), Some(65_455));
+    assert_eq!(mtu(None, Some(1300)), Some(1220));
+    let v6 = desired(&["fd00::2/64"], &[]);
+    let narrow = Observed { outer_mtu: Some(1300), ..observed() };
+    assert!(printed(&v6, &narrow).starts_with("set mtu of wg0 to 1280"), "IPv6 has no less");
 }
 
 #[test]
