@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::future::ready;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,16 @@ pub struct Host {
     dir: PathBuf,
     /// Marks given out by [`Host::choose_fwmark`], by interface: they may not be visible on the machine yet.
     marks: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+/// An interface's turn, before there is an interface: what a killed run left is undone, the profile's PreUp commands
+/// ran. End it by [`Prepared::apply`] or [`Prepared::cancel`]; dropping it leaves the rest to [`Host::recover`].
+#[derive(Debug)]
+pub struct Prepared {
+    host: Host,
+    name: String,
+    mark: Option<u32>,
+    journal: Journal,
 }
 
 /// What was changed for one interface. Undo it by [`Applied::undo`]; dropping it leaves the machine as it is, for
@@ -78,9 +89,18 @@ impl Host {
     /// Makes the machine fit the plan. What a killed run left for this interface is undone first; if a change fails,
     /// all of them are undone.
     pub async fn apply(&self, plan: &HostPlan) -> Result<Applied, HostError> {
+        self.prepare(plan).await?.apply(plan).await
+    }
+
+    /// The first half of [`Host::apply`], for one who makes the interface only then, as profiles expect of PreUp: undoes
+    /// what a killed run left, runs the PreUp commands, chooses the mark.
+    pub async fn prepare(&self, plan: &HostPlan) -> Result<Prepared, HostError> {
         check_name(&plan.name)?;
-        let (journal, mark) = apply(self, &mut Linux, plan).await?;
-        Ok(Applied { host: self.clone(), plan: plan.clone(), mark, journal })
+        let journal = prepare(self, &mut Linux, plan).await?;
+        match self.choose_fwmark(plan).await {
+            Ok(mark) => Ok(Prepared { host: self.clone(), name: plan.name.clone(), mark, journal }),
+            Err(error) => Err(undo_for(self, &mut Linux, journal, &plan.name, error).await),
+        }
     }
 
     /// Makes the machine fit another plan for the same interface: only what differs is changed, and no command run.
@@ -97,7 +117,7 @@ impl Host {
     pub async fn recover(&self, link: &str) -> Result<Vec<Change>, HostError> {
         check_name(link)?;
         match Journal::open_existing(&self.dir, link)? {
-            Some(journal) => undo(self, &mut Linux, journal, link).await,
+            Some(journal) => undo(self, &mut Linux, journal, link, ready(())).await,
             None => Ok(Vec::new()),
         }
     }
@@ -153,6 +173,27 @@ impl Default for Host {
     }
 }
 
+impl Prepared {
+    /// The mark that the tunnel's own datagrams must carry, if any: see [`Host::choose_fwmark`].
+    #[must_use]
+    pub fn fwmark(&self) -> Option<u32> {
+        self.mark
+    }
+
+    /// The second half of [`Host::apply`]: the interface exists now. If a change fails, all of them are undone.
+    pub async fn apply(self, plan: &HostPlan) -> Result<Applied, HostError> {
+        let plan =
+            HostPlan { name: self.name, fwmark: plan.fwmark.filter(|mark| *mark != 0).or(self.mark), ..plan.clone() };
+        let (journal, mark) = apply(&self.host, &mut Linux, self.journal, &plan).await?;
+        Ok(Applied { host: self.host, plan, mark, journal })
+    }
+
+    /// Gives up before there is an interface. PostDown commands run if PreUp commands did.
+    pub async fn cancel(self) -> Result<Vec<Change>, HostError> {
+        undo(&self.host, &mut Linux, self.journal, &self.name, ready(())).await
+    }
+}
+
 impl Applied {
     /// The plan that is in force.
     #[must_use]
@@ -169,7 +210,13 @@ impl Applied {
     /// Undoes everything, last first, and runs the profile's commands for the end. One thing that cannot be undone does
     /// not stop the others; it stays in the journal and is in the error.
     pub async fn undo(self) -> Result<Vec<Change>, HostError> {
-        undo(&self.host, &mut Linux, self.journal, &self.plan.name).await
+        self.undo_around(ready(())).await
+    }
+
+    /// The same, with the interface removed by `remove` when everything else is undone, and before the PostDown commands
+    /// run, as profiles expect.
+    pub async fn undo_around(self, remove: impl Future<Output = ()> + Send) -> Result<Vec<Change>, HostError> {
+        undo(&self.host, &mut Linux, self.journal, &self.plan.name, remove).await
     }
 }
 
@@ -182,22 +229,43 @@ fn check_name(link: &str) -> Result<(), HostError> {
     Err(HostError::BadName { link: link.to_owned() })
 }
 
-async fn apply<B: Backend>(host: &Host, machine: &mut B, plan: &HostPlan) -> Result<(Journal, u32), HostError> {
+async fn prepare<B: Backend>(host: &Host, machine: &mut B, plan: &HostPlan) -> Result<Journal, HostError> {
     let mut journal = Journal::open(&host.dir, &plan.name)?;
     if !journal.open_changes()?.is_empty() {
         tracing::info!(interface = plan.name, "undoing what a killed run left");
-        undo(host, machine, journal, &plan.name).await?;
+        undo(host, machine, journal, &plan.name, ready(())).await?;
         journal = Journal::open(&host.dir, &plan.name)?;
     }
+    match make(machine, &mut journal, plan.changes_before()).await {
+        Ok(()) => Ok(journal),
+        Err(error) => Err(undo_for(host, machine, journal, &plan.name, error).await),
+    }
+}
+
+async fn apply<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    mut journal: Journal,
+    plan: &HostPlan,
+) -> Result<(Journal, u32), HostError> {
     match make_all(host, machine, &mut journal, plan).await {
         Ok(mark) => Ok((journal, mark)),
-        Err(error) => {
-            if let Err(left) = undo(host, machine, journal, &plan.name).await {
-                tracing::warn!("{left}");
-            }
-            Err(error)
-        }
+        Err(error) => Err(undo_for(host, machine, journal, &plan.name, error).await),
     }
+}
+
+/// Undoes what was done until something failed, and gives back why it failed.
+async fn undo_for<B: Backend>(
+    host: &Host,
+    machine: &mut B,
+    journal: Journal,
+    link: &str,
+    error: HostError,
+) -> HostError {
+    if let Err(left) = undo(host, machine, journal, link, ready(())).await {
+        tracing::warn!("{left}");
+    }
+    error
 }
 
 async fn make_all<B: Backend>(
@@ -206,7 +274,6 @@ async fn make_all<B: Backend>(
     journal: &mut Journal,
     plan: &HostPlan,
 ) -> Result<u32, HostError> {
-    make(machine, journal, plan.changes_before()).await?;
     let mark = {
         // Not while commands run: they may take long, or bring up another tunnel.
         let _turn = host.turn().await?;
@@ -274,19 +341,28 @@ async fn update<B: Backend>(
     Ok(made)
 }
 
-/// Undoes what the journal has, last first, but commands for after everything after everything.
+/// Undoes what the journal has, last first, but commands for after everything after everything, and `remove` before them.
 async fn undo<B: Backend>(
     host: &Host,
     machine: &mut B,
     mut journal: Journal,
     link: &str,
+    remove: impl Future<Output = ()> + Send,
 ) -> Result<Vec<Change>, HostError> {
     let mut open = journal.open_changes()?;
     open.reverse();
-    open.sort_by_key(|(_, change)| matches!(change, Change::AtEnd { stage: Stage::PostDown, .. }));
+    let last = |(_, change): &(usize, Change)| matches!(change, Change::AtEnd { stage: Stage::PostDown, .. });
+    let (after, before): (Vec<_>, Vec<_>) = open.into_iter().partition(last);
     let mut undone = Vec::new();
     let mut left = Vec::new();
-    for (number, change) in open {
+    for (number, change) in before {
+        match undo_one(host, machine, &mut journal, link, number, &change).await {
+            Ok(()) => undone.push(change),
+            Err(error) => left.push(error.to_string()),
+        }
+    }
+    remove.await;
+    for (number, change) in after {
         match undo_one(host, machine, &mut journal, link, number, &change).await {
             Ok(()) => undone.push(change),
             Err(error) => left.push(error.to_string()),

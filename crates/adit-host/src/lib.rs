@@ -4,7 +4,8 @@
 //! machine, works out the [`Change`]s, writes each to a journal on disk before it makes it, and undoes them all when the
 //! tunnel ends, or when the next run finds the journal of one that was killed.
 //!
-//! Not here: packets, protocols, profile files, creating the TUN. The interface must exist before [`Host::apply`].
+//! Not here: packets, protocols, profile files, creating the TUN. The interface must exist before [`Host::apply`]; one
+//! who makes it between a profile's PreUp and the rest uses [`Host::prepare`] and [`Applied::undo_around`].
 
 mod apply;
 mod backend;
@@ -19,7 +20,7 @@ mod nft;
 mod plan;
 mod watch;
 
-pub use apply::{Applied, Host, STATE_DIR};
+pub use apply::{Applied, Host, Prepared, STATE_DIR};
 pub use change::{Change, Route, Rule, Stage};
 pub use dns::DnsChange;
 pub use error::HostError;

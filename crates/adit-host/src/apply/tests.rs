@@ -33,7 +33,8 @@ impl World {
 
     fn apply(&mut self, plan: &HostPlan) -> Result<(Journal, u32), HostError> {
         self.fake.journal = self.dir.path().join(format!("{}.journal", plan.name));
-        now(apply(&self.host, &mut self.fake, plan))
+        let journal = now(prepare(&self.host, &mut self.fake, plan))?;
+        now(apply(&self.host, &mut self.fake, journal, plan))
     }
 
     fn update(&mut self, journal: &mut Journal, plan: &HostPlan, mark: u32) -> Vec<Change> {
@@ -42,7 +43,7 @@ impl World {
 
     fn undo(&mut self, journal: Journal, link: &str) -> Result<Vec<Change>, HostError> {
         self.fake.journal = self.dir.path().join(format!("{link}.journal"));
-        now(undo(&self.host, &mut self.fake, journal, link))
+        now(undo(&self.host, &mut self.fake, journal, link, ready(())))
     }
 
     fn recover(&mut self, link: &str) -> Vec<Change> {

@@ -28,6 +28,7 @@ pub(crate) const ALL: &[(&str, Story)] = stories! {
     a_dry_run_changes_nothing
     a_route_that_somebody_has_is_an_error_and_nothing_is_left
     a_failing_command_undoes_what_was_done
+    commands_run_before_the_interface_is_made_and_after_it_is_gone
     a_reload_changes_only_what_differs
     names_go_to_the_file_that_is_mounted
     names_go_to_resolvconf
@@ -198,6 +199,30 @@ async fn a_failing_command_undoes_what_was_done(world: World) {
     assert!(matches!(&error, HostError::Hook { command, .. } if command == "exit 7"), "{error}");
     assert_eq!(fs::read_to_string(&log).unwrap(), "pre-up wg0\npre-down wg0\npost-down wg0\n");
     assert_same(&before, &world.seen());
+}
+
+async fn commands_run_before_the_interface_is_made_and_after_it_is_gone(world: World) {
+    run("ip link delete wg0");
+    let before = world.seen();
+    let log = world.dir.join("log");
+    let line = |word: &str| vec![format!("echo {word} $(ls /sys/class/net | grep -x wg0) >> {}", log.display())];
+    let hooks = Hooks {
+        pre_up: line("pre-up"),
+        post_up: line("post-up"),
+        pre_down: line("pre-down"),
+        post_down: line("post-down"),
+    };
+    let plan = HostPlan { hooks, ..full() };
+    let prepared = world.host.prepare(&plan).await.unwrap();
+    assert_eq!(prepared.fwmark(), Some(51_820));
+    run("ip link add wg0 arp off type veth peer name wg0p");
+    let applied = prepared.apply(&plan).await.unwrap();
+    applied.undo_around(async { drop(run("ip link delete wg0")) }).await.unwrap();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "pre-up\npost-up wg0\npre-down wg0\npost-down\n");
+    assert_same(&before, &world.seen());
+    fs::remove_file(&log).unwrap();
+    world.host.prepare(&plan).await.unwrap().cancel().await.unwrap();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "pre-up\npost-down\n");
 }
 
 async fn a_reload_changes_only_what_differs(world: World) {
