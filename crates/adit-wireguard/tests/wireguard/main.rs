@@ -9,5 +9,6 @@ mod coverage;
 mod model;
 mod oracle;
 mod spec;
+mod story;
 mod vectors;
 mod world;

@@ -1,0 +1,17 @@
+//! The fuzz targets as plain functions: each takes bytes and panics when something is wrong.
+//!
+//! Not here: libFuzzer (`fuzz_targets`), the replay on stable (`tests/replay.rs`), the world that the devices live in
+//! (the tests of `adit-wireguard`, taken by path, so that there is one of it).
+
+mod hostile;
+mod pair;
+mod parsers;
+#[path = "../../crates/adit-wireguard/tests/wireguard/story.rs"]
+mod story;
+#[expect(dead_code, reason = "shared with the tests of adit-wireguard, which use all of it")]
+#[path = "../../crates/adit-wireguard/tests/wireguard/world/mod.rs"]
+mod world;
+
+pub use hostile::{Flood, device_hostile};
+pub use pair::device_pair;
+pub use parsers::{ip_packet, message, uapi};
