@@ -9,6 +9,7 @@
 //! Not here: the stories (`tests/`), what a failed check means for a release (`xtask`).
 
 pub mod bench;
+pub mod caller;
 pub mod dice;
 pub mod hostile;
 pub mod ns;

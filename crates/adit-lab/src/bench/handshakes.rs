@@ -5,11 +5,11 @@
 //! queue; one that counts handshakes a second instead (boringtun, 100) shows that number.
 
 use std::net::UdpSocket;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use adit_protocol::{Now, Output, Protocol};
-use adit_wireguard::{Device, DeviceChange, PeerChange, PrivateKey, PublicKey};
+use adit_wireguard::{PrivateKey, PublicKey};
 
+use crate::caller::{initiation, random};
 use crate::ns::{Family, Side, World};
 use crate::subjects::{Daemon, Subject};
 use crate::tunnel::PORT;
@@ -64,32 +64,6 @@ fn race(socket: &UdpSocket, initiations: &[Vec<u8>]) -> f64 {
             Err(_silence) => under_way = 0,
         }
     }
-}
-
-/// The first message of a device that has just been given its only peer.
-fn initiation(seed: [u8; 32], responder: PublicKey, at: std::net::SocketAddr) -> Option<Vec<u8>> {
-    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let now = Now { instant: Instant::now(), unix };
-    let mut device = Device::new(random(), now);
-    let mut peer = PeerChange::new(responder);
-    peer.endpoint = Some(at);
-    peer.persistent_keepalive = Some(25);
-    let change =
-        DeviceChange { private_key: Some(PrivateKey::new(seed)), peers: vec![peer], ..DeviceChange::default() };
-    device.apply(now, change);
-    loop {
-        match device.poll_output(now) {
-            Output::Transmit { datagram, .. } => return Some(datagram),
-            Output::Timeout(..) => return None,
-            Output::Seal { .. } | Output::Event(_) => {}
-        }
-    }
-}
-
-fn random() -> [u8; 32] {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).unwrap_or_else(|error| panic!("the system has no randomness: {error}"));
-    bytes
 }
 
 /// Who calls.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
+use adit_lab::caller::{initiation, random};
 use adit_lab::hostile;
 use adit_lab::ns::{Family, Namespace, Side, World};
 use adit_lab::poll::{self, PATIENCE};
@@ -10,6 +11,7 @@ use adit_lab::relay::{Mischief, Relay};
 use adit_lab::subjects::Subject;
 use adit_lab::traffic;
 use adit_lab::tunnel::{PORT, Pairing, Tunnel};
+use adit_wireguard::PublicKey;
 
 /// Bob is ours; Alice is his only friend, and speaks through a relay that records her.
 #[test]
@@ -40,6 +42,12 @@ fn hostile_datagrams_bring_no_answer_and_no_growth() {
     tunnel.world.bob.command("nft -f -").input(count).ok();
 
     let before = tunnel.bob.daemon.usage();
+    // Who knows Bob's public key can make an initiation that passes its first check; it is not a friend's all the same.
+    let public = PublicKey::from_base64(&tunnel.bob.keys.public).expect("`wg` makes keys");
+    let unknown: Vec<_> = (0..40).filter_map(|_| initiation(random(), public, bob)).collect();
+    assert_eq!(unknown.len(), 40);
+    throw(door, stranger, bob, &unknown);
+    settle(&tunnel);
     for round in 0..6 {
         throw(door, stranger, bob, &hostile::datagrams(&recorded, round));
     }

@@ -1,4 +1,4 @@
-//! Hosts that move: a new address, a new port, the other protocol; the session goes with them.
+//! Hosts that move: a new address, a new port, IPv6 after IPv4; the session goes with them.
 
 use std::net::SocketAddr;
 
@@ -33,6 +33,10 @@ fn roams(pairing: &Pairing, mover: Side) {
 
     tunnel.end(mover).set("listen-port 40404");
     followed(&tunnel, mover, SocketAddr::new(new, 40404));
+
+    let other = SocketAddr::new(tunnel.world.address(stayer, Family::V6), PORT);
+    tunnel.end(mover).set(&format!("peer {} endpoint {other}", tunnel.end(stayer).keys.public));
+    followed(&tunnel, mover, SocketAddr::new(tunnel.world.address(mover, Family::V6), 40404));
 
     // wireguard-go holds on to a source address that is gone, until a handshake's retry lets go of it.
     if tunnel.end(mover).daemon.subject().is_adit() {
