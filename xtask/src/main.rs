@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a command line for developers; printing is what it does")]
 
 mod bench;
+mod demo;
 mod lab;
 mod metadata;
 mod setup;
@@ -27,6 +28,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Build adit and watch two peers talk, in network namespaces of their own. Needs root, or asks sudo.
+    Demo {
+        /// Passed on to `adit demo`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Install what the tests need and this machine lacks (Debian packages, by apt-get).
     Setup,
     /// Run every check there is: format, tidiness, lints, docs, tests, fuzz replay, real peers. Needs root for the last.
@@ -41,6 +48,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
+        Chore::Demo { arguments } => demo::run(&arguments),
         Chore::Setup => setup::run(),
         Chore::Test => test::run(),
         Chore::Tidy => tidy::run(),

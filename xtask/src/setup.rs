@@ -20,11 +20,19 @@ const NEEDED: [(&str, &str); 11] = [
     ("wireguard-go", "wireguard-go"),
 ];
 
-/// Installs what is missing, and says what it does.
+/// Installs what the tests need and this machine lacks, and says what it does.
 pub(crate) fn run() -> Outcome {
-    let missing: Vec<_> = NEEDED.iter().filter(|(program, _)| !is_installed(program)).collect();
+    let all = NEEDED.map(|(program, _)| program);
+    install(&all)?;
+    println!("setup: every program the tests need is here");
+    Ok(())
+}
+
+/// Installs those of these programs that are missing, and sees to `/dev/net/tun`.
+pub(crate) fn install(programs: &[&str]) -> Outcome {
+    let wanted = NEEDED.iter().filter(|(program, _)| programs.contains(program));
+    let missing: Vec<_> = wanted.filter(|(program, _)| !is_installed(program)).collect();
     if missing.is_empty() {
-        println!("setup: every program the tests need is here");
         return tun();
     }
     let mut packages: Vec<_> = missing.iter().flat_map(|(_, packages)| packages.split_whitespace()).collect();
@@ -33,15 +41,12 @@ pub(crate) fn run() -> Outcome {
     let packages = packages.join(" ");
     let names: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
     println!("setup: missing: {}; in the Debian packages: {packages}", names.join(", "));
-    if !is_root() {
-        return Err(format!("installing them needs root\n  hint: run `sudo apt-get install {packages}`"));
-    }
     if !is_installed("apt-get") {
         return Err(format!("this machine has no apt-get\n  hint: install {packages}, or what they are called here"));
     }
     apt("update -q")?;
     apt(&format!("install -q -y --no-install-recommends {packages}"))?;
-    match NEEDED.iter().find(|(program, _)| !is_installed(program)) {
+    match missing.iter().find(|(program, _)| !is_installed(program)) {
         Some((program, package)) => Err(format!("{program} is still missing, although {package} is installed")),
         None => tun(),
     }
@@ -60,7 +65,10 @@ fn tun() -> Outcome {
 }
 
 fn apt(line: &str) -> Outcome {
-    let mut command = Command::new("apt-get");
+    let mut command = if is_root() { Command::new("apt-get") } else { Command::new("sudo") };
+    if !is_root() {
+        command.arg("apt-get");
+    }
     command.args(line.split_whitespace()).env("DEBIAN_FRONTEND", "noninteractive");
     show(&mut command)
 }

@@ -1,0 +1,18 @@
+//! The README's first command: build adit, and watch two peers talk.
+
+use std::process::Command;
+
+use crate::setup;
+use crate::step::{Outcome, cargo_line, is_root, root, show};
+
+/// Builds the released binaries and runs `adit demo`, by sudo where this is not root.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    setup::install(&["ip"])?;
+    show(&mut cargo_line("build --release --locked -p adit-cli"))?;
+    let adit = root().join("target/release/adit");
+    let mut command = if is_root() { Command::new(&adit) } else { Command::new("sudo") };
+    if !is_root() {
+        command.arg(&adit);
+    }
+    show(command.arg("demo").args(arguments))
+}
