@@ -93,6 +93,7 @@ enum Engine {
 impl Engine {
     /// The fastest this machine has for buffers of such lengths.
     #[inline]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "there is no choice"))]
     fn best_for(lengths: impl ExactSizeIterator<Item = usize>) -> Self {
         #[cfg(target_arch = "x86_64")]
         if (lengths.len() >= avx512::MANY || lengths.len() > 1 && lengths.sum::<usize>() >= avx512::MUCH)
