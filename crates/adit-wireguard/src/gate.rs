@@ -201,3 +201,85 @@ fn reply(keys: &MacKeys, rng: &mut ChaCha20Rng, to: Index, mac1: &[u8; 16], cook
     datagram.extend_from_slice(&seal_cookie(&keys.cookie, &nonce, mac1, cookie));
     datagram
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::message::{INITIATION, Message};
+
+    struct World {
+        gate: Gate,
+        keys: MacKeys,
+        rng: ChaCha20Rng,
+        now: Instant,
+    }
+
+    impl World {
+        fn new() -> Self {
+            #[expect(clippy::disallowed_methods, reason = "where virtual time begins; no result depends on it")]
+            let now = Instant::now();
+            let keys = MacKeys { mac1: [1; 32], cookie: [2; 32] };
+            Self { gate: Gate::new(), keys, rng: ChaCha20Rng::from_seed([3; 32]), now }
+        }
+
+        /// An initiation with a right MAC1 and, given a cookie, a right MAC2.
+        fn check(&mut self, from: SocketAddr, cookie: Option<[u8; 16]>) -> Verdict {
+            let mut bytes = vec![0; 116];
+            bytes[..4].copy_from_slice(&INITIATION);
+            bytes.extend_from_slice(&mac(&self.keys.mac1, &[&bytes]));
+            bytes.extend_from_slice(&cookie.map_or([0; 16], |cookie| mac(&cookie, &[&bytes])));
+            let Some(Message::Initiation(m)) = Message::parse(&bytes) else { panic!("not an initiation") };
+            self.gate.check(self.now, &self.keys, &mut self.rng, from, m.sender, &m.macs)
+        }
+    }
+
+    fn source(n: u32) -> SocketAddr {
+        SocketAddr::from((n.to_be_bytes(), 1))
+    }
+
+    #[test]
+    fn many_sources_are_load_for_all_for_a_second() {
+        let mut world = World::new();
+        let admitted = (0..3000).filter(|n| matches!(world.check(source(*n), None), Verdict::Admit)).count();
+        assert_eq!(admitted as u32, DEVICE_LOAD_MARK);
+        assert!(matches!(world.check(source(9999), None), Verdict::AskCookie(_)));
+        world.now += LOAD_LINGERS;
+        assert!(matches!(world.check(source(9999), None), Verdict::Admit));
+    }
+
+    #[test]
+    fn one_source_is_load_for_itself() {
+        let mut world = World::new();
+        let admitted = (0..3000).filter(|_| matches!(world.check(source(1), None), Verdict::Admit)).count();
+        assert_eq!(admitted as u32, SOURCE_LOAD_MARK);
+        assert!(matches!(world.check(source(2), None), Verdict::Admit));
+    }
+
+    #[test]
+    fn a_shown_cookie_lets_five_pass_and_then_twenty_a_second() {
+        let mut world = World::new();
+        world.gate.force(Some(true));
+        let cookie = world.gate.cookie(world.now, &mut world.rng, source(1));
+        for _ in 0..5 {
+            assert!(matches!(world.check(source(1), Some(cookie)), Verdict::Admit));
+        }
+        assert!(matches!(world.check(source(1), Some(cookie)), Verdict::Drop(DropReason::RateLimited)));
+        world.now += Duration::from_millis(50);
+        assert!(matches!(world.check(source(1), Some(cookie)), Verdict::Admit));
+        assert!(matches!(world.check(source(1), Some(cookie)), Verdict::Drop(DropReason::RateLimited)));
+    }
+
+    #[test]
+    fn sources_are_bounded_and_forgotten_when_idle() {
+        let mut world = World::new();
+        for n in 0..3 * MAX_SOURCES as u32 {
+            world.check(source(n), None);
+        }
+        assert_eq!(world.gate.sources.len(), MAX_SOURCES);
+        world.now += SOURCE_IDLE;
+        world.check(source(1), None);
+        assert_eq!(world.gate.sources.len(), 1);
+    }
+}

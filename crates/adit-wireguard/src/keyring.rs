@@ -176,3 +176,59 @@ fn release(gone: &mut Released, session: Option<Box<Session>>) {
         gone.push(session.keys.local);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::Secret;
+
+    use super::*;
+
+    fn session(n: u32) -> Box<Session> {
+        #[expect(clippy::disallowed_methods, reason = "where virtual time begins; no result depends on it")]
+        let now = Instant::now();
+        let key = || Secret::new([1; 32]);
+        let derived = Derived { local: Index(n), remote: Index(n), sending: key(), receiving: key() };
+        Session::new(&derived, true, now)
+    }
+
+    fn slots(ring: &Keyring) -> [u32; 3] {
+        [&ring.previous, &ring.current, &ring.next].map(|s| s.as_ref().map_or(0, |s| s.keys.local.0))
+    }
+
+    fn indices(gone: &Released) -> Vec<u32> {
+        gone.iter().map(|index| index.0).collect()
+    }
+
+    #[test]
+    fn an_initiators_session_is_current_at_once_and_the_one_before_is_previous() {
+        let mut ring = Keyring::default();
+        assert_eq!(indices(&ring.install_as_initiator(session(1))), []);
+        assert_eq!(indices(&ring.install_as_initiator(session(2))), []);
+        assert_eq!(slots(&ring), [1, 2, 0]);
+        assert_eq!(indices(&ring.install_as_initiator(session(3))), [1]);
+        assert_eq!(slots(&ring), [2, 3, 0]);
+    }
+
+    #[test]
+    fn an_initiators_session_keeps_an_unconfirmed_next_as_previous_and_drops_the_current() {
+        let mut ring = Keyring::default();
+        drop(ring.install_as_initiator(session(1)));
+        drop(ring.install_as_responder(session(2)));
+        assert_eq!(indices(&ring.install_as_initiator(session(3))), [1]);
+        assert_eq!(slots(&ring), [2, 3, 0]);
+    }
+
+    #[test]
+    fn a_responders_session_waits_as_next_and_drops_the_previous() {
+        let mut ring = Keyring::default();
+        drop(ring.install_as_initiator(session(1)));
+        drop(ring.install_as_initiator(session(2)));
+        assert_eq!(indices(&ring.install_as_responder(session(3))), [1]);
+        assert_eq!(slots(&ring), [0, 2, 3]);
+        assert_eq!(indices(&ring.install_as_responder(session(4))), [3]);
+        assert!(ring.confirm(Index(3)).is_none());
+        assert_eq!(ring.confirm(Index(4)).map(|gone| indices(&gone)), Some(vec![]));
+        assert_eq!(slots(&ring), [2, 4, 0]);
+        assert!(ring.confirm(Index(4)).is_none(), "only the first data confirms");
+    }
+}

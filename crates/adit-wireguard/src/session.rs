@@ -173,3 +173,68 @@ impl fmt::Debug for Opened {
         f.debug_struct("Opened").field("counter", &self.counter).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use adit_protocol::Secret;
+
+    use super::*;
+
+    #[test]
+    fn padding_goes_to_sixteen_but_not_beyond_the_mtu() {
+        for (len, mtu, expected) in [
+            (0, 1420, 0),
+            (1, 1420, 16),
+            (16, 1420, 16),
+            (1409, 1420, 1420),
+            (1420, 1420, 1420),
+            (1421, 1420, 1436),
+            (2840, 1420, 2840),
+            (17, 0, 32),
+        ] {
+            assert_eq!(padded(len, mtu), expected, "{len} bytes, MTU {mtu}");
+        }
+    }
+
+    fn keys() -> Arc<SessionKeys> {
+        let key = |n| Key::new(&Secret::new([n; 32]));
+        Arc::new(SessionKeys { local: Index(1), remote: Index(2), sending: key(7), receiving: key(7) })
+    }
+
+    #[test]
+    fn what_a_batch_seals_a_batch_opens_and_a_forgery_among_them_stays_alone() {
+        let keys = keys();
+        let packet = [0x45, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let packet = IpPacket::parse(&packet).unwrap();
+        let mut datagrams = vec![vec![0xff; wire_len(20, 1420)]; 2 * AEAD_BATCH + 3];
+        let mut batch: Vec<_> = datagrams
+            .iter_mut()
+            .enumerate()
+            .map(|(counter, datagram)| {
+                let job = SealJob::new(Arc::clone(&keys), counter as u64, 1420);
+                assert_eq!(job.wire_len(20), datagram.len());
+                job.lay_out(Some(&packet), datagram);
+                Sealing { job, datagram }
+            })
+            .collect();
+        SealJob::seal_batch(&mut batch);
+        datagrams[5][20] ^= 1;
+        let from = Path::to(([192, 0, 2, 1], 1).into());
+        let mut batch: Vec<_> = datagrams
+            .iter_mut()
+            .enumerate()
+            .map(|(counter, datagram)| {
+                Opening::new(OpenJob::new(Arc::clone(&keys), counter as u64, Slot(0), from), datagram)
+            })
+            .collect();
+        OpenJob::open_batch(&mut batch);
+        for (counter, opening) in batch.iter().enumerate() {
+            assert_eq!(opening.outcome.is_some(), counter != 5);
+            if let Some(opened) = &opening.outcome {
+                assert_eq!(opened.counter, counter as u64);
+                assert_eq!(opening.datagram[16..36], *packet.pieces().0);
+                assert_eq!(opening.datagram[36..48], [0; 12], "padding is zeros");
+            }
+        }
+    }
+}

@@ -191,3 +191,52 @@ impl Agenda {
         timers.is_nearer = false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_core::SeedableRng as _;
+
+    use super::*;
+
+    fn start() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "where virtual time begins; no result depends on it")]
+        Instant::now()
+    }
+
+    #[test]
+    fn jitter_reaches_from_nothing_to_a_third_of_a_second() {
+        let mut rng = ChaCha20Rng::from_seed([1; 32]);
+        let drawn: Vec<_> = (0..20_000).map(|_| jitter(&mut rng).as_millis()).collect();
+        assert_eq!((drawn.iter().min(), drawn.iter().max()), (Some(&0), Some(&333)));
+    }
+
+    #[test]
+    fn the_agenda_is_touched_when_a_deadline_comes_nearer_and_not_when_it_moves_away() {
+        let (now, second) = (start(), Duration::from_secs(1));
+        let (mut agenda, mut timers, slot) = (Agenda::default(), Timers::default(), Slot(3));
+        timers.set(Timer::Wipe, now + 9 * second);
+        agenda.note(slot, &mut timers);
+        timers.set(Timer::Retry, now + 5 * second);
+        agenda.note(slot, &mut timers);
+        assert_eq!(agenda.first(), Some((now + 5 * second, slot)));
+        timers.clear(Timer::Retry);
+        agenda.note(slot, &mut timers);
+        assert_eq!(agenda.first(), Some((now + 5 * second, slot)), "looked at early, which is harmless");
+        agenda.settle(slot, &mut timers);
+        assert_eq!(agenda.first(), Some((now + 9 * second, slot)));
+        agenda.remove(slot, &mut timers);
+        assert_eq!(agenda.first(), None);
+    }
+
+    #[test]
+    fn a_passive_keepalive_is_not_pushed_back_by_more_data_but_another_is_owed() {
+        let (now, second) = (start(), Duration::from_secs(1));
+        let mut timers = Timers::default();
+        timers.data_received(now);
+        timers.data_received(now + second);
+        assert_eq!(timers.next(), Some((now + KEEPALIVE_TIMEOUT, Timer::PassiveKeepalive)));
+        assert!(timers.another_keepalive);
+        timers.sent(now + second, 0);
+        assert_eq!((timers.next(), timers.another_keepalive), (None, false));
+    }
+}
