@@ -42,6 +42,8 @@ pub struct TunDevice {
     name: String,
     /// Frames carry a virtual network header.
     vnet: bool,
+    /// A socket of the namespace that the interface was last seen in.
+    probe: OwnedFd,
     offloads: Offloads,
     coalescer: Coalescer,
     mtu: usize,
@@ -77,6 +79,7 @@ impl TunDevice {
             io: Evented::Fresh(fd),
             name,
             vnet,
+            probe: inet_socket()?,
             coalescer: Coalescer::default(),
             mtu: 0,
             mtu_seen: None,
@@ -93,19 +96,22 @@ impl TunDevice {
     }
 
     /// Asks where the interface is now: it may have been moved to another namespace, and renamed there.
-    fn query_mtu(&self) -> io::Result<usize> {
+    fn query_mtu(&mut self) -> io::Result<usize> {
         let fd = self.io.fd()?;
         let (name, _) = sys::query(fd)?;
-        match inet_socket().and_then(|socket| sys::mtu(socket.as_fd(), &name)) {
+        match sys::mtu(self.probe.as_fd(), &name) {
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
                 let namespace = sys::namespace(fd)?;
                 // A thread may be in a namespace of its own, and this one is gone right after.
                 let asked = std::thread::spawn(move || {
                     use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
                     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    sys::mtu(inet_socket()?.as_fd(), &name)
+                    inet_socket()
                 });
-                asked.join().map_err(|_| io::Error::other("the thread that asks for the MTU failed"))?
+                self.probe =
+                    asked.join().map_err(|_| io::Error::other("the thread that changes namespace failed"))??;
+                self.name = name;
+                sys::mtu(self.probe.as_fd(), &self.name)
             }
             other => other,
         }
