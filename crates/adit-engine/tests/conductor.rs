@@ -1,0 +1,156 @@
+//! What a core may count on from its engine: deadlines, everything it wants sent in order, events, visits between turns.
+
+use std::time::{Duration, Instant};
+
+use adit_engine::{Clock, Options, datagram_pair, packet_pair, start};
+use adit_protocol::{
+    Delivery, Drops, Inbound, IpPacket, Now, Open, Opening, Outbound, Output, Path, Protocol, Seal, Sealing, Why,
+};
+
+/// Bursts larger than any buffer of the engine leave whole, in order, as fast as the other side takes them.
+#[tokio::test(start_paused = true)]
+async fn a_burst_larger_than_the_arena_leaves_whole_and_in_order() {
+    let (here, there) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+    let (outside, mut network) = datagram_pair(here, there, 4);
+    let (_apps, inside) = packet_pair(1420, 4);
+    let core = Clockwork { to: Some(Path::to(there)), ..Clockwork::default() };
+    let options = Options { clock: Clock::Tokio, ..Options::default() };
+    let (engine, _news) = start(core, inside, outside, options);
+    engine.with(|core, _| core.to_send = 2000).await.unwrap();
+    for n in 0..2000u32 {
+        let datagram = network.recv().await.unwrap();
+        assert_eq!((datagram.bytes.len(), &datagram.bytes[..4], datagram.tos), (1000, &n.to_be_bytes()[..], 0x88));
+    }
+    assert_eq!(engine.status().await.unwrap().drops.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_core_is_called_at_its_deadline_and_not_before() {
+    let (_apps, inside) = packet_pair(1420, 4);
+    let (outside, _network) = datagram_pair(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into(), 4);
+    let options = Options { clock: Clock::Tokio, ..Options::default() };
+    let (engine, mut news) = start(Clockwork::default(), inside, outside, options);
+    let set = engine
+        .with(|core, now| {
+            core.deadline = Some(now.instant + Duration::from_secs(120));
+            now.instant
+        })
+        .await
+        .unwrap();
+    let status = engine.status().await.unwrap();
+    assert_eq!(status.deadline, Some((Duration::from_secs(120), Why("the clock"))));
+    let called = news.recv().await.unwrap();
+    assert!(called - set >= Duration::from_secs(120) && called - set < Duration::from_secs(121), "{:?}", called - set);
+    // An earlier one replaces a later one.
+    let set = engine
+        .with(|core, now| {
+            core.deadline = Some(now.instant + Duration::from_secs(900));
+            now.instant
+        })
+        .await
+        .unwrap();
+    engine.with(move |core, _| core.deadline = Some(set + Duration::from_secs(5))).await.unwrap();
+    assert!(news.recv().await.unwrap() - set < Duration::from_secs(6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_that_nobody_takes_are_lost_and_counted_and_hold_nothing_up() {
+    let (_apps, inside) = packet_pair(1420, 4);
+    let (outside, _network) = datagram_pair(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into(), 4);
+    let options = Options { clock: Clock::Tokio, ..Options::default() };
+    let (engine, mut news) = start(Clockwork::default(), inside, outside, options);
+    engine.with(|core, now| core.events = vec![now.instant; 1000]).await.unwrap();
+    let lost = engine.status().await.unwrap().events_lost;
+    let mut kept = 0;
+    while news.try_recv().is_ok() {
+        kept += 1;
+    }
+    assert!(kept > 0 && lost > 0);
+    assert_eq!(kept + lost, 1000);
+}
+
+#[tokio::test]
+async fn an_mtu_is_told_to_the_core_before_anything_else() {
+    let (_apps, inside) = packet_pair(1234, 4);
+    let (outside, _network) = datagram_pair(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into(), 4);
+    let mtu_changed = Some(Box::new(|core: &mut Clockwork, _: Now, mtu: usize| core.mtu = mtu) as _);
+    let (engine, _news) = start(Clockwork::default(), inside, outside, Options { mtu_changed, ..Options::default() });
+    assert_eq!(engine.with(|core, _| core.mtu).await.unwrap(), 1234);
+}
+
+/// A core that does what it is told: sends, tells, and wants to be called.
+#[derive(Default)]
+struct Clockwork {
+    to: Option<Path>,
+    to_send: u32,
+    sent: u32,
+    deadline: Option<Instant>,
+    events: Vec<Instant>,
+    mtu: usize,
+    drops: Drops,
+}
+
+#[derive(Debug)]
+struct NoJob;
+
+impl Seal for NoJob {
+    fn wire_len(&self, packet_len: usize) -> usize {
+        packet_len
+    }
+    fn lay_out(&self, _: Option<&IpPacket<'_>>, _: &mut [u8]) {}
+    fn seal_batch(_: &mut [Sealing<'_, Self>]) {}
+}
+
+impl Open for NoJob {
+    type Opened = ();
+    fn open_batch(_: &mut [Opening<'_, Self>]) {}
+}
+
+impl Protocol for Clockwork {
+    type Seal = NoJob;
+    type Open = NoJob;
+    type Change = ();
+    type Event = Instant;
+
+    fn plan_outbound(&mut self, _: Now, _: &IpPacket<'_>) -> Outbound<NoJob> {
+        Outbound::Staged
+    }
+
+    fn plan_inbound(&mut self, _: Now, _: Path, _: &mut [u8]) -> Inbound<NoJob> {
+        Inbound::Handled
+    }
+
+    fn commit_inbound(&mut self, _: Now, (): (), _: &[u8]) -> Delivery {
+        Delivery::Nothing
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        assert!(self.deadline.take().is_some_and(|at| at <= now.instant), "called before its time");
+        self.events.push(now.instant);
+    }
+
+    fn poll_output(&mut self, _: Now) -> Output<Self> {
+        if let Some(event) = self.events.pop() {
+            return Output::Event(event);
+        }
+        match self.to {
+            Some(to) if self.sent < self.to_send => {
+                let mut datagram = vec![0; 1000];
+                datagram[..4].copy_from_slice(&self.sent.to_be_bytes());
+                self.sent += 1;
+                Output::Transmit { to, datagram, tos: 0x88 }
+            }
+            _ => Output::Timeout(self.deadline, Why("the clock")),
+        }
+    }
+
+    fn apply(&mut self, _: Now, (): ()) {}
+
+    fn drops(&self) -> &Drops {
+        &self.drops
+    }
+
+    fn overhead(&self) -> usize {
+        0
+    }
+}
