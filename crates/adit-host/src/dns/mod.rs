@@ -154,7 +154,10 @@ impl DnsChange {
                 resolved::set(link, servers, domains, *default_route).await?;
                 resolved::verify(link, servers).await
             }
-            Self::Resolvconf { program, record, text } => resolvconf::add(program, record, text).await,
+            Self::Resolvconf { program, record, text } => {
+                resolvconf::add(program, record, text).await?;
+                resolvconf::verify(record, text)
+            }
             Self::File { path, text, .. } => {
                 file::write(path, text)?;
                 file::verify(path, text)

@@ -280,13 +280,20 @@ async fn names_go_to_resolvconf(world: World) {
     let log = world.dir.join("log");
     fs::create_dir(&bin).unwrap();
     let program = bin.join("resolvconf");
-    fs::write(&program, format!("#!/bin/sh\necho \"$@\" >> {0}\n[ \"$1\" = -d ] || cat >> {0}\n", log.display()))
-        .unwrap();
+    let script = format!(
+        "#!/bin/sh\necho \"$@\" >> {0}\ncase $1 in\n-a) cp /etc/resolv.conf /etc/was; cat > /etc/resolv.conf;;\n\
+         *) [ -e /etc/was ] && mv /etc/was /etc/resolv.conf;;\nesac\n",
+        log.display()
+    );
+    fs::write(&program, script).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-    let output = world.child("stays_up").env("PATH", path).env("ADIT_HOST_ENDS", "1").output().unwrap();
+    let hook = "grep -qx 'nameserver 10.0.0.1' /etc/resolv.conf";
+    let mut child = world.child("stays_up");
+    child.env("PATH", path).env("ADIT_HOST_POST_UP", hook).env("ADIT_HOST_ENDS", "1");
+    let output = child.output().unwrap();
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(fs::read_to_string(log).unwrap(), "-a tun.wg0 -m 0 -x\nnameserver 10.0.0.1\n-d tun.wg0\n");
+    assert_eq!(fs::read_to_string(log).unwrap(), "-a tun.wg0 -m 0 -x\n-d tun.wg0\n");
     assert_eq!(fs::read_to_string("/etc/resolv.conf").unwrap(), "nameserver 192.0.2.53\n");
 }
 
