@@ -1,5 +1,33 @@
 //! adit as a library: profiles, tunnels, and their life cycle.
 //!
+//! A tunnel is three independent choices. A packet goes *inside → protocol → outside*:
+//!
+//! ```text
+//!        inside                  protocol                outside
+//!  ┌──────────────────┐    ┌──────────────────┐    ┌──────────────────┐
+//!  │ plain IP packets │───▶│    WireGuard:    │───▶│    datagrams     │
+//!  │  TUN · channel   │◀───│  keys and peers  │◀───│  UDP · channel   │
+//!  └──────────────────┘    └──────────────────┘    └──────────────────┘
+//!        PacketIo           DeviceChange, Event         DatagramIo
+//! ```
+//!
+//! - [`Tunnel`] joins the three, in any program, without root if inside and outside need none. `examples/embed.rs` runs
+//!   two of them in one process.
+//! - [`profile`] reads and writes the wg-quick file format, with something to say about every line.
+//! - [`uapi_socket`] is where `wg show` and `wg set` find a tunnel.
+//! - [`status`] is what a tunnel looks like, as values that serialize.
+//!
 //! Not here: the wire (`adit-wireguard`), moving bytes (`adit-engine`), the machine (`adit-host`), printing (`adit-cli`).
 
+mod outside;
 pub mod profile;
+pub mod resolve;
+pub mod status;
+mod tunnel;
+pub mod uapi_socket;
+
+pub use outside::Outside;
+pub use tunnel::{Options, StartError, Tunnel};
+
+pub use adit_engine as engine;
+pub use adit_wireguard as wireguard;

@@ -12,7 +12,7 @@ mod vnet;
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use adit_protocol::{DropReason, Path};
@@ -93,6 +93,24 @@ impl TunDevice {
     /// The name of the interface.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Sets the MTU of the interface, in bytes, as long as it is in this process's namespace.
+    ///
+    /// # Errors
+    /// No privilege, or no such MTU.
+    pub fn set_mtu(&mut self, mtu: usize) -> io::Result<()> {
+        sys::set_mtu(inet_socket()?.as_fd(), &self.name, mtu)?;
+        self.mtu = mtu;
+        Ok(())
+    }
+
+    /// The descriptor, to be handed to another process that goes on with it.
+    ///
+    /// # Errors
+    /// The device is broken.
+    pub fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
+        self.io.fd()
     }
 
     /// Asks where the interface is now: it may have been moved to another namespace, and renamed there.

@@ -75,6 +75,14 @@ pub(super) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<usize> {
     usize::try_from(mtu).map_err(io::Error::other)
 }
 
+/// Sets the MTU of an interface in the namespace of `socket`.
+pub(super) fn set_mtu(socket: BorrowedFd<'_>, name: &str, mtu: usize) -> io::Result<()> {
+    let mut request = request(name)?;
+    request.ifr_ifru.ifru_mtu = c_int::try_from(mtu).map_err(io::Error::other)?;
+    // SAFETY: the request is a whole ifreq, which the kernel reads.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFMTU, &raw mut request) })
+}
+
 /// The network namespace that the interface is in now.
 pub(super) fn namespace(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // SAFETY: the call takes no argument.

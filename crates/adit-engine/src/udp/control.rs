@@ -1,6 +1,8 @@
 //! Asking a UDP link for changes while an engine owns it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -12,6 +14,8 @@ pub(super) const REQUESTS: usize = 8;
 pub struct UdpControl {
     requests: mpsc::Sender<Request>,
     port: watch::Receiver<u16>,
+    /// What was set last, by any handle.
+    fwmark: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -21,13 +25,18 @@ pub(super) enum Request {
 }
 
 impl UdpControl {
-    pub(super) fn new(requests: mpsc::Sender<Request>, port: watch::Receiver<u16>) -> Self {
-        Self { requests, port }
+    pub(super) fn new(requests: mpsc::Sender<Request>, port: watch::Receiver<u16>, fwmark: u32) -> Self {
+        Self { requests, port, fwmark: Arc::new(AtomicU32::new(fwmark)) }
     }
 
     /// The port it is bound to.
     pub fn port(&self) -> u16 {
         *self.port.borrow()
+    }
+
+    /// The firewall mark of its sockets; 0 is none.
+    pub fn fwmark(&self) -> u32 {
+        self.fwmark.load(Ordering::Relaxed)
     }
 
     /// Moves to another port (0 picks one) and says which. The core keeps its peers and sessions.
@@ -43,7 +52,9 @@ impl UdpControl {
     /// # Errors
     /// It needs a privilege. `NotConnected` if the engine has stopped.
     pub async fn set_fwmark(&self, mark: u32) -> io::Result<()> {
-        self.ask(|answer| Request::Mark { mark, answer }).await
+        self.ask(|answer| Request::Mark { mark, answer }).await?;
+        self.fwmark.store(mark, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Request) -> io::Result<T> {

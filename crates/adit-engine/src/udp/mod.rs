@@ -108,7 +108,7 @@ impl UdpLink {
             lost_source: None,
             blocked_v6: false,
         };
-        Ok((link, UdpControl::new(to_link, port_now)))
+        Ok((link, UdpControl::new(to_link, port_now, options.fwmark)))
     }
 
     fn handle(&mut self, request: Request) {

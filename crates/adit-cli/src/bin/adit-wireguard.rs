@@ -1,2 +1,0 @@
-//! `adit-wireguard`: a drop-in for wireguard-go.
-fn main() {}

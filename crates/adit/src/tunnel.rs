@@ -1,0 +1,318 @@
+//! A running tunnel: a WireGuard device on an engine, between any inside and any outside.
+//!
+//! Not here: making the inside and the outside (`adit-engine`), the machine around it (`supervise`), profiles.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Stopped};
+use adit_protocol::Protocol as _;
+use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PublicKey};
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::outside::Outside;
+use crate::profile::wg_quick::{Endpoint, Profile};
+use crate::resolve::{self, Names, Prefer};
+use crate::status::{Carrier, TunnelStatus};
+
+/// How a tunnel runs. The default suits an embedder: a task of the current runtime, an outside of the program's own.
+#[derive(Debug, Default)]
+pub struct Options {
+    /// On which threads the engine runs.
+    pub run: RunOn,
+    /// What can be changed about the outside while it runs.
+    pub outside: Outside,
+    /// Which addresses of a name come first.
+    pub prefer: Prefer,
+}
+
+/// A running tunnel. Clones are handles to the same one; it stops when the last is dropped.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    engine: EngineHandle<Device>,
+    outside: Outside,
+    /// Told by the attendant; holds none of the tunnel's handles, or it would never stop.
+    events: broadcast::WeakSender<Event>,
+    attendant: mpsc::Sender<Order>,
+    names: watch::Receiver<BTreeMap<PublicKey, String>>,
+}
+
+/// Why a tunnel did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No randomness, so no keys.
+    #[error("the operating system gave no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
+}
+
+/// What the attendant is asked for.
+#[derive(Debug)]
+enum Order {
+    /// These are the peers' endpoints now.
+    Endpoints(Vec<(PublicKey, Option<Endpoint>)>),
+}
+
+impl Tunnel {
+    /// Starts a tunnel with what `config` says. Must be called on a tokio runtime with I/O and time enabled.
+    ///
+    /// # Errors
+    /// [`StartError::NoRandomness`], which a running system does not give.
+    pub fn start<I: PacketIo, O: DatagramIo>(
+        config: DeviceChange,
+        inside: I,
+        outside: O,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(StartError::NoRandomness)?;
+        let clock = Clock::default();
+        let now = clock.now();
+        let mut device = Device::new(*seed, now);
+        device.apply(now, config);
+        let engine_options = adit_engine::Options {
+            clock,
+            run: options.run,
+            mtu_changed: Some(Box::new(|device: &mut Device, _now, mtu| device.set_mtu(mtu))),
+        };
+        let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
+        let (events, _) = broadcast::channel(EVENTS);
+        let (attendant, orders) = mpsc::channel(ORDERS);
+        let (named, names) = watch::channel(BTreeMap::new());
+        let tunnel = Self { engine, outside: options.outside, events: events.downgrade(), attendant, names };
+        let engine = tunnel.engine.clone();
+        tokio::spawn(attend(
+            Attendant { events, names: Names::default(), named, prefer: options.prefer },
+            engine,
+            news,
+            orders,
+        ));
+        Ok(tunnel)
+    }
+
+    /// Starts a tunnel as a profile says: keys, peers, endpoints by name too. What a profile says of the machine
+    /// (addresses, routes, DNS, commands) is not done here.
+    ///
+    /// # Errors
+    /// As [`Tunnel::start`].
+    pub async fn start_profile<I: PacketIo, O: DatagramIo>(
+        profile: &Profile,
+        inside: I,
+        outside: O,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let change = crate::profile::device::change(profile, &resolve::address);
+        let tunnel = Self::start(change, inside, outside, options)?;
+        tunnel.follow_names(profile).await;
+        Ok(tunnel)
+    }
+
+    /// Changes keys and peers; sessions of peers that stay are kept.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn configure(&self, change: DeviceChange) -> Result<(), Gone> {
+        self.engine.with(move |device, now| device.apply(now, change)).await
+    }
+
+    /// Makes a tunnel that is as `old` says become as `new` says; sessions of peers that stay are kept. Returns whether
+    /// anything changed.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn reload(&self, old: &Profile, new: &Profile) -> Result<bool, Gone> {
+        let change = crate::profile::device::diff(old, new, &resolve::address);
+        let changes = !crate::profile::device::is_nothing(&change);
+        if changes {
+            self.configure(change).await?;
+        }
+        self.follow_names(new).await;
+        Ok(changes)
+    }
+
+    /// Keeps the addresses of endpoints that are names up to date, from now on by this profile.
+    async fn follow_names(&self, profile: &Profile) {
+        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.endpoint.clone())).collect();
+        // If the attendant is gone, so is the tunnel.
+        drop(self.attendant.send(Order::Endpoints(endpoints)).await);
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn status(&self) -> Result<TunnelStatus, Gone> {
+        let engine = self.engine.status().await?;
+        let (device, now) = self.engine.with(|device, now| (device.status(now), now)).await?;
+        let carrier = Carrier {
+            transport: self.outside.transport(),
+            listen_port: self.outside.listen_port(),
+            fwmark: self.outside.fwmark(),
+        };
+        let mut status = TunnelStatus::of(&device, &engine, &carrier, now);
+        let names = self.names.borrow();
+        for (peer, core) in status.peers.iter_mut().zip(&device.peers) {
+            peer.endpoint_name = names.get(&core.public_key).cloned();
+        }
+        Ok(status)
+    }
+
+    /// The device with its keys: for `wg show`, and for writing a profile back.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn device(&self) -> Result<DeviceStatus, Gone> {
+        self.engine.with(|device, now| device.status(now)).await
+    }
+
+    /// Takes the interface up, which sends persistent keepalives at once, or down, which ends all sessions.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn set_up(&self, up: bool) -> Result<(), Gone> {
+        self.engine.with(move |device, now| device.set_up(now, up)).await
+    }
+
+    /// The network around changed: forgets which of our addresses each peer is answered from.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn network_changed(&self) -> Result<(), Gone> {
+        self.engine.with(|device, _now| device.forget_sources()).await
+    }
+
+    /// Listens on another port, for all peers at once; 0 picks a free one. Sessions are kept.
+    ///
+    /// # Errors
+    /// What the system says, `AddrInUse` above all; the old port stays in use then. `Unsupported` if this outside has no
+    /// port.
+    pub async fn set_listen_port(&self, port: u16) -> io::Result<()> {
+        self.outside.set_listen_port(port).await?;
+        self.network_changed().await.map_err(io::Error::other)
+    }
+
+    /// Marks datagrams that are sent from now on; 0 is no mark.
+    ///
+    /// # Errors
+    /// What the system says. `Unsupported` if this outside has no mark.
+    pub async fn set_fwmark(&self, mark: u32) -> io::Result<()> {
+        self.outside.set_fwmark(mark).await?;
+        self.network_changed().await.map_err(io::Error::other)
+    }
+
+    /// The outside, for what can be asked of it.
+    pub const fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// News from now on. A reader that falls behind by many loses the oldest, and is told so. `None` if it has stopped.
+    pub fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        self.events.upgrade().map(|events| events.subscribe())
+    }
+
+    /// Stops it and waits until inside and outside are closed.
+    pub async fn stop(&self) -> Arc<Stopped> {
+        self.engine.stop().await
+    }
+
+    /// Waits until it has stopped, for whatever reason.
+    pub async fn stopped(&self) -> Arc<Stopped> {
+        self.engine.stopped().await
+    }
+}
+
+/// Passes events on, and asks for names.
+struct Attendant {
+    events: broadcast::Sender<Event>,
+    names: Names,
+    named: watch::Sender<BTreeMap<PublicKey, String>>,
+    prefer: Prefer,
+}
+
+/// A name that was asked for, and what came of it.
+type Answer = (PublicKey, Endpoint, io::Result<Vec<std::net::SocketAddr>>);
+
+/// The life of the attendant: until the tunnel's last handle or its engine is gone.
+async fn attend(
+    mut me: Attendant,
+    engine: EngineHandle<Device>,
+    mut news: mpsc::Receiver<Event>,
+    mut orders: mpsc::Receiver<Order>,
+) {
+    let mut questions: JoinSet<Answer> = JoinSet::new();
+    loop {
+        for (peer, endpoint) in me.names.take_due(Instant::now()) {
+            let prefer = me.prefer;
+            questions.spawn(async move {
+                let found = resolve::look_up(&endpoint, prefer).await;
+                (peer, endpoint, found)
+            });
+        }
+        let due = me.names.due();
+        tokio::select! {
+            event = news.recv() => match event {
+                Some(event) => me.pass_on(event),
+                None => return,
+            },
+            order = orders.recv() => match order {
+                Some(order) => me.obey(order),
+                None => return,
+            },
+            Some(answer) = questions.join_next() => {
+                let change = answer.ok().and_then(|answer| me.learn(answer));
+                if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
+                    return;
+                }
+            }
+            () = sleep_until(due) => {}
+        }
+    }
+}
+
+impl Attendant {
+    fn pass_on(&mut self, event: Event) {
+        if let Event::HandshakeGaveUp(peer) = event {
+            self.names.gave_up(&peer, Instant::now());
+        }
+        // Nobody listening is no fault.
+        drop(self.events.send(event));
+    }
+
+    fn obey(&mut self, order: Order) {
+        let Order::Endpoints(endpoints) = order;
+        let now = Instant::now();
+        for (peer, endpoint) in &endpoints {
+            self.names.set(*peer, endpoint.as_ref(), now);
+        }
+        let endpoints: BTreeMap<_, _> = endpoints.into_iter().collect();
+        self.names.retain(|peer| endpoints.contains_key(peer));
+        let names = endpoints.keys().filter_map(|peer| Some((*peer, self.names.name_of(peer)?)));
+        self.named.send_replace(names.collect());
+    }
+
+    fn learn(&mut self, (peer, endpoint, found): Answer) -> Option<DeviceChange> {
+        let found = found.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the name of a peer's endpoint is not found; it is asked for again");
+            tracing::debug!(%endpoint, "that name");
+            Vec::new()
+        });
+        let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
+        let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
+        Some(DeviceChange { peers: vec![change], ..DeviceChange::default() })
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Events that may wait for a reader.
+const EVENTS: usize = 256;
+/// Orders that may wait for the attendant.
+const ORDERS: usize = 4;
