@@ -1,8 +1,10 @@
 //! A descriptor and its readiness: enters the runtime on first use, so that it can be made before there is one.
 #![expect(unsafe_code, reason = "tokio wants a promise that the descriptor stays open while it is registered")]
 
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::pin;
 use std::task::{Context, Poll};
 
 use tokio::io::Interest;
@@ -36,6 +38,25 @@ impl Evented {
         let read = want.read && poll_one(fd.poll_read_ready(cx))?;
         let write = want.write && poll_one(fd.poll_write_ready(cx))?;
         if read || write { Poll::Ready(Ok(Ready { read, write })) } else { Poll::Pending }
+    }
+
+    /// Waits until a wanted direction may be tried, or the descriptor reports an error by itself: a TUN whose interface
+    /// was removed says nothing else. Only to be called on a runtime.
+    ///
+    /// # Errors
+    /// `BrokenPipe` if it reports one.
+    pub(crate) async fn ready_or_gone(&mut self, want: Want) -> io::Result<Ready> {
+        let fd = self.register()?;
+        let mut gone = pin!(fd.ready(Interest::ERROR));
+        poll_fn(|cx| {
+            let read = want.read && poll_one(fd.poll_read_ready(cx))?;
+            let write = want.write && poll_one(fd.poll_write_ready(cx))?;
+            if read || write {
+                return Poll::Ready(Ok(Ready { read, write }));
+            }
+            gone.as_mut().poll(cx).map(|_| Err(io::ErrorKind::BrokenPipe.into()))
+        })
+        .await
     }
 
     /// Runs `f`, and forgets the readiness for `interest` if it would block.

@@ -77,6 +77,7 @@ impl Tunnel {
             clock,
             run: options.run,
             mtu_changed: Some(Box::new(|device: &mut Device, _now, mtu| device.set_mtu(mtu))),
+            ..adit_engine::Options::default()
         };
         let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
         let (events, _) = broadcast::channel(EVENTS);

@@ -10,7 +10,6 @@ mod sys;
 mod tests;
 mod vnet;
 
-use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -200,7 +199,7 @@ impl PacketIo for TunDevice {
             tokio::time::sleep_until(until).await;
             self.pause = None;
         }
-        poll_fn(|cx| self.io.poll_ready(want, cx)).await
+        self.io.ready_or_gone(want).await
     }
 
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
