@@ -42,19 +42,22 @@ enum Asked {
 }
 
 fn main() -> ExitCode {
-    let outcome = match parse(std::env::args_os().skip(1)) {
-        Ok(Asked::Help) => Ok(say(USAGE)),
-        Ok(Asked::Version) => Ok(say(concat!("adit-wireguard ", env!("CARGO_PKG_VERSION"), "\n"))),
-        Ok(Asked::Run { interface, foreground }) => run(&interface, foreground),
-        Err(failure) => Err(failure),
-    };
-    match outcome {
+    match parse(std::env::args_os().skip(1)).and_then(|asked| obey(&asked)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             complain(&failure);
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn obey(asked: &Asked) -> Result<(), Failure> {
+    match asked {
+        Asked::Help => say(USAGE),
+        Asked::Version => say(concat!("adit-wireguard ", env!("CARGO_PKG_VERSION"), "\n")),
+        Asked::Run { interface, foreground } => run(interface, *foreground)?,
+    }
+    Ok(())
 }
 
 fn run(interface: &str, foreground: bool) -> Result<(), Failure> {
