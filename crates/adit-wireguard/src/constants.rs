@@ -79,5 +79,6 @@ pub(crate) const SOURCE_RATE: u32 = 20;
 pub(crate) const SOURCE_BURST: u32 = 5;
 /// A source that was silent for so long is forgotten (as in the kernel).
 pub(crate) const SOURCE_IDLE: Duration = Duration::from_secs(1);
-/// Sources remembered at once: some 400 KiB. Beyond, a new source counts for the device only, and under load is not heard.
+/// Sources remembered at once, those that showed a cookie apart: some 400 KiB each. Beyond, a new source counts for the
+/// device only, and under load one more that shows a cookie is not heard.
 pub(crate) const MAX_SOURCES: usize = 4096;

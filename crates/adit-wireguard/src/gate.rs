@@ -45,8 +45,11 @@ pub(crate) struct Gate {
     load: Bucket,
     loaded_until: Option<Instant>,
     forced: Option<bool>,
-    sources: BTreeMap<Source, SourceState>,
-    swept: Option<Instant>,
+    /// What every source sends. Forged addresses can fill it.
+    arrivals: Sources,
+    /// What came with a right MAC2 while under load (reference W-23): only who receives at an address can be in it, so a
+    /// flood of forged ones keeps nobody out.
+    proved: Sources,
 }
 
 /// An address that rates are kept for: one IPv4 address, or an IPv6 network of 64 bits.
@@ -56,11 +59,16 @@ enum Source {
     V6([u8; 8]),
 }
 
+/// A bucket for each source that was heard of lately.
+#[derive(Debug, Default)]
+struct Sources {
+    map: BTreeMap<Source, SourceState>,
+    swept: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct SourceState {
-    load: Bucket,
-    /// What came with a right MAC2 while under load (reference W-23).
-    proved: Bucket,
+    bucket: Bucket,
     seen: Instant,
 }
 
@@ -99,6 +107,23 @@ impl Source {
     }
 }
 
+impl Sources {
+    /// The bucket of this source; `None` if there are too many to remember another.
+    fn bucket(&mut self, now: Instant, from: SocketAddr) -> Option<&mut Bucket> {
+        let source = Source::of(from);
+        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SOURCE_IDLE) {
+            self.map.retain(|_, state| now.saturating_duration_since(state.seen) < SOURCE_IDLE);
+            self.swept = Some(now);
+        }
+        if self.map.len() >= MAX_SOURCES && !self.map.contains_key(&source) {
+            return None;
+        }
+        let state = self.map.entry(source).or_insert_with(|| SourceState { bucket: Bucket::default(), seen: now });
+        state.seen = now;
+        Some(&mut state.bucket)
+    }
+}
+
 impl Gate {
     pub(crate) fn new() -> Self {
         Self {
@@ -106,8 +131,8 @@ impl Gate {
             load: Bucket::default(),
             loaded_until: None,
             forced: None,
-            sources: BTreeMap::new(),
-            swept: None,
+            arrivals: Sources::default(),
+            proved: Sources::default(),
         }
     }
 
@@ -143,34 +168,18 @@ impl Gate {
         if !bool::from(mac2.ct_eq(macs.mac2)) {
             return Verdict::AskCookie(reply(keys, rng, sender, macs.mac1, &cookie));
         }
-        let heard = self.source(now, from).is_some_and(|source| source.proved.add(now, SOURCE_RATE, SOURCE_BURST));
+        let heard = self.proved.bucket(now, from).is_some_and(|bucket| bucket.add(now, SOURCE_RATE, SOURCE_BURST));
         if heard { Verdict::Admit } else { Verdict::Drop(DropReason::RateLimited) }
     }
 
     /// Counts an arrival, and says whether it must show a cookie.
     fn measure(&mut self, now: Instant, from: SocketAddr) -> bool {
         let source_fits =
-            self.source(now, from).is_none_or(|source| source.load.add(now, SOURCE_LOAD_RATE, SOURCE_LOAD_MARK));
+            self.arrivals.bucket(now, from).is_none_or(|bucket| bucket.add(now, SOURCE_LOAD_RATE, SOURCE_LOAD_MARK));
         if source_fits && !self.load.add(now, DEVICE_LOAD_RATE, DEVICE_LOAD_MARK) {
             self.loaded_until = Some(now + LOAD_LINGERS);
         }
         self.forced.unwrap_or_else(|| !source_fits || self.is_under_load(now))
-    }
-
-    /// The state of this source; `None` if there are too many to remember another.
-    fn source(&mut self, now: Instant, from: SocketAddr) -> Option<&mut SourceState> {
-        let source = Source::of(from);
-        if self.swept.is_none_or(|swept| now.saturating_duration_since(swept) >= SOURCE_IDLE) {
-            self.sources.retain(|_, state| now.saturating_duration_since(state.seen) < SOURCE_IDLE);
-            self.swept = Some(now);
-        }
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
-            return None;
-        }
-        let fresh = || SourceState { load: Bucket::default(), proved: Bucket::default(), seen: now };
-        let state = self.sources.entry(source).or_insert_with(fresh);
-        state.seen = now;
-        Some(state)
     }
 
     /// The cookie of this address and port (§5.4.7).
@@ -277,9 +286,9 @@ mod tests {
         for n in 0..3 * MAX_SOURCES as u32 {
             world.check(source(n), None);
         }
-        assert_eq!(world.gate.sources.len(), MAX_SOURCES);
+        assert_eq!(world.gate.arrivals.map.len(), MAX_SOURCES);
         world.now += SOURCE_IDLE;
         world.check(source(1), None);
-        assert_eq!(world.gate.sources.len(), 1);
+        assert_eq!(world.gate.arrivals.map.len(), 1);
     }
 }

@@ -313,6 +313,22 @@ fn handshakes_from_very_many_sources_under_load_are_all_answered_with_cookies() 
     assert_eq!(world.peer(BOB, ALICE).rx_bytes, 0);
 }
 
+/// W-23. The first packet of a source that proves its address always passes, however many do not prove theirs.
+#[test]
+fn a_flood_of_forged_sources_does_not_keep_out_one_that_shows_its_cookie() {
+    let (mut world, mut stranger, from) = bob_and_stranger();
+    under_load(&mut world, BOB, true);
+    let forged = stranger.initiate(world.now.unix).bytes;
+    for n in 0..10_000_u32 {
+        world.inject(BOB, SocketAddr::from(((0x0a00_0000 + n).to_be_bytes(), 7)), &forged);
+    }
+    let cookie = cookie_for(&mut world, &mut stranger, from);
+    let mut initiation = stranger.initiate(world.now.unix).bytes;
+    Stranger::add_cookie(&mut initiation, &cookie);
+    world.inject(BOB, from, &initiation);
+    assert_eq!(world.seen(BOB), [Kind::Response]);
+}
+
 #[derive(Debug, PartialEq)]
 enum Mac2 {
     Zero,

@@ -1,7 +1,7 @@
 //! Silence towards strangers, no growth, no secret in words.
 
 use adit_protocol::Protocol as _;
-use adit_wireguard::{DeviceChange, PeerChange, PresharedKey};
+use adit_wireguard::{Device, DeviceChange, PeerChange, PresharedKey};
 
 use super::{bob_and_stranger, confirmed};
 use crate::world::{ALICE, BOB, World, packet, secs};
@@ -21,6 +21,18 @@ fn no_secret_is_in_what_a_device_says_of_itself() {
             assert!(!text.replace(['\n', ' '], " ").contains(secret), "{secret} in {text}");
         }
     }
+}
+
+/// W-120. The seed, and so every key to come, cannot be read off a device that is printed.
+#[test]
+fn what_a_device_says_of_itself_does_not_depend_on_its_seed() {
+    let now = World::new().now;
+    let [one, other] = [[1; 32], [2; 32]].map(|seed| format!("{:?}", Device::new(seed, now)));
+    assert_eq!(one, other);
+    let mut used = World::connected();
+    let before = format!("{:?}", used.hosts[BOB].device());
+    used.send(ALICE, BOB);
+    assert_ne!(format!("{:?}", used.hosts[BOB].device()), before, "it says something");
 }
 
 /// W-121, W-122.

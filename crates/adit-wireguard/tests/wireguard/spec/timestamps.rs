@@ -206,10 +206,10 @@ fn a_response_that_nobody_asked_for_is_dropped() {
     assert!(!world.peer(BOB, ALICE).has_session);
 }
 
-/// W-36. On a slow wire the retries of both may cross again; jitter parts them sooner or later.
+/// W-36. On a slow wire jitter alone would not part the retries of both.
 #[test]
-fn when_both_start_at_once_both_have_a_session_within_two_retries_or_a_few_on_a_slow_wire() {
-    for (delay, retries) in [(0, 2), (1, 2), (10, 2), (50, 6), (100, 10)] {
+fn when_both_start_at_once_both_have_a_session_within_two_retries_on_a_slow_wire_too() {
+    for (delay, retries) in [(0, 2), (1, 2), (10, 2), (50, 2), (100, 2), (300, 2), (1_000, 2)] {
         let mut world = World::pair();
         world.introduce(BOB, ALICE, true);
         world.fate = Box::new(move |_| Fate::Delay(ms(delay)));
