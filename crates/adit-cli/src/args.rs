@@ -1,0 +1,204 @@
+//! The command line as values: the one place where words become typed requests, and the source of completions and man pages.
+//!
+//! Not here: what the commands do (`cmd`).
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+
+/// A VPN that speaks WireGuard with any existing peer.
+#[derive(Debug, Parser)]
+#[command(name = "adit", version, max_term_width = 100, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What `adit` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring a tunnel up
+    #[command(after_help = "NAME stands for /etc/adit/NAME.conf, else /etc/wireguard/NAME.conf.\n\
+        The interface is called like the file, as with wg-quick.\n\n\
+        Examples:\n  adit up home\n  adit up ./work.conf --dry-run")]
+    Up(UpArgs),
+    /// Take a tunnel down, and undo everything it changed on this machine
+    Down(NameArgs),
+    /// Apply the changed file of a running tunnel; its sessions are kept
+    Reload(NameArgs),
+    /// Show tunnels: state, peers, handshakes, traffic, drops
+    Status(StatusArgs),
+    /// Read a configuration file line by line and say what is accepted, ignored or wrong
+    Check(CheckArgs),
+    /// Make a private key
+    #[command(after_help = "Example:\n  (umask 077; adit genkey > private.key)")]
+    Genkey,
+    /// Make a pre-shared key
+    Genpsk,
+    /// Read a private key from standard input and write its public key
+    #[command(after_help = "Example:\n  adit pubkey < private.key > public.key")]
+    Pubkey,
+    /// Build two peers on this machine, move traffic through a tunnel between them, show what happened
+    Demo(DemoArgs),
+    /// Run the process that owns this machine's tunnels
+    #[command(after_help = "systemd runs this as adit.service; without it, `adit up` starts it by itself.\n\
+        SIGHUP applies changed files, SIGTERM takes every tunnel down.\n\n\
+        Environment:\n  ADIT_LOG          how much it says: error, warn, info (default), debug, trace\n  \
+        ADIT_RUNTIME_DIR  where its socket and journals are (default /run/adit)\n  \
+        ADIT_SOCKET       its socket (default adit.sock in there)")]
+    Daemon(DaemonArgs),
+    /// Show the version
+    Version(JsonArgs),
+    /// Write the completions of a shell to standard output
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// Where to.
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: PathBuf,
+    },
+}
+
+/// `adit up`.
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    /// A configuration file, or the name of one
+    #[arg(value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    pub(crate) source: String,
+    /// Stay in front: log to the terminal; Ctrl-C takes the tunnel down
+    #[arg(long, short)]
+    pub(crate) foreground: bool,
+    /// Change nothing; print what would be done
+    #[arg(long, conflicts_with = "foreground")]
+    pub(crate) dry_run: bool,
+    /// Report as JSON
+    #[arg(long, conflicts_with = "foreground")]
+    pub(crate) json: bool,
+}
+
+/// A command that takes the name of a tunnel.
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// The tunnel, or the file it was brought up from
+    pub(crate) name: String,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Only this tunnel
+    pub(crate) name: Option<String>,
+    /// Report as JSON (with --watch: one line a second)
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show again every second, until Ctrl-C
+    #[arg(long, short)]
+    pub(crate) watch: bool,
+    /// Also say what each peer waits for, and why
+    #[arg(long)]
+    pub(crate) why: bool,
+}
+
+/// `adit check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A configuration file, or the name of one; `-` reads standard input
+    #[arg(value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    pub(crate) source: String,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit demo`.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// How long each transfer runs
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+}
+
+/// `adit daemon`.
+#[derive(Debug, Args)]
+pub(crate) struct DaemonArgs {
+    /// Started by a command: leave its session, and end soon after the last tunnel is down
+    #[arg(long, hide = true)]
+    pub(crate) on_demand: bool,
+    /// End when the process that started this one does
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}
+
+/// A command that only chooses its output.
+#[derive(Debug, Args)]
+pub(crate) struct JsonArgs {
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const EXIT_CODES: &str = "Exit codes:\n  0  done\n  1  failed\n  2  wrong usage or configuration; nothing was changed\n  \
+    3  not connected\n  5  needs privilege";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn up_takes_a_file_or_a_name() {
+        let Command::Up(args) = Cli::parse_from(["adit", "up", "home", "--dry-run"]).command else { panic!() };
+        assert_eq!((args.source.as_str(), args.dry_run, args.foreground), ("home", true, false));
+    }
+
+    #[test]
+    fn a_dry_run_in_the_foreground_is_refused() {
+        assert!(Cli::try_parse_from(["adit", "up", "home", "--dry-run", "--foreground"]).is_err());
+    }
+
+    #[test]
+    fn status_needs_no_name() {
+        let Command::Status(args) = Cli::parse_from(["adit", "status", "--watch", "--json"]).command else { panic!() };
+        assert_eq!((args.name, args.watch, args.json), (None, true, true));
+    }
+
+    #[test]
+    fn a_demo_runs_for_a_whole_number_of_seconds() {
+        assert!(Cli::try_parse_from(["adit", "demo", "--seconds", "0"]).is_err());
+        let Command::Demo(args) = Cli::parse_from(["adit", "demo", "--seconds", "2"]).command else { panic!() };
+        assert_eq!(args.seconds, 2);
+    }
+
+    #[test]
+    fn every_reporting_command_can_report_as_json() {
+        for line in [
+            "adit up x --json",
+            "adit down x --json",
+            "adit reload x --json",
+            "adit status --json",
+            "adit check x --json",
+            "adit demo --json",
+            "adit version --json",
+        ] {
+            assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+    }
+}

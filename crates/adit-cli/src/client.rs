@@ -1,0 +1,151 @@
+//! The side of the commands: asks the daemon, and starts one if there is none.
+//!
+//! Not here: what is asked (`rpc`), where the daemon is (`places`).
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use crate::exit::{Failure, Result};
+use crate::places::{Places, nobody_listens};
+use crate::rpc::{self, Answer, MAX_ANSWER, Method, Outcome, PROTOCOL, Request};
+
+/// How long a daemon may take to listen after it was started.
+const START_TIME: Duration = Duration::from_secs(10);
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+    next_id: u64,
+}
+
+impl Client {
+    /// Connects to a running daemon; `None` if there is none.
+    pub(crate) fn connect(places: &Places) -> Result<Option<Self>> {
+        match UnixStream::connect(&places.socket) {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), next_id: 1 })),
+            Err(e) if nobody_listens(&e) => Ok(None),
+            Err(e) => Err(Failure::io(format!("cannot talk to the daemon at {}", places.socket.display()), &e)),
+        }
+    }
+
+    /// Connects, after starting a daemon in the background if there is none.
+    pub(crate) fn connect_or_start(places: &Places) -> Result<Self> {
+        if let Some(client) = Self::connect(places)? {
+            return Ok(client);
+        }
+        places.create()?;
+        let mut daemon = start(places)?;
+        let deadline = Instant::now() + START_TIME;
+        loop {
+            if let Some(client) = Self::connect(places)? {
+                return Ok(client);
+            }
+            // Two commands at once start two daemons: one of them leaves at once, and both commands use the other.
+            if let Ok(Some(status)) = daemon.try_wait()
+                && !status.success()
+            {
+                return Err(did_not_start(places));
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::failed(format!("the daemon did not answer within {} s", START_TIME.as_secs()))
+                    .hint(format!("see {}", places.log().display())));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn call<T: DeserializeOwned>(&mut self, method: Method) -> Result<T> {
+        let id = self.next_id;
+        self.next_id += 1;
+        let lost = |e: std::io::Error| Failure::io("the connection to the daemon broke", &e);
+        // Who is refused may be so before it has asked: then the answer is there all the same.
+        let sent = self.stream.get_mut().write_all(&rpc::line(&Request::new(id, method)));
+        let mut line = Vec::new();
+        let limit = MAX_ANSWER as u64;
+        (&mut self.stream).take(limit).read_until(b'\n', &mut line).map_err(lost)?;
+        if line.last() != Some(&b'\n') {
+            sent.map_err(lost)?;
+            return Err(Failure::failed("the daemon went away before it answered")
+                .hint("`adit status` shows what is still up; the daemon's log says why it ended"));
+        }
+        let answer = read_answer(&line)?;
+        match answer.outcome {
+            Outcome::Result(value) => serde_json::from_value(value)
+                .map_err(|e| Failure::failed(format!("the daemon's answer is not of protocol {PROTOCOL}: {e}"))),
+            Outcome::Error(failure) => Err(failure),
+        }
+    }
+}
+
+fn read_answer(line: &[u8]) -> Result<Answer> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        adit: u32,
+    }
+    let unreadable = |e: serde_json::Error| Failure::failed(format!("the daemon's answer cannot be read: {e}"));
+    let Version { adit } = serde_json::from_slice(line).map_err(unreadable)?;
+    if adit != PROTOCOL {
+        return Err(rpc::other_version(PROTOCOL, adit));
+    }
+    serde_json::from_slice(line).map_err(unreadable)
+}
+
+/// Starts this program again as a daemon that ends by itself.
+fn start(places: &Places) -> Result<Child> {
+    let log_path = places.log();
+    let log = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&log_path)
+        .map_err(|e| Failure::io(format!("cannot write {}", log_path.display()), &e))?;
+    let failed = |e: std::io::Error| Failure::io("cannot start the daemon", &e);
+    let errors = log.try_clone().map_err(failed)?;
+    Command::new(std::env::current_exe().map_err(failed)?)
+        .args(["daemon", "--on-demand"])
+        .env("ADIT_RUNTIME_DIR", &places.directory)
+        .env("ADIT_SOCKET", &places.socket)
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(log)
+        .stderr(errors)
+        .spawn()
+        .map_err(failed)
+}
+
+fn did_not_start(places: &Places) -> Failure {
+    let log = std::fs::read_to_string(places.log()).unwrap_or_default();
+    let last = log.lines().rev().find(|l| !l.trim().is_empty()).unwrap_or("it wrote nothing");
+    Failure::failed(format!("the daemon ended while starting: {last}")).hint(format!("see {}", places.log().display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_another_version_says_so() {
+        let failure = read_answer(b"{\"adit\":9,\"id\":1,\"result\":{}}\n").unwrap_err();
+        assert!(failure.message.contains("protocol 9"), "{failure}");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_json_is_a_failure_and_no_panic() {
+        assert!(read_answer(b"hello\n").is_err());
+    }
+
+    #[test]
+    fn without_a_socket_there_is_no_daemon() {
+        let directory = std::env::temp_dir().join(format!("adit-client-{}", std::process::id()));
+        let places = Places { socket: directory.join("adit.sock"), directory };
+        assert!(Client::connect(&places).unwrap().is_none());
+    }
+}

@@ -1,0 +1,121 @@
+//! `adit up FILE|NAME`.
+
+use std::time::{Duration, Instant};
+
+use adit::profile::file;
+use serde::Serialize;
+
+use crate::args::UpArgs;
+use crate::client::Client;
+use crate::exit::{Exit, Result};
+use crate::name::Source;
+use crate::places::Places;
+use crate::report::{StatusReport, TunnelReport};
+use crate::rpc::{Done, Method};
+use crate::{render, tunnel};
+
+/// Brings it up, or says what that would do.
+pub(super) fn run(args: &UpArgs) -> Result<Exit> {
+    let source = Source::find(&args.source)?;
+    // Read here first, so that a wrong line is found before anything is started, whoever is to do it.
+    let loaded = file::load(&source.file).map_err(|e| super::load_failure(&e))?;
+    let mut notes: Vec<String> =
+        loaded.findings.iter().filter(|f| f.is_trouble()).map(|f| f.in_file(&source.file).to_string()).collect();
+    notes.extend(loaded.exposed.as_ref().map(ToString::to_string));
+    notes.iter().for_each(|note| render::warning(note));
+    if args.dry_run {
+        return dry_run(args, &source, loaded);
+    }
+    let places = Places::of_this_process();
+    if args.foreground {
+        super::needs_net_admin("bringing a tunnel up")?;
+        render::log_to_stderr();
+        return super::block_on(tunnel::foreground(&source, &places))?.map(|()| Exit::Done);
+    }
+    in_background(args, &source, &places)
+}
+
+/// What `--dry-run --json` says.
+#[derive(Serialize)]
+struct DryRun {
+    name: String,
+    changes: Vec<String>,
+}
+
+fn dry_run(args: &UpArgs, source: &Source, loaded: file::Loaded) -> Result<Exit> {
+    let changes = super::block_on(tunnel::dry_run(loaded, &Places::of_this_process()))??;
+    if args.json {
+        render::json(&DryRun { name: source.name.clone(), changes });
+    } else {
+        render::line(&format!("`adit up {}` would, from top to bottom:", args.source));
+        changes.iter().for_each(|change| render::line(&format!("  {change}")));
+    }
+    Ok(Exit::Done)
+}
+
+/// What `--json` says.
+#[derive(Serialize)]
+struct IsUp {
+    name: String,
+    notes: Vec<String>,
+    handshakes: usize,
+    peers: usize,
+}
+
+fn in_background(args: &UpArgs, source: &Source, places: &Places) -> Result<Exit> {
+    if Client::connect(places)?.is_none() {
+        super::needs_net_admin("bringing a tunnel up")?;
+    }
+    let mut client = Client::connect_or_start(places)?;
+    let done: Done = client.call(Method::Up { name: source.name.clone(), file: source.file.clone() })?;
+    let tunnel = wait_for_handshake(&mut client, &source.name)?;
+    let peers = tunnel.peers.len();
+    let handshakes = tunnel.peers.iter().filter(|p| p.has_session).count();
+    if args.json {
+        render::json(&IsUp { name: source.name.clone(), notes: done.notes, handshakes, peers });
+        return Ok(Exit::Done);
+    }
+    render::line(&format!("{} is up; {}", source.name, handshake_sentence(handshakes, peers)));
+    done.notes.iter().for_each(|note| render::line(note));
+    Ok(Exit::Done)
+}
+
+/// How long a first handshake is waited for. It is no failure if there is none: nobody may have anything to say.
+const HANDSHAKE_TIME: Duration = Duration::from_millis(1500);
+
+fn wait_for_handshake(client: &mut Client, name: &str) -> Result<TunnelReport> {
+    let deadline = Instant::now() + HANDSHAKE_TIME;
+    loop {
+        let report: StatusReport = client.call(Method::Status { name: Some(name.to_owned()) })?;
+        let tunnel = report.tunnels.into_iter().next().unwrap_or_else(|| TunnelReport::empty(name));
+        // Only a peer that is told to keep in touch speaks before there is something to send.
+        let expected = tunnel.peers.iter().any(|p| p.endpoint.is_some() && p.persistent_keepalive > 0);
+        let reached = tunnel.peers.iter().any(|p| p.has_session);
+        if reached || !expected || Instant::now() > deadline {
+            return Ok(tunnel);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn handshake_sentence(handshakes: usize, peers: usize) -> String {
+    match (handshakes, peers) {
+        (0, 0) => "it has no peers".to_owned(),
+        (0, _) => "no handshake yet: that comes with the first packet".to_owned(),
+        (n, peers) if n == peers => "the handshake is completed".to_owned(),
+        (n, peers) => format!("handshakes are completed with {n} of {peers} peers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_handshake_is_said_as_it_is() {
+        assert_eq!(handshake_sentence(0, 0), "it has no peers");
+        assert_eq!(handshake_sentence(1, 1), "the handshake is completed");
+        assert_eq!(handshake_sentence(1, 3), "handshakes are completed with 1 of 3 peers");
+        assert!(handshake_sentence(0, 2).starts_with("no handshake yet"));
+    }
+}

@@ -1,0 +1,177 @@
+//! All tunnels of one daemon, by name.
+//!
+//! Each is kept by a task of its own (`keeper`), so that none waits for another and none takes another down.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::keeper::Keeper;
+use crate::exit::{Failure, Result};
+use crate::places::Places;
+use crate::process;
+use crate::report::{SCHEMA, State, StatusReport};
+use crate::rpc::{Done, Info};
+
+/// The most tunnels of one daemon.
+const MAX_TUNNELS: usize = 256;
+
+/// The tunnels.
+#[derive(Debug)]
+pub(crate) struct House {
+    places: Places,
+    tunnels: Mutex<BTreeMap<String, Arc<Keeper>>>,
+    changed: Notify,
+}
+
+impl House {
+    /// One without tunnels.
+    pub(super) fn new(places: Places) -> Self {
+        Self { places, tunnels: Mutex::default(), changed: Notify::new() }
+    }
+
+    /// Who this is.
+    pub(super) fn info(&self) -> Info {
+        let pid = std::process::id();
+        Info {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid,
+            resident_kib: process::resident_kib(pid),
+            tunnels: self.tunnels().keys().cloned().collect(),
+        }
+    }
+
+    /// Brings a tunnel up from its file.
+    pub(super) async fn up(&self, name: &str, file: &Path) -> Result<Done> {
+        let keeper = self.move_in(name, file.to_owned())?;
+        match keeper.up(&self.places).await {
+            Ok(done) => {
+                tracing::info!("{name} is up, from {}", file.display());
+                Ok(done)
+            }
+            Err(failure) => {
+                tracing::warn!("{name} did not come up: {failure}");
+                self.move_out(name, &keeper);
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes it down.
+    pub(super) async fn down(&self, name: &str) -> Result<Done> {
+        let keeper = self.keeper(name)?;
+        let done = keeper.down().await;
+        // Whatever went wrong, there is nothing of it left to talk to.
+        self.move_out(name, &keeper);
+        tracing::info!("{name} is down");
+        done
+    }
+
+    /// Reads its file again.
+    pub(super) async fn reload(&self, name: &str) -> Result<Done> {
+        let done = self.keeper(name)?.reload().await?;
+        tracing::info!("{name} is reloaded");
+        Ok(done)
+    }
+
+    /// Reads every file again; a wrong one changes nothing and is said in the log.
+    pub(super) async fn reload_all(&self) {
+        for name in self.names() {
+            if let Err(failure) = self.reload(&name).await {
+                tracing::error!("{name} is not reloaded: {failure}");
+            }
+        }
+    }
+
+    /// Takes all down, side by side.
+    pub(super) async fn down_all(self: &Arc<Self>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        for name in self.names() {
+            let house = self.clone();
+            tasks.spawn(async move {
+                if let Err(failure) = house.down(&name).await {
+                    tracing::error!("{name} is not down in order: {failure}");
+                }
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(e) = ended {
+                tracing::error!("taking a tunnel down failed in a way it should not: {e}");
+            }
+        }
+    }
+
+    /// How all are, or one.
+    pub(super) async fn status(&self, name: Option<&str>) -> Result<StatusReport> {
+        let keepers: Vec<_> = match name {
+            Some(name) => vec![self.keeper(name)?],
+            None => self.tunnels().values().cloned().collect(),
+        };
+        let mut tunnels = Vec::new();
+        for keeper in keepers {
+            tunnels.push(keeper.report().await);
+        }
+        Ok(StatusReport { schema: SCHEMA, version: env!("CARGO_PKG_VERSION").to_owned(), tunnels })
+    }
+
+    /// Whether it owns nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tunnels().is_empty()
+    }
+
+    /// Waits until it owns nothing.
+    pub(super) async fn emptied(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn move_in(&self, name: &str, file: PathBuf) -> Result<Arc<Keeper>> {
+        let mut tunnels = self.tunnels();
+        if let Some(there) = tunnels.get(name)
+            && there.state() != State::Failed
+        {
+            return Err(Failure::failed(format!("{name} is already up"))
+                .hint(format!("apply a changed file with `adit reload {name}`, or take it down first")));
+        }
+        if tunnels.len() >= MAX_TUNNELS {
+            return Err(Failure::failed(format!("this daemon already owns {MAX_TUNNELS} tunnels")));
+        }
+        let keeper = Arc::new(Keeper::new(name.to_owned(), file));
+        tunnels.insert(name.to_owned(), keeper.clone());
+        Ok(keeper)
+    }
+
+    fn move_out(&self, name: &str, keeper: &Arc<Keeper>) {
+        let mut tunnels = self.tunnels();
+        if tunnels.get(name).is_some_and(|there| Arc::ptr_eq(there, keeper)) {
+            tunnels.remove(name);
+        }
+        drop(tunnels);
+        self.changed.notify_waiters();
+    }
+
+    fn keeper(&self, name: &str) -> Result<Arc<Keeper>> {
+        let tunnels = self.tunnels();
+        tunnels.get(name).cloned().ok_or_else(|| {
+            let names: Vec<_> = tunnels.keys().map(String::as_str).collect();
+            let known =
+                if names.is_empty() { "no tunnel is up".to_owned() } else { format!("up: {}", names.join(", ")) };
+            Failure::not_connected(format!("{name} is not up")).hint(known)
+        })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.tunnels().keys().cloned().collect()
+    }
+
+    fn tunnels(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Keeper>>> {
+        self.tunnels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

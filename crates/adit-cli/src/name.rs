@@ -1,0 +1,169 @@
+//! From what a person types to a configuration file and an interface name, by the rules of wg-quick.
+//!
+//! Not here: what is in the file (`adit::profile`).
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Failure, Result};
+
+/// Where a bare NAME is looked for, in this order.
+pub(crate) const DIRECTORIES: [&str; 2] = ["/etc/adit", "/etc/wireguard"];
+
+/// Longest interface name the kernel takes (IFNAMSIZ - 1).
+const MAX_NAME: usize = 15;
+
+/// A configuration file and the interface it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The interface, called like the file.
+    pub(crate) name: String,
+    /// The file, absolute.
+    pub(crate) file: PathBuf,
+}
+
+impl Source {
+    /// What `adit up` is given: a path if it has a slash or ends in `.conf`, else a name.
+    pub(crate) fn find(text: &str) -> Result<Self> {
+        Self::find_in(text, &DIRECTORIES.map(Path::new))
+    }
+
+    fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {
+        if is_path(text) {
+            let name = name_of_path(text)?;
+            let file = std::path::absolute(text)
+                .map_err(|e| Failure::usage(format!("{text} is not a path to a file: {e}")))?;
+            if !file.is_file() {
+                return Err(missing_file(text, &file));
+            }
+            return Ok(Self { name, file });
+        }
+        check_name(text)?;
+        // A directory that cannot be read is asked for the file by name: a person may read the file all the same.
+        for directory in directories {
+            let file = directory.join(format!("{text}.conf"));
+            match file.metadata() {
+                Ok(_) => return Ok(Self { name: text.to_owned(), file }),
+                Err(e) if e.kind() == std::io::ErrorKind::PermissionDenied => {
+                    return Err(Failure::io(format!("cannot look for {}", file.display()), &e));
+                }
+                Err(_) => {}
+            }
+        }
+        Err(unknown_name(text, directories))
+    }
+}
+
+/// The name of a running tunnel from what a person types: the name, or the file it was brought up from.
+pub(crate) fn tunnel_name(text: &str) -> Result<String> {
+    if is_path(text) {
+        return name_of_path(text);
+    }
+    check_name(text)?;
+    Ok(text.to_owned())
+}
+
+/// Whether the kernel and wg-quick take this as an interface name.
+pub(crate) fn check_name(name: &str) -> Result<()> {
+    let fits = (1..=MAX_NAME).contains(&name.len());
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_=+.-".contains(&b));
+    if fits && plain && name != "." && name != ".." {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("`{name}` cannot be the name of an interface"))
+        .hint("a name has 1 to 15 letters, digits or any of _ = + . -"))
+}
+
+fn is_path(text: &str) -> bool {
+    text.contains('/') || text.ends_with(".conf")
+}
+
+fn name_of_path(text: &str) -> Result<String> {
+    let path = Path::new(text);
+    let name =
+        path.file_name().and_then(OsStr::to_str).and_then(|file| file.strip_suffix(".conf")).ok_or_else(|| {
+            Failure::usage(format!("{text} does not end in .conf, so it names no interface"))
+                .hint("call the file like the interface it is for, such as home.conf")
+        })?;
+    check_name(name)?;
+    Ok(name.to_owned())
+}
+
+fn missing_file(text: &str, file: &Path) -> Failure {
+    match file.metadata() {
+        Ok(_) => Failure::usage(format!("{text} is not a file")),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Failure::usage(format!("there is no file {}", file.display()))
+                .hint("give the path of a configuration file, or the name of one in /etc/adit or /etc/wireguard")
+        }
+        Err(e) => Failure::io(format!("cannot look at {}", file.display()), &e),
+    }
+}
+
+fn unknown_name(name: &str, directories: &[&Path]) -> Failure {
+    let places: Vec<_> = directories.iter().map(|d| d.join(format!("{name}.conf")).display().to_string()).collect();
+    let known = known_names(directories);
+    let known = match known.as_slice() {
+        [] => "none is configured yet; give the path of a configuration file".to_owned(),
+        names => format!("known: {}", names.join(", ")),
+    };
+    Failure::usage(format!("there is no tunnel called `{name}`: looked for {}", places.join(" and "))).hint(known)
+}
+
+/// The names a person could use.
+fn known_names(directories: &[&Path]) -> Vec<String> {
+    let mut names: Vec<String> = directories
+        .iter()
+        .filter_map(|d| d.read_dir().ok())
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter_map(|file| file.strip_suffix(".conf").map(str::to_owned))
+        .filter(|name| check_name(name).is_ok())
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exit::Exit;
+
+    #[test]
+    fn names_are_those_wg_quick_takes() {
+        for good in ["a", "wg0", "my_vpn=+.-", "fifteen-letters"] {
+            assert!(check_name(good).is_ok(), "{good}");
+        }
+        for bad in ["", "sixteen--letters", "a b", "a/b", "ä", "..", ".", "a:b"] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_named_like_its_file() {
+        assert_eq!(tunnel_name("./x/home.conf"), Ok("home".to_owned()));
+        assert_eq!(tunnel_name("home.conf"), Ok("home".to_owned()));
+        assert_eq!(tunnel_name("home"), Ok("home".to_owned()));
+        assert_eq!(tunnel_name("./home.txt").unwrap_err().kind, Exit::Usage);
+    }
+
+    #[test]
+    fn the_first_directory_wins_and_an_unknown_name_lists_the_known() {
+        let root = std::env::temp_dir().join(format!("adit-name-{}", std::process::id()));
+        let (first, second) = (root.join("a"), root.join("b"));
+        for (directory, names) in [(&first, &["home.conf"][..]), (&second, &["home.conf", "work.conf", "notes.txt"])] {
+            std::fs::create_dir_all(directory).unwrap();
+            for name in names {
+                std::fs::write(directory.join(name), "").unwrap();
+            }
+        }
+        let directories = [first.as_path(), second.as_path()];
+        let home = Source::find_in("home", &directories).unwrap();
+        assert_eq!(home.file, first.join("home.conf"));
+        assert_eq!(Source::find_in("work", &directories).unwrap().file, second.join("work.conf"));
+        let unknown = Source::find_in("play", &directories).unwrap_err();
+        assert_eq!((unknown.kind, unknown.hints), (Exit::Usage, vec!["known: home, work".to_owned()]));
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,160 @@
+//! What `adit status --json` says: a stable schema (docs/spec/status.md), and what the human view is drawn from.
+//!
+//! Fields are only ever added. A changed meaning is a new [`SCHEMA`] number.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The number of this schema.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// All tunnels, or the one asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
+    /// [`SCHEMA`].
+    pub(crate) schema: u32,
+    /// The version of the daemon.
+    pub(crate) version: String,
+    /// By name.
+    pub(crate) tunnels: Vec<TunnelReport>,
+}
+
+/// How a tunnel is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Being brought up.
+    Starting,
+    /// The interface is up, and no peer has answered yet.
+    Waiting,
+    /// At least one peer has a session.
+    Connected,
+    /// Being taken down.
+    Stopping,
+    /// It ended by itself; the reason is in the notes.
+    Failed,
+}
+
+/// One tunnel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TunnelReport {
+    /// The interface.
+    pub(crate) name: String,
+    /// How it is.
+    pub(crate) state: State,
+    /// Seconds since it was brought up.
+    pub(crate) up_seconds: u64,
+    /// The file it was brought up from.
+    pub(crate) file: Option<PathBuf>,
+    /// Its addresses.
+    pub(crate) addresses: Vec<String>,
+    /// The largest packet inside, in bytes.
+    pub(crate) mtu: Option<u32>,
+    /// Its public key.
+    pub(crate) public_key: Option<String>,
+    /// The UDP port it listens on.
+    pub(crate) listen_port: Option<u16>,
+    /// The mark on its own datagrams; 0 is none.
+    pub(crate) fwmark: u32,
+    /// What the wire sees.
+    pub(crate) transport: String,
+    /// What the kernel does for us, by side.
+    pub(crate) offloads: Offloads,
+    /// Bytes of WireGuard messages, all peers together.
+    pub(crate) traffic: Traffic,
+    /// Dropped packets by reason; reasons that never happened are left out.
+    pub(crate) drops: BTreeMap<String, u64>,
+    /// Whether handshakes are answered with cookies at the moment.
+    pub(crate) under_load: bool,
+    /// What happens next.
+    pub(crate) next: Option<Deadline>,
+    /// What else there is to say, a sentence each.
+    pub(crate) notes: Vec<String>,
+    /// In the order they were configured.
+    pub(crate) peers: Vec<PeerReport>,
+}
+
+impl TunnelReport {
+    /// One of which nothing is known but its name.
+    pub(crate) fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: State::Starting,
+            up_seconds: 0,
+            file: None,
+            addresses: Vec::new(),
+            mtu: None,
+            public_key: None,
+            listen_port: None,
+            fwmark: 0,
+            transport: "udp".to_owned(),
+            offloads: Offloads::default(),
+            traffic: Traffic::default(),
+            drops: BTreeMap::new(),
+            under_load: false,
+            next: None,
+            notes: Vec::new(),
+            peers: Vec::new(),
+        }
+    }
+}
+
+/// One peer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PeerReport {
+    /// Who.
+    pub(crate) public_key: String,
+    /// Whether a pre-shared key is set. Never the key.
+    pub(crate) preshared_key: bool,
+    /// Where it was last heard from, or is configured to be.
+    pub(crate) endpoint: Option<String>,
+    /// Its networks.
+    pub(crate) allowed_ips: Vec<String>,
+    /// When the last handshake was completed, in seconds since 1970; absent if there was none.
+    pub(crate) last_handshake_unix: Option<u64>,
+    /// The same as an age.
+    pub(crate) last_handshake_seconds_ago: Option<u64>,
+    /// Whether data can be sent to it at once.
+    pub(crate) has_session: bool,
+    /// Bytes of WireGuard messages.
+    pub(crate) traffic: Traffic,
+    /// Seconds between keepalives; 0 is off.
+    pub(crate) persistent_keepalive: u16,
+    /// Packets waiting for a session.
+    pub(crate) staged: usize,
+    /// What happens next.
+    pub(crate) next: Option<Deadline>,
+}
+
+/// Bytes and rates.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Traffic {
+    /// Bytes received.
+    pub(crate) received: u64,
+    /// Bytes sent.
+    pub(crate) sent: u64,
+    /// Bytes received a second, lately; absent until there are two readings.
+    pub(crate) received_per_second: Option<u64>,
+    /// Bytes sent a second, lately.
+    pub(crate) sent_per_second: Option<u64>,
+}
+
+/// What the kernel does for us in batches.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Offloads {
+    /// On the TUN device.
+    pub(crate) inside: Vec<String>,
+    /// On the UDP sockets.
+    pub(crate) outside: Vec<String>,
+}
+
+/// A timer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Deadline {
+    /// Milliseconds from now.
+    pub(crate) in_ms: u64,
+    /// Why, in the words of the protocol.
+    pub(crate) why: String,
+}

@@ -1,0 +1,258 @@
+//! What the commands and the daemon say to each other: one JSON object a line (docs/spec/daemon-protocol.md).
+//!
+//! Not here: the socket (`places`), who calls (`client`), who answers (`daemon::server`).
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure};
+
+/// The version of this protocol. Another number on the other side means: refuse, and say so.
+pub(crate) const PROTOCOL: u32 = 1;
+
+/// The longest request line the daemon reads.
+pub(crate) const MAX_REQUEST: usize = 64 * 1024;
+
+/// The longest answer line a command reads: the status of some ten thousand peers.
+pub(crate) const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// What the daemon can be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", content = "params", rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// Who are you?
+    Info,
+    /// Bring up the tunnel that this file describes.
+    Up {
+        /// The interface.
+        name: String,
+        /// The file, absolute.
+        file: PathBuf,
+    },
+    /// Take it down and undo what it changed.
+    Down {
+        /// The interface.
+        name: String,
+    },
+    /// Read its file again and apply the difference.
+    Reload {
+        /// The interface.
+        name: String,
+    },
+    /// How is it?
+    Status {
+        /// The interface; all of them if it is not given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
+}
+
+/// A request as it stands on the line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Request {
+    /// [`PROTOCOL`].
+    pub(crate) adit: u32,
+    /// Chosen by the asker, repeated in the answer.
+    pub(crate) id: u64,
+    /// What is asked for.
+    #[serde(flatten)]
+    pub(crate) method: Method,
+}
+
+/// An answer as it stands on the line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Answer {
+    /// [`PROTOCOL`].
+    pub(crate) adit: u32,
+    /// Which request; 0 if that could not be read.
+    pub(crate) id: u64,
+    /// What came of it.
+    #[serde(flatten)]
+    pub(crate) outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// It was done; what there is to say depends on the method.
+    Result(Value),
+    /// It was not.
+    Error(Failure),
+}
+
+/// The answer to [`Method::Info`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Info {
+    /// The version of the program.
+    pub(crate) version: String,
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Its resident memory, in KiB.
+    pub(crate) resident_kib: u64,
+    /// The tunnels it owns.
+    pub(crate) tunnels: Vec<String>,
+}
+
+/// The answer to [`Method::Up`], [`Method::Down`] and [`Method::Reload`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// What else there is to say, a sentence each.
+    #[serde(default)]
+    pub(crate) notes: Vec<String>,
+}
+
+/// What every request has, whatever its version.
+#[derive(Deserialize)]
+struct Envelope {
+    adit: u32,
+    #[serde(default)]
+    id: u64,
+}
+
+/// Reads a request. What is wrong with it is an answer already.
+pub(crate) fn parse_request(line: &[u8]) -> Result<(u64, Method), Answer> {
+    let envelope: Envelope = serde_json::from_slice(line).map_err(|e| {
+        Answer::error(0, Failure::usage(format!("the request is not a JSON object with `adit` and `id`: {e}")))
+    })?;
+    let Envelope { adit, id } = envelope;
+    if adit != PROTOCOL {
+        return Err(Answer::error(id, other_version(adit, PROTOCOL)));
+    }
+    let method = serde_json::from_slice(line).map_err(|e| {
+        Answer::error(id, Failure::usage(format!("the request is not one of protocol {PROTOCOL}: {e}")))
+    })?;
+    Ok((id, method))
+}
+
+/// The sentence for two sides of different versions.
+pub(crate) fn other_version(command: u32, daemon: u32) -> Failure {
+    Failure::new(
+        Exit::Failed,
+        format!("the command speaks protocol {command} and the running daemon protocol {daemon}: they are of different versions"),
+    )
+    .hint("restart the daemon: `systemctl restart adit`, or take its tunnels down and up again")
+}
+
+impl Request {
+    /// A request of this version.
+    pub(crate) const fn new(id: u64, method: Method) -> Self {
+        Self { adit: PROTOCOL, id, method }
+    }
+}
+
+impl Answer {
+    /// It was done.
+    pub(crate) fn result(id: u64, result: &impl Serialize) -> Self {
+        match serde_json::to_value(result) {
+            Ok(value) => Self { adit: PROTOCOL, id, outcome: Outcome::Result(value) },
+            Err(e) => Self::error(id, Failure::failed(format!("the answer cannot be written as JSON: {e}"))),
+        }
+    }
+
+    /// It was not.
+    pub(crate) const fn error(id: u64, failure: Failure) -> Self {
+        Self { adit: PROTOCOL, id, outcome: Outcome::Error(failure) }
+    }
+}
+
+/// A value as one line.
+pub(crate) fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).unwrap_or_else(|_| b"null".to_vec());
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn error_of(line: &str) -> Failure {
+        match parse_request(line.as_bytes()).unwrap_err().outcome {
+            Outcome::Error(failure) => failure,
+            Outcome::Result(_) => panic!("not an error"),
+        }
+    }
+
+    #[test]
+    fn a_request_is_the_documented_line() {
+        let request = Request::new(7, Method::Down { name: "home".to_owned() });
+        let text = String::from_utf8(line(&request)).unwrap();
+        assert_eq!(text, "{\"adit\":1,\"id\":7,\"method\":\"down\",\"params\":{\"name\":\"home\"}}\n");
+    }
+
+    #[test]
+    fn an_answer_is_the_documented_line() {
+        let done = Answer::result(7, &Done { notes: vec!["one".to_owned()] });
+        assert_eq!(line(&done), b"{\"adit\":1,\"id\":7,\"result\":{\"notes\":[\"one\"]}}\n");
+        let failed = Answer::error(8, Failure::failed("no").hint("try"));
+        let text = String::from_utf8(line(&failed)).unwrap();
+        assert_eq!(
+            text,
+            "{\"adit\":1,\"id\":8,\"error\":{\"kind\":\"failed\",\"message\":\"no\",\"hints\":[\"try\"]}}\n"
+        );
+    }
+
+    #[test]
+    fn every_method_can_be_read_back() {
+        let name = || "home".to_owned();
+        for method in [
+            Method::Info,
+            Method::Up { name: name(), file: "/etc/adit/home.conf".into() },
+            Method::Down { name: name() },
+            Method::Reload { name: name() },
+            Method::Status { name: None },
+            Method::Status { name: Some(name()) },
+        ] {
+            assert_eq!(parse_request(&line(&Request::new(3, method.clone()))), Ok((3, method)));
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused_with_a_sentence() {
+        let failure = error_of(r#"{"adit":2,"id":5,"method":"teleport"}"#);
+        assert!(failure.message.contains("different versions"), "{failure}");
+        assert!(failure.hints[0].contains("restart"));
+    }
+
+    #[test]
+    fn an_unknown_method_is_named() {
+        assert!(error_of(r#"{"adit":1,"id":5,"method":"teleport"}"#).message.contains("teleport"));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for text in [
+            "",
+            "[]",
+            "7",
+            "{}",
+            "{\"adit\":\"1\"}",
+            "{\"adit\":1,\"id\":-1}",
+            "\u{0}",
+            "{\"adit\":1,\"method\":\"up\"}",
+        ] {
+            assert_eq!(error_of(text).kind, Exit::Usage, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_of_any_bytes_panics(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            drop(parse_request(&bytes));
+        }
+
+        #[test]
+        fn no_mangled_request_panics(at in 0_usize..64, byte in any::<u8>(), cut in 0_usize..80) {
+            let mut bytes = line(&Request::new(1, Method::Up { name: "home".into(), file: "/x/home.conf".into() }));
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(cut);
+            drop(parse_request(&bytes));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One tunnel on this machine: a profile brought up, reloaded, looked at and taken down.
+//!
+//! Joins the library's tunnel, the engine's TUN and UDP, and the host's plan. Not here: who owns it (`daemon`), what the
+//! profile asks of the machine (`plan`), which sentence an error of the system becomes (`why`).
+
+mod foreground;
+mod plan;
+mod running;
+mod save;
+mod status;
+mod why;
+
+pub(crate) use self::foreground::foreground;
+pub(crate) use self::running::Running;
+
+use std::path::Path;
+
+use adit::profile::file::Loaded;
+use adit::uapi_socket::{self, UapiSocket};
+use adit_host::{Host, HostError};
+
+use crate::exit::{Failure, Result};
+use crate::places::Places;
+
+/// The machine, with its journals where this daemon keeps them.
+fn host(places: &Places) -> Host {
+    Host::at(places.journals())
+}
+
+/// What bringing a profile up would change on this machine, in order.
+pub(crate) async fn dry_run(loaded: Loaded, places: &Places) -> Result<Vec<String>> {
+    let wanted = plan::of_profile(&loaded.name, &loaded.profile)?;
+    let changes = host(places).plan(&wanted).await.map_err(|e| host_failure(&e))?;
+    let port = match loaded.profile.interface.listen_port.unwrap_or(0) {
+        0 => "a free UDP port".to_owned(),
+        port => format!("UDP port {port}"),
+    };
+    let first = [
+        format!("create the interface {}", loaded.name),
+        format!("listen on {port}"),
+        format!("configure {} peers", loaded.profile.peers.len()),
+    ];
+    Ok(first.into_iter().chain(changes.iter().map(ToString::to_string)).collect())
+}
+
+/// Undoes what killed runs left: of one tunnel, or of all. Says what was undone.
+pub(crate) async fn recover(places: &Places, name: Option<&str>) -> Result<Vec<String>> {
+    let host = host(places);
+    let Some(name) = name else {
+        let mut undone = Vec::new();
+        for (link, result) in host.recover_all().await.map_err(|e| host_failure(&e))? {
+            match result {
+                Ok(changes) => {
+                    undone.extend(changes.iter().map(|change| format!("{link}: {change}")));
+                    undone.extend(remove_dead_socket(&link).map(|what| format!("{link}: {what}")));
+                }
+                // One that cannot be undone stops nobody: it stays in its journal.
+                Err(e) => tracing::error!("what an earlier run of {link} left is not all removed: {e}"),
+            }
+        }
+        return Ok(undone);
+    };
+    let changes = host.recover(name).await.map_err(|e| host_failure(&e))?;
+    Ok(changes.iter().map(ToString::to_string).chain(remove_dead_socket(name)).collect())
+}
+
+/// A killed tunnel leaves its control socket, which `wg show` would stumble over. One that answers is left alone.
+fn remove_dead_socket(name: &str) -> Option<String> {
+    let there = Path::new(uapi_socket::SOCKET_DIR).join(format!("{name}.sock")).exists();
+    // Binding replaces a dead one, and dropping removes what was bound.
+    let bound = there.then(|| UapiSocket::bind(name).ok())??;
+    Some(format!("the control socket {}", bound.path().display()))
+}
+
+fn host_failure(error: &HostError) -> Failure {
+    if error.is_denied() { Failure::privilege(error) } else { Failure::failed(error) }
+}

@@ -1,0 +1,269 @@
+//! A tunnel that is up: made in order, taken down in the opposite order.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use adit::profile::file::{self, Loaded};
+use adit::profile::wg_quick::Profile;
+use adit::uapi_socket::UapiSocket;
+use adit::{Options, Outside, Tunnel};
+use adit_engine::{Offload, TunDevice, UdpLink, UdpOptions};
+use adit_host::{Applied, Host, HostEvent, HostEvents};
+use tokio::task::JoinHandle;
+
+use super::{host, host_failure, plan, save, status, why};
+use crate::exit::{Exit, Failure, Result};
+use crate::places::Places;
+use crate::report::{State, TunnelReport};
+use crate::rpc::Done;
+
+/// A tunnel with its interface, sockets and everything it changed on this machine.
+#[derive(Debug)]
+pub(crate) struct Running {
+    name: String,
+    tunnel: Tunnel,
+    host: Host,
+    /// What only whoever changes the tunnel touches, one at a time; empty when it is down.
+    mine: Mutex<Option<Mine>>,
+    addresses: Mutex<Vec<String>>,
+    tasks: Vec<JoinHandle<()>>,
+    why: Why,
+}
+
+/// Why a task of ours has stopped the tunnel, if one has.
+type Why = Arc<OnceLock<&'static str>>;
+
+/// What was asked for, and what was done for it.
+#[derive(Debug)]
+struct Mine {
+    profile: Profile,
+    applied: Applied,
+    file: PathBuf,
+}
+
+impl Running {
+    /// Reads the file and brings the tunnel up. On failure, nothing is left of it.
+    pub(crate) async fn up(name: &str, file: &Path, places: &Places) -> Result<(Self, Done)> {
+        let loaded = load(file)?;
+        let notes = notes(&loaded);
+        let host = host(places);
+        let wanted = plan::of_profile(name, &loaded.profile)?;
+        let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
+        let (tunnel, control) = match start(name, &loaded.profile, prepared.fwmark().unwrap_or(0)).await {
+            Ok(started) => started,
+            Err(failure) => {
+                if let Err(left) = prepared.cancel().await {
+                    tracing::warn!("{left}");
+                }
+                return Err(failure);
+            }
+        };
+        let applied = match prepared.apply(&wanted).await {
+            Ok(applied) => applied,
+            Err(e) => {
+                tunnel.stop().await;
+                return Err(host_failure(&e));
+            }
+        };
+        let why = Arc::new(OnceLock::new());
+        let tasks = vec![
+            tokio::spawn(answer_wg(control, tunnel.clone(), why.clone())),
+            tokio::spawn(follow_network(name.to_owned(), tunnel.clone(), why.clone())),
+        ];
+        let mine = Mine { profile: loaded.profile, applied, file: file.to_owned() };
+        let running = Self {
+            name: name.to_owned(),
+            tunnel,
+            host,
+            addresses: Mutex::new(mine.addresses()),
+            mine: Mutex::new(Some(mine)),
+            tasks,
+            why,
+        };
+        Ok((running, Done { notes }))
+    }
+
+    /// Reads the file again, and changes what differs. A file that is wrong changes nothing.
+    pub(crate) async fn reload(&self, file: &Path) -> Result<Done> {
+        let loaded = load(file)?;
+        let mut notes = notes(&loaded);
+        let wanted = plan::of_profile(&self.name, &loaded.profile)?;
+        let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
+        let changed = self.change(&mut mine, &loaded.profile, wanted).await;
+        if changed.is_ok() {
+            mine.profile = loaded.profile;
+        }
+        *self.addresses() = mine.addresses();
+        *self.mine() = Some(mine);
+        let changes = changed?;
+        if changes.is_empty() {
+            notes.push("Nothing in the file differs from what is running.".to_owned());
+        }
+        notes.extend(changes);
+        Ok(Done { notes })
+    }
+
+    async fn change(&self, mine: &mut Mine, new: &Profile, mut wanted: adit_host::HostPlan) -> Result<Vec<String>> {
+        let mut said = Vec::new();
+        wanted.fwmark = self.host.choose_fwmark(&wanted).await.map_err(|e| host_failure(&e))?;
+        let (port, mark) = (new.interface.listen_port, wanted.fwmark.unwrap_or(0));
+        if port != mine.profile.interface.listen_port
+            && let Some(port) = port
+        {
+            self.tunnel.set_listen_port(port).await.map_err(|e| why::udp(port, mark, &e))?;
+            said.push(format!("listen on UDP port {port}"));
+        }
+        if mark != self.tunnel.outside().fwmark() {
+            let failed = |e: std::io::Error| Failure::io(format!("cannot set the mark {mark:#x}"), &e);
+            self.tunnel.set_fwmark(mark).await.map_err(failed)?;
+            said.push(format!("mark datagrams with {mark:#x}"));
+        }
+        if self.tunnel.reload(&mine.profile, new).await.map_err(Failure::failed)? {
+            said.push("keys and peers changed; sessions of peers that stay are kept".to_owned());
+        }
+        let changes = self.host.update(&mut mine.applied, &wanted).await.map_err(|e| host_failure(&e))?;
+        said.extend(changes.iter().map(ToString::to_string));
+        Ok(said)
+    }
+
+    /// Undoes everything.
+    pub(crate) async fn down(&self) -> Result<Done> {
+        let Some(mine) = self.mine().take() else { return Ok(Done::default()) };
+        let mut notes = Vec::new();
+        if mine.profile.interface.save_config {
+            notes.push(self.save(&mine).await);
+        }
+        let tunnel = self.tunnel.clone();
+        // PostDown commands are run when the interface is gone, the others before.
+        let undone = mine.applied.undo_around(async move { drop(tunnel.stop().await) }).await;
+        for task in &self.tasks {
+            task.abort();
+        }
+        undone.map_err(|e| host_failure(&e))?;
+        Ok(Done { notes })
+    }
+
+    async fn save(&self, mine: &Mine) -> String {
+        let file = mine.file.display();
+        let Ok(device) = self.tunnel.device().await else {
+            return format!("{file} is not saved: the tunnel had already ended");
+        };
+        let outside = self.tunnel.outside();
+        let now = save::as_it_is(&mine.profile, device, outside.listen_port(), outside.fwmark());
+        match save::write(&mine.file, &now) {
+            Ok(()) => format!("{file} is saved as the tunnel was (SaveConfig)"),
+            Err(e) => format!("{file} is not saved: {e}"),
+        }
+    }
+
+    /// Waits until it has ended by itself, and says why.
+    pub(crate) async fn ended(&self) -> String {
+        let stopped = self.tunnel.stopped().await;
+        self.why.get().map_or_else(|| stopped.to_string(), |why| (*why).to_owned())
+    }
+
+    /// How it is.
+    pub(crate) async fn report(&self) -> TunnelReport {
+        let addresses = self.addresses().clone();
+        match self.tunnel.status().await {
+            Ok(now) => status::report(&self.name, addresses, now),
+            Err(_gone) => TunnelReport { state: State::Failed, addresses, ..TunnelReport::empty(&self.name) },
+        }
+    }
+
+    fn mine(&self) -> MutexGuard<'_, Option<Mine>> {
+        self.mine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn addresses(&self) -> MutexGuard<'_, Vec<String>> {
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Mine {
+    fn addresses(&self) -> Vec<String> {
+        self.applied.plan().addresses.iter().map(ToString::to_string).collect()
+    }
+}
+
+fn load(file: &Path) -> Result<Loaded> {
+    file::load(file).map_err(|e| {
+        let denied = matches!(e, file::LoadError::Denied { .. });
+        Failure::new(if denied { Exit::Privilege } else { Exit::Usage }, e)
+    })
+}
+
+/// What a person should hear of a file that is taken.
+fn notes(loaded: &Loaded) -> Vec<String> {
+    let trouble = loaded.findings.iter().filter(|f| f.is_trouble()).map(|f| f.in_file(&loaded.file).to_string());
+    trouble.chain(loaded.exposed.as_ref().map(ToString::to_string)).collect()
+}
+
+/// Inside, protocol and outside, joined, and the socket of `wg`.
+async fn start(name: &str, profile: &Profile, fwmark: u32) -> Result<(Tunnel, UapiSocket)> {
+    let offload = offload()?;
+    let port = profile.interface.listen_port.unwrap_or(0);
+    // First what another program may have taken, so that no interface appears for nothing.
+    let (outside, control) =
+        UdpLink::bind(UdpOptions { port, fwmark, offload }).map_err(|e| why::udp(port, fwmark, &e))?;
+    let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
+    let socket = UapiSocket::bind(name).map_err(Failure::failed)?;
+    let options = Options { outside: Outside::Udp(control), ..Options::default() };
+    let tunnel = Tunnel::start_profile(profile, inside, outside, options).await.map_err(Failure::failed)?;
+    Ok((tunnel, socket))
+}
+
+/// `ADIT_OFFLOAD`: which offloads may be used.
+fn offload() -> Result<Offload> {
+    match std::env::var("ADIT_OFFLOAD") {
+        Ok(list) => list.parse().map_err(|e| Failure::usage(format!("ADIT_OFFLOAD: {e}"))),
+        Err(_) => Ok(Offload::AUTO),
+    }
+}
+
+/// Answers `wg show` and `wg set`; when its socket is removed, that is the end of the tunnel, as wireguard-go has it.
+async fn answer_wg(control: UapiSocket, tunnel: Tunnel, why: Why) {
+    if let Err(e) = control.serve(&tunnel).await {
+        tracing::warn!("`wg` cannot be answered any more: {e}");
+        return;
+    }
+    let _first = why.set("its control socket was removed");
+    tunnel.stop().await;
+}
+
+/// Lets the tunnel find its source addresses again when the network around it changed, and notices the end of its
+/// interface.
+async fn follow_network(name: String, tunnel: Tunnel, why: Why) {
+    let mut events = match HostEvents::listen() {
+        Ok(events) => events,
+        Err(e) => {
+            tracing::warn!("changes of the network are not noticed: {e}");
+            return;
+        }
+    };
+    while let Some(event) = events.next().await {
+        if event == (HostEvent::LinkGone { name: name.clone() }) && !is_attached(&name) {
+            let _first = why.set("its interface was removed");
+            tunnel.stop().await;
+            return;
+        }
+        let moved = matches!(event, HostEvent::DefaultRoute | HostEvent::Address { .. });
+        if moved && tunnel.network_changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether a descriptor of this process still is an interface of this name: one that was moved to another namespace is,
+/// one that was removed is not.
+fn is_attached(name: &str) -> bool {
+    let line = format!("iff:\t{name}");
+    let files = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
+    files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).any(|info| info.lines().any(|l| l == line))
+}

@@ -1,0 +1,242 @@
+//! The command as a person meets it, as far as that needs no root: what it says, and how it ends.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+const PRIVATE: &str = "mIFc94GTGTBuCbFfkFCEeLMAMMQGUd1NzCOqCm++OGM=";
+const PUBLIC: &str = "ugViDinrHVDhkpj9GJV9FBbxC39S5yL8NV5FvcVGwEE=";
+const OTHER: &str = "L+V9o0fNYkMVKNqsX7spBzD/9oSvxM/C7ZCZX1jLO3Q=";
+
+#[test]
+fn without_a_command_it_shows_how_it_is_used() {
+    let run = adit(&[]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("Usage: adit"), "{}", err(&run));
+}
+
+#[test]
+fn help_is_no_mistake() {
+    let run = adit(&["--help"]);
+    assert_eq!(code(&run), 0);
+    assert!(out(&run).contains("Exit codes:"), "{}", out(&run));
+    assert!(!out(&run).contains("completions"), "generators are for packages");
+}
+
+#[test]
+fn an_unknown_command_is_wrong_usage() {
+    assert_eq!(code(&adit(&["fly"])), 2);
+}
+
+#[test]
+fn keys_are_made_and_read_as_wg_does() {
+    let private = adit(&["genkey"]);
+    assert_eq!((code(&private), private.stdout.len()), (0, 45));
+    assert_ne!(out(&adit(&["genpsk"])), out(&adit(&["genpsk"])));
+    let public = adit_with(&["pubkey"], &format!("{PRIVATE}\n"));
+    assert_eq!((code(&public), out(&public)), (0, format!("{PUBLIC}\n")));
+    let wrong = adit_with(&["pubkey"], "abc\n");
+    assert_eq!((code(&wrong), out(&wrong)), (1, String::new()));
+    assert!(err(&wrong).contains("not a private key"), "{}", err(&wrong));
+}
+
+#[test]
+fn a_key_written_where_everybody_may_read_is_warned_of() {
+    let dir = Dir::new("exposed");
+    for (mode, warned) in [(0o644, true), (0o600, false)] {
+        let file = dir.file(&format!("{mode:o}"), "", mode);
+        let into = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+        let run = command(&["genkey"]).stdout(into).output().unwrap();
+        assert_eq!(code(&run), 0);
+        assert_eq!(err(&run).contains("warning:"), warned, "{mode:o}: {}", err(&run));
+        assert_eq!(std::fs::read(&file).unwrap().len(), 45);
+    }
+}
+
+#[test]
+fn a_good_file_is_good() {
+    let dir = Dir::new("good");
+    let file = dir.file("home.conf", &good(), 0o600);
+    let run = adit(&["check", text(&file)]);
+    assert_eq!(code(&run), 0, "{}{}", out(&run), err(&run));
+    assert!(out(&run).contains("accepted PrivateKey"), "{}", out(&run));
+    assert!(out(&run).ends_with("home.conf: good\n"), "{}", out(&run));
+    assert!(!out(&run).contains('\x1b'), "colours are for terminals");
+    assert!(!out(&run).contains(PRIVATE), "a check shows no secret");
+}
+
+#[test]
+fn a_wrong_line_is_named_with_what_to_write_and_the_code_is_2() {
+    let dir = Dir::new("wrong");
+    let file = dir.file("home.conf", &good().replace("10.0.0.2/24", "10.0.0.256/24"), 0o600);
+    for run in [adit(&["check", text(&file)]), adit(&["up", text(&file)]), adit(&["up", "--dry-run", text(&file)])] {
+        assert_eq!(code(&run), 2, "{}{}", out(&run), err(&run));
+        let said = out(&run) + &err(&run);
+        assert!(said.contains("10.0.0.256/24") && said.contains("hint:"), "{said}");
+        assert!(said.contains("home.conf:3") || said.contains("3  wrong"), "{said}");
+    }
+    let json: serde_json::Value = serde_json::from_slice(&adit(&["check", "--json", text(&file)]).stdout).unwrap();
+    assert_eq!(json["usable"], false);
+    let wrong: Vec<_> = json["lines"].as_array().unwrap().iter().filter(|l| l["verdict"] == "wrong").collect();
+    assert_eq!((wrong.len(), &wrong[0]["line"]), (1, &serde_json::json!(3)));
+}
+
+#[test]
+fn a_file_that_everybody_may_read_is_warned_of() {
+    let dir = Dir::new("open");
+    let run = adit(&["check", text(&dir.file("home.conf", &good(), 0o644))]);
+    assert_eq!(code(&run), 0);
+    assert!(out(&run).contains("warning:") && out(&run).contains("chmod 600"), "{}", out(&run));
+}
+
+#[test]
+fn a_missing_file_and_an_unknown_name_are_said_to_be_so() {
+    let run = adit(&["up", "/nowhere/home.conf"]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("there is no file /nowhere/home.conf"), "{}", err(&run));
+    let run = adit(&["up", "surely-not-here"]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("/etc/adit/surely-not-here.conf"), "{}", err(&run));
+    let run = adit(&["up", "a-name-much-too-long-for-an-interface"]);
+    assert_eq!(code(&run), 2);
+    assert!(err(&run).contains("1 to 15"), "{}", err(&run));
+}
+
+#[test]
+fn without_a_daemon_nothing_is_up() {
+    for arguments in [&["status"][..], &["status", "home"], &["down", "home"], &["reload", "home"]] {
+        let run = adit(arguments);
+        assert_eq!(code(&run), 3, "{arguments:?}: {}", err(&run));
+        assert!(err(&run).contains("up"), "{}", err(&run));
+    }
+    assert!(err(&adit(&["status"])).contains("hint: bring one up"));
+}
+
+#[test]
+fn what_needs_privilege_says_so_with_code_5() {
+    let dir = Dir::new("nobody");
+    let file = dir.file("home.conf", &good(), 0o644);
+    for arguments in [&["up", text(&file)][..], &["up", "--foreground", text(&file)], &["daemon"], &["demo"]] {
+        let run = unprivileged(arguments, &dir.0);
+        assert_eq!(code(&run), 5, "{arguments:?}: {}", err(&run));
+        assert!(err(&run).contains("hint: run"), "{}", err(&run));
+    }
+    assert!(!dir.0.join("run").exists(), "and nothing was made");
+}
+
+#[test]
+fn versions_are_shown() {
+    let run = adit(&["version"]);
+    assert_eq!(out(&run), format!("adit {}\n", env!("CARGO_PKG_VERSION")));
+    let json: serde_json::Value = serde_json::from_slice(&adit(&["version", "--json"]).stdout).unwrap();
+    assert_eq!((&json["protocol"], &json["status_schema"]), (&serde_json::json!(1), &serde_json::json!(1)));
+}
+
+#[test]
+fn completions_and_pages_come_from_the_same_definition() {
+    for shell in ["bash", "zsh", "fish"] {
+        let run = adit(&["completions", shell]);
+        assert_eq!(code(&run), 0);
+        assert!(out(&run).contains("genkey") && out(&run).contains("dry-run"), "{shell}");
+    }
+    let dir = Dir::new("man");
+    assert_eq!(code(&adit(&["man", text(&dir.0)])), 0);
+    assert!(dir.0.join("adit-up.1").is_file() && dir.0.join("adit.1").is_file());
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_crash() {
+    let mut run = command(&["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(run.stdout.take());
+    let ended = run.wait_with_output().unwrap();
+    assert_eq!(err(&ended), "");
+}
+
+fn good() -> String {
+    format!(
+        "[Interface]\nPrivateKey = {PRIVATE}\nAddress = 10.0.0.2/24\n\n[Peer]\nPublicKey = {OTHER}\nAllowedIPs = 10.0.0.0/24\n"
+    )
+}
+
+/// The command with a runtime directory where no daemon is.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adit"));
+    command.args(arguments).env("ADIT_RUNTIME_DIR", "/nonexistent/adit").stdin(Stdio::null());
+    command
+}
+
+fn adit(arguments: &[&str]) -> Output {
+    command(arguments).output().unwrap()
+}
+
+fn adit_with(arguments: &[&str], input: &str) -> Output {
+    let pipes = |c: &mut Command| c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut run = pipes(&mut command(arguments)).unwrap();
+    run.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    run.wait_with_output().unwrap()
+}
+
+/// The command as somebody who may do nothing, whoever runs the test. A copy, for the original may be out of reach.
+fn unprivileged(arguments: &[&str], directory: &Path) -> Output {
+    let copy = directory.join("adit");
+    if !copy.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_adit"), &copy).unwrap();
+    }
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(copy);
+    command.args(arguments).env("ADIT_RUNTIME_DIR", directory.join("run")).stdin(Stdio::null());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    loop {
+        match command.output() {
+            // Another test's child was just being started, and still holds the copy open for writing.
+            Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            run => return run.unwrap(),
+        }
+    }
+}
+
+fn code(run: &Output) -> i32 {
+    run.status.code().unwrap()
+}
+
+fn out(run: &Output) -> String {
+    String::from_utf8(run.stdout.clone()).unwrap()
+}
+
+fn err(run: &Output) -> String {
+    String::from_utf8(run.stderr.clone()).unwrap()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A directory that goes away with its test.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new(test: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("adit-commands-{test}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self, name: &str, content: &str, mode: u32) -> PathBuf {
+        let file = self.0.join(name);
+        std::fs::write(&file, content).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap();
+    }
+}
