@@ -7,6 +7,7 @@
 
 mod bench;
 mod demo;
+mod dist;
 mod lab;
 mod metadata;
 mod setup;
@@ -34,6 +35,8 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Build the Debian package, in target/dist.
+    Dist,
     /// Install what the tests need and this machine lacks (Debian packages, by apt-get).
     Setup,
     /// Run every check there is: format, tidiness, lints, docs, tests, fuzz replay, real peers. Needs root for the last.
@@ -49,6 +52,7 @@ enum Chore {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Demo { arguments } => demo::run(&arguments),
+        Chore::Dist => dist::run(),
         Chore::Setup => setup::run(),
         Chore::Test => test::run(),
         Chore::Tidy => tidy::run(),
