@@ -95,6 +95,8 @@ fn documents(tree: &Tree) -> Outcome {
     for (from, name) in [
         ("docs/spec/daemon-protocol.md", "daemon-protocol.md"),
         ("docs/spec/status.md", "status.md"),
+        ("docs/guide/README.md", "guide.md"),
+        ("README.md", "README.md"),
         ("CHANGELOG.md", "changelog"),
     ] {
         tree.copy(&root.join(from), &format!("usr/share/doc/adit/{name}"), 0o644)?;

@@ -58,6 +58,10 @@ impl Failure {
         let text = text.to_string();
         let mut message = Vec::new();
         let mut hints = Vec::new();
+        // Several sentences, each with its own hint, stay as they are.
+        if text.matches("\n  hint: ").count() > 1 {
+            return Self { kind, message: text, hints };
+        }
         for line in text.lines() {
             match line.trim_start().strip_prefix("hint: ") {
                 Some(hint) => hints.push(hint.to_owned()),
@@ -107,6 +111,13 @@ impl Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_of_several_sentences_keeps_its_hint_below_it() {
+        let text = "a:1: wrong\n  hint: write b\na:2: wrong\n  hint: write c";
+        let failure = Failure::failed(text);
+        assert_eq!((failure.message.as_str(), failure.hints.len()), (text, 0));
+    }
 
     #[test]
     fn hints_in_a_library_error_become_hints() {

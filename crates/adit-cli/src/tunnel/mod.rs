@@ -38,7 +38,10 @@ pub(crate) async fn dry_run(loaded: Loaded, places: &Places) -> Result<Vec<Strin
     let first = [
         format!("create the interface {}", loaded.name),
         format!("listen on {port}"),
-        format!("configure {} peers", loaded.profile.peers.len()),
+        match loaded.profile.peers.len() {
+            1 => "configure 1 peer".to_owned(),
+            n => format!("configure {n} peers"),
+        },
     ];
     Ok(first.into_iter().chain(changes.iter().map(ToString::to_string)).collect())
 }
