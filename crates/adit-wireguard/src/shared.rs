@@ -97,9 +97,34 @@ impl Shared {
     }
 
     /// A fresh ephemeral private key (reference W-17).
+    ///
+    /// The generator goes on with a key of its own making: whoever reads our memory later cannot draw this one again, so
+    /// what was sent under it stays secret.
     pub(crate) fn ephemeral(&mut self) -> Secret<32> {
-        let mut secret = Secret::new([0; 32]);
+        let (mut secret, mut seed) = (Secret::new([0; 32]), Secret::new([0; 32]));
         self.rng.fill_bytes(secret.expose_mut());
+        self.rng.fill_bytes(seed.expose_mut());
+        self.rng = ChaCha20Rng::from_seed(*seed.expose());
         secret
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ephemeral_key_cannot_be_drawn_again_from_what_is_left_in_memory() {
+        let mut shared = Shared::new([7; 32]);
+        for round in 0..3 {
+            let drawn = shared.ephemeral();
+            // As an intruder would: all that the generator gave since it was keyed, and what it gives next.
+            let mut rewound = shared.rng.clone();
+            rewound.set_word_pos(0);
+            let mut stream = [0; 4096];
+            rewound.fill_bytes(&mut stream);
+            assert!(!stream.windows(32).any(|window| window == drawn.expose()), "round {round}");
+            assert_ne!(shared.rng.get_seed(), [7; 32]);
+        }
     }
 }
