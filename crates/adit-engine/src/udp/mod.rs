@@ -64,6 +64,8 @@ pub struct UdpLink {
     lost_source: Option<IpAddr>,
     /// The last send would have blocked on the socket for IPv6.
     blocked_v6: bool,
+    /// The socket for IPv6 was read first the last time.
+    v6_first: bool,
 }
 
 #[derive(Debug)]
@@ -107,6 +109,7 @@ impl UdpLink {
             cutting: Cutting { up_to: if gso { usize::MAX } else { 0 }, warned: false },
             lost_source: None,
             blocked_v6: false,
+            v6_first: false,
         };
         Ok((link, UdpControl::new(to_link, port_now, options.fwmark)))
     }
@@ -126,6 +129,7 @@ impl UdpLink {
         }
         let (v4, v6, port) = bind_both(UdpOptions { port, ..self.options })?;
         (self.v4, self.v6) = (v4, v6);
+        self.blocked_v6 = self.v4.is_none();
         self.port.send_replace(port);
         Ok(port)
     }
@@ -234,7 +238,10 @@ impl DatagramIo for UdpLink {
 
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
         let mut any = false;
-        for socket in self.v4.iter().chain(&self.v6) {
+        // Turn about: a flood at one of them can fill the batch each time.
+        self.v6_first = !self.v6_first;
+        let (first, second) = if self.v6_first { (&self.v6, &self.v4) } else { (&self.v4, &self.v6) };
+        for socket in first.iter().chain(second) {
             if into.has_room() {
                 any |= socket.receive(into, &mut self.lost_source)?;
             }

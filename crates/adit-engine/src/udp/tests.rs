@@ -72,6 +72,26 @@ async fn what_nobody_hears_ends_nothing() {
 }
 
 #[tokio::test]
+async fn a_flood_at_one_family_does_not_silence_the_other() {
+    let (mut link, control) = UdpLink::bind(UdpOptions::default()).unwrap();
+    for address in addresses() {
+        let sender = std::net::UdpSocket::bind((address, 0)).unwrap();
+        for _ in 0..64 {
+            sender.send_to(&[1; 100], (address, control.port())).unwrap();
+        }
+    }
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let mut batch = RecvBatch::with_capacity(4 * MAX_READ);
+        link.try_recv(&mut batch).unwrap();
+        heard.extend(batch.slots.iter().map(|slot| slot.from.remote.ip()));
+    }
+    for address in addresses() {
+        assert!(heard.contains(&address), "{address} is not among {heard:?}");
+    }
+}
+
+#[tokio::test]
 async fn both_families_share_a_port_which_can_be_changed() {
     let (mut link, control) = UdpLink::bind(UdpOptions::default()).unwrap();
     let first = control.port();
