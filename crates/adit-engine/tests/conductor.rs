@@ -53,6 +53,25 @@ async fn a_core_is_called_at_its_deadline_and_not_before() {
     assert!(news.recv().await.unwrap() - set < Duration::from_secs(6));
 }
 
+/// A deadline that comes while the outside takes nothing is told once, not over and over.
+#[tokio::test(start_paused = true)]
+async fn a_core_that_cannot_send_is_called_once_for_its_deadline() {
+    let (here, there) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+    let (outside, mut network) = datagram_pair(here, there, 4);
+    let (_apps, inside) = packet_pair(1420, 4);
+    let options = Options { clock: Clock::Tokio, ..Options::default() };
+    let core = Clockwork { to: Some(Path::to(there)), ..Clockwork::default() };
+    let (engine, mut news) = start(core, inside, outside, options);
+    engine.with(|core, now| core.deadline = Some(now.instant + Duration::from_secs(1))).await.unwrap();
+    engine.with(|core, _| core.to_send = 2000).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    for _ in 0..2000 {
+        network.recv().await.unwrap();
+    }
+    assert!(news.recv().await.is_some());
+    assert!(engine.status().await.is_ok(), "a second call would have been before its time");
+}
+
 #[tokio::test(start_paused = true)]
 async fn events_that_nobody_takes_are_lost_and_counted_and_hold_nothing_up() {
     let (_apps, inside) = packet_pair(1420, 4);
