@@ -144,8 +144,10 @@ const fn fits(buffer: &[u8], aad: &[u8]) -> bool {
 fn seal_one(item: &mut SealItem<'_>) {
     let Some((plain, tag)) = item.buffer.split_last_chunk_mut::<TAG_LEN>() else { return };
     let nonce = Nonce::assume_unique_for_key(item.nonce);
-    if let Ok(t) = item.key.library.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
-        tag.copy_from_slice(t.as_ref());
+    match item.key.library.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
+        Ok(t) => tag.copy_from_slice(t.as_ref()),
+        // Too long for the algorithm: must not leave as it is.
+        Err(_) => plain.fill(0),
     }
 }
 
