@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use adit_protocol::{Drops, Path};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use zeroize::Zeroize as _;
 
 use adit_protocol::Secret;
 
@@ -53,9 +54,11 @@ pub(crate) enum Queued {
 }
 
 impl Shared {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
+    pub(crate) fn new(mut seed: [u8; 32]) -> Self {
+        let rng = ChaCha20Rng::from_seed(seed);
+        seed.zeroize();
         Self {
-            rng: ChaCha20Rng::from_seed(seed),
+            rng,
             index: IndexTable::default(),
             agenda: Agenda::default(),
             drops: Drops::default(),
