@@ -23,6 +23,17 @@ fn no_secret_is_in_what_a_device_says_of_itself() {
     }
 }
 
+/// W-120. What waits for a handshake is plain text.
+#[test]
+fn no_packet_that_waits_is_in_what_a_device_says_of_itself() {
+    let mut world = World::pair();
+    world.cut();
+    world.send(ALICE, BOB);
+    assert_eq!(world.peer(ALICE, BOB).staged, 1);
+    let text = format!("{:?}", world.hosts[ALICE].device());
+    assert!(!text.contains("[69, 0, "), "the head of an IPv4 packet in {text}");
+}
+
 /// W-120. The seed, and so every key to come, cannot be read off a device that is printed.
 #[test]
 fn what_a_device_says_of_itself_does_not_depend_on_its_seed() {
