@@ -120,6 +120,10 @@ impl Peer {
         let mut copy = vec![0; packet.len()];
         packet.copy_to(&mut copy);
         self.stage(copy, shared);
+        if self.staged.is_empty() && !self.keyring.can_send(now.instant) {
+            // Lost, for what waits for others takes all the room; there must be a session for the next all the same.
+            self.want_session(now, shared);
+        }
         self.flush(now, shared);
     }
 

@@ -304,3 +304,19 @@ fn a_peer_that_is_removed_leaves_nothing_behind() {
     assert_eq!((pair.alice.deadline, pair.alice.wire.len()), (None, 0));
     assert_eq!(pair.alice.device.shared.index.len(), 0);
 }
+
+#[test]
+fn packets_that_wait_for_one_peer_in_vain_do_not_keep_another_from_a_session() {
+    let mut pair = Pair::new();
+    let silent = Side::new(9, pair.now);
+    pair.alice.meet(pair.now, &silent, 9, |_| {});
+    for _ in 0..crate::constants::MAX_STAGED_BYTES / 60_000 + 1 {
+        pair.alice.send(pair.now, &packet(1, 9, 60_000));
+    }
+    pair.alice.wire.clear();
+    pair.alice.send(pair.now, &packet(1, 2, 60_000));
+    assert_eq!(pair.exchange(), [('a', 1, 148), ('b', 2, 92), ('a', 4, 32)], "lost, but asked for a session");
+    pair.alice.send(pair.now, &packet(1, 2, 60_000));
+    pair.exchange();
+    assert_eq!(pair.bob.inside, [packet(1, 2, 60_000)]);
+}
