@@ -2,6 +2,8 @@
 //!
 //! Needs root; fails without it.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZero;
 use std::sync::Arc;
