@@ -22,7 +22,7 @@ pub enum Clock {
     /// The machine's, with the time spent in suspend counted.
     #[default]
     Machine,
-    /// Tokio's, which a test can pause and advance; the wall clock starts at zero.
+    /// Tokio's, which a test can pause and advance; the wall clock starts about a day after the epoch.
     Tokio,
 }
 
@@ -38,7 +38,10 @@ impl Clock {
             }
             Self::Tokio => {
                 let instant = tokio::time::Instant::now().into_std();
-                Now { instant, unix: instant.saturating_duration_since(base.instant) }
+                // A paused clock stands where its runtime was made, which may be before the base was read.
+                let (ahead, behind) =
+                    (instant.saturating_duration_since(base.instant), base.instant.saturating_duration_since(instant));
+                Now { instant, unix: (FAR + ahead).saturating_sub(behind) }
             }
         }
     }
