@@ -18,6 +18,9 @@ use crate::rpc::{self, Answer, MAX_ANSWER, Method, Outcome, PROTOCOL, Request};
 /// How long a daemon may take to listen after it was started.
 const START_TIME: Duration = Duration::from_secs(10);
 
+/// How long a killed daemon may take to be gone.
+const LAST_BREATH: Duration = Duration::from_millis(100);
+
 /// A connection to the daemon.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -37,14 +40,14 @@ impl Client {
 
     /// Connects, after starting a daemon in the background if there is none.
     pub(crate) fn connect_or_start(places: &Places) -> Result<Self> {
-        if let Some(client) = Self::connect(places)? {
+        if let Some(client) = Self::connect_alive(places)? {
             return Ok(client);
         }
         places.create()?;
         let mut daemon = start(places)?;
         let deadline = Instant::now() + START_TIME;
         loop {
-            if let Some(client) = Self::connect(places)? {
+            if let Some(client) = Self::connect_alive(places)? {
                 return Ok(client);
             }
             // Two commands at once start two daemons: one of them leaves at once, and both commands use the other.
@@ -61,18 +64,20 @@ impl Client {
         }
     }
 
+    /// Connects to a daemon that answers: one that was just killed still takes connections for a moment, and breaks them.
+    fn connect_alive(places: &Places) -> Result<Option<Self>> {
+        let Some(mut client) = Self::connect(places)? else { return Ok(None) };
+        if client.exchange(Method::Info).is_ok_and(|line| line.ends_with(b"\n")) {
+            return Ok(Some(client));
+        }
+        std::thread::sleep(LAST_BREATH);
+        Ok(None)
+    }
+
     /// Asks, and waits for the answer.
     pub(crate) fn call<T: DeserializeOwned>(&mut self, method: Method) -> Result<T> {
-        let id = self.next_id;
-        self.next_id += 1;
-        let lost = |e: std::io::Error| Failure::io("the connection to the daemon broke", &e);
-        // Who is refused may be so before it has asked: then the answer is there all the same.
-        let sent = self.stream.get_mut().write_all(&rpc::line(&Request::new(id, method)));
-        let mut line = Vec::new();
-        let limit = MAX_ANSWER as u64;
-        (&mut self.stream).take(limit).read_until(b'\n', &mut line).map_err(lost)?;
-        if line.last() != Some(&b'\n') {
-            sent.map_err(lost)?;
+        let line = self.exchange(method).map_err(|e| Failure::io("the connection to the daemon broke", &e))?;
+        if !line.ends_with(b"\n") {
             return Err(Failure::failed("the daemon went away before it answered")
                 .hint("`adit status` shows what is still up; the daemon's log says why it ended"));
         }
@@ -82,6 +87,20 @@ impl Client {
                 .map_err(|e| Failure::failed(format!("the daemon's answer is not of protocol {PROTOCOL}: {e}"))),
             Outcome::Error(failure) => Err(failure),
         }
+    }
+
+    /// Sends a question and reads one line, which is cut short if the daemon went away.
+    fn exchange(&mut self, method: Method) -> std::io::Result<Vec<u8>> {
+        let id = self.next_id;
+        self.next_id += 1;
+        // Who is refused may be so before it has asked: then the answer is there all the same.
+        let sent = self.stream.get_mut().write_all(&rpc::line(&Request::new(id, method)));
+        let mut line = Vec::new();
+        (&mut self.stream).take(MAX_ANSWER as u64).read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            sent?;
+        }
+        Ok(line)
     }
 }
 
