@@ -19,7 +19,7 @@ pub const TAG_LEN: usize = 16;
 
 /// A ChaCha20-Poly1305 key (RFC 8439), wiped when dropped.
 pub struct Key {
-    library: LessSafeKey,
+    one_by_one: LessSafeKey,
     /// The same bytes, for our own code.
     #[cfg(target_arch = "x86_64")]
     raw: Secret<32>,
@@ -59,7 +59,7 @@ impl Key {
         #[expect(clippy::expect_used, reason = "the length is the algorithm's own")]
         let unbound = UnboundKey::new(&CHACHA20_POLY1305, bytes.expose()).expect("32 bytes are a key");
         Self {
-            library: LessSafeKey::new(unbound),
+            one_by_one: LessSafeKey::new(unbound),
             #[cfg(target_arch = "x86_64")]
             raw: bytes.duplicate(),
         }
@@ -144,7 +144,7 @@ const fn fits(buffer: &[u8], aad: &[u8]) -> bool {
 fn seal_one(item: &mut SealItem<'_>) {
     let Some((plain, tag)) = item.buffer.split_last_chunk_mut::<TAG_LEN>() else { return };
     let nonce = Nonce::assume_unique_for_key(item.nonce);
-    match item.key.library.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
+    match item.key.one_by_one.seal_in_place_separate_tag(nonce, Aad::from(item.aad), plain) {
         Ok(t) => tag.copy_from_slice(t.as_ref()),
         // Too long for the algorithm: must not leave as it is.
         Err(_) => plain.fill(0),
@@ -153,5 +153,5 @@ fn seal_one(item: &mut SealItem<'_>) {
 
 fn open_one(item: &mut OpenItem<'_>) {
     let nonce = Nonce::assume_unique_for_key(item.nonce);
-    item.authentic = item.key.library.open_in_place(nonce, Aad::from(item.aad), item.buffer).is_ok();
+    item.authentic = item.key.one_by_one.open_in_place(nonce, Aad::from(item.aad), item.buffer).is_ok();
 }
