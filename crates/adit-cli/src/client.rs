@@ -2,10 +2,11 @@
 //!
 //! Not here: what is asked (`rpc`), where the daemon is (`places`).
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ const START_TIME: Duration = Duration::from_secs(10);
 
 /// How long a killed daemon may take to be gone.
 const LAST_BREATH: Duration = Duration::from_millis(100);
+
+/// Bytes after which the log of daemons started by commands begins anew; it lies in memory.
+const MAX_LOG: u64 = 1024 * 1024;
 
 /// A connection to the daemon.
 #[derive(Debug)]
@@ -119,14 +123,8 @@ fn read_answer(line: &[u8]) -> Result<Answer> {
 
 /// Starts this program again as a daemon that ends by itself.
 fn start(places: &Places) -> Result<Child> {
-    let log_path = places.log();
-    let log = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&log_path)
-        .map_err(|e| Failure::io(format!("cannot write {}", log_path.display()), &e))?;
     let failed = |e: std::io::Error| Failure::io("cannot start the daemon", &e);
+    let log = open_log(&places.log())?;
     let errors = log.try_clone().map_err(failed)?;
     Command::new(std::env::current_exe().map_err(failed)?)
         .args(["daemon", "--on-demand"])
@@ -138,6 +136,16 @@ fn start(places: &Places) -> Result<Child> {
         .stderr(errors)
         .spawn()
         .map_err(failed)
+}
+
+/// The log to go on with, or a new one where that has become too long.
+fn open_log(path: &Path) -> Result<File> {
+    let failed = |e: std::io::Error| Failure::io(format!("cannot write {}", path.display()), &e);
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
+    if log.metadata().map_err(failed)?.len() > MAX_LOG {
+        log.set_len(0).map_err(failed)?;
+    }
+    Ok(log)
 }
 
 fn did_not_start(places: &Places) -> Failure {
