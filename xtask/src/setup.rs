@@ -6,15 +6,26 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 11] = [
+const NEEDED: [(&str, &str); 23] = [
     ("cc", "gcc libc6-dev"),
+    ("c++", "g++"),
+    ("chromium", "chromium"),
+    ("clang", "clang libclang-dev"),
+    ("cmake", "cmake"),
+    ("curl", "curl"),
     ("git", "git"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
+    ("ndpiReader", "libndpi-bin"),
     ("nft", "nftables"),
+    ("nginx", "nginx-light"),
+    ("obfs4proxy", "obfs4proxy"),
+    ("openvpn", "openvpn"),
+    ("pebble", "pebble"),
     ("ping", "iputils-ping"),
     ("ss", "iproute2"),
     ("sysctl", "procps"),
+    ("tshark", "tshark"),
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),
     ("wireguard-go", "wireguard-go"),

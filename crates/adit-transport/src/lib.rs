@@ -1,0 +1,1 @@
+//! Outsides that look like something else: HTTPS, and the genuine web site that strangers see.
