@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 23] = [
+const NEEDED: [(&str, &str); 22] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("chromium", "chromium"),
