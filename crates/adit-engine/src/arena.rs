@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use adit_protocol::{DropReason, Drops, Path};
+use adit_protocol::{DropReason, Drops, LinkId, Path};
 
 /// The most datagrams in one run: what the kernel takes with `UDP_SEGMENT` everywhere.
 pub const MAX_SEGMENTS: usize = 64;
@@ -23,6 +23,8 @@ pub struct SendArena {
     runs: Vec<RunEntry>,
     /// The first run that has not been sent.
     next: usize,
+    /// Only runs before this one are shown; all, if there are not as many.
+    fence: usize,
     drops: Drops,
 }
 
@@ -57,7 +59,7 @@ struct RunEntry {
 impl SendArena {
     /// An arena of this many bytes, the bound on what waits in it.
     pub fn with_capacity(bytes: usize) -> Self {
-        Self { slab: vec![0; bytes], used: 0, runs: Vec::new(), next: 0, drops: Drops::default() }
+        Self { slab: vec![0; bytes], used: 0, runs: Vec::new(), next: 0, fence: usize::MAX, drops: Drops::default() }
     }
 
     /// Adds a datagram of `len` bytes, written by `write`, behind those that wait.
@@ -83,7 +85,20 @@ impl SendArena {
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.next == self.runs.len()
+        self.next == self.runs.len().min(self.fence)
+    }
+
+    /// Lets `send` see nothing but the runs for one carrier, all of them: they are moved before the others, in their order.
+    pub(crate) fn only<R>(&mut self, link: LinkId, send: impl FnOnce(&mut Self) -> R) -> R {
+        let waiting = &mut self.runs[self.next..];
+        if waiting.iter().any(|run| run.to.link != link) {
+            waiting.sort_by_key(|run| run.to.link != link);
+        }
+        self.fence = self.next + waiting.iter().take_while(|run| run.to.link == link).count();
+        let result = send(self);
+        self.fence = usize::MAX;
+        self.tidy();
+        result
     }
 
     /// Bytes for which there is room.
@@ -98,7 +113,8 @@ impl SendArena {
 
     /// Every run that waits, in the order in which they must leave.
     pub fn waiting(&self) -> impl Iterator<Item = Run<'_>> {
-        self.runs.iter().skip(self.next).map(|run| Run {
+        let shown = self.runs.len().min(self.fence);
+        self.runs[self.next..shown].iter().map(|run| Run {
             to: run.to,
             tos: run.tos,
             bytes: &self.slab[run.start..run.start + run.len],
@@ -108,8 +124,13 @@ impl SendArena {
 
     /// The first run has been sent.
     pub fn pop_front(&mut self) {
-        self.next = (self.next + 1).min(self.runs.len());
-        if self.is_empty() {
+        self.next = (self.next + 1).min(self.runs.len().min(self.fence));
+        self.tidy();
+    }
+
+    /// Memory is free again when nothing waits, behind a fence neither.
+    fn tidy(&mut self) {
+        if self.next == self.runs.len() {
             self.runs.clear();
             self.next = 0;
             self.used = 0;
@@ -118,15 +139,18 @@ impl SendArena {
 
     /// The first run cannot be sent: its datagrams are dropped, and counted.
     pub fn refuse_front(&mut self) {
-        if let Some(run) = self.runs.get(self.next) {
+        if !self.is_empty()
+            && let Some(run) = self.runs.get(self.next)
+        {
             self.drops.add(DropReason::OutsideFull, run.segments as u64);
         }
         self.pop_front();
     }
 
     /// This many bytes of the first run have left: whole datagrams of it.
-    pub(crate) fn sent(&mut self, bytes: usize) {
-        let Some(run) = self.runs.get_mut(self.next) else { return };
+    pub fn sent(&mut self, bytes: usize) {
+        let shown = self.runs.len().min(self.fence);
+        let Some(run) = self.runs[..shown].get_mut(self.next) else { return };
         if bytes >= run.len {
             return self.pop_front();
         }
@@ -272,6 +296,32 @@ mod tests {
         arena.sent(5);
         assert!(arena.is_empty());
         assert_eq!(arena.take_drops().total(), 1);
+    }
+
+    #[test]
+    fn each_carrier_is_shown_its_own_runs_in_their_order() {
+        let on = |link, port| Path { link: LinkId(link), ..to(port) };
+        let mut arena = SendArena::with_capacity(1000);
+        for (link, port) in [(1, 1), (0, 2), (1, 3), (0, 4)] {
+            arena.push(on(link, port), 0, &[port as u8; 10]).unwrap();
+        }
+        let mut seen = Vec::new();
+        arena.only(LinkId(0), |arena| {
+            while let Some(run) = arena.front() {
+                seen.push(run.bytes[0]);
+                arena.pop_front();
+            }
+            assert!(arena.is_empty());
+            arena.refuse_front();
+        });
+        assert_eq!(seen, [2, 4]);
+        assert_eq!(arena.waiting().map(|run| run.bytes[0]).collect::<Vec<_>>(), [1, 3]);
+        arena.only(LinkId(1), |arena| {
+            arena.pop_front();
+            arena.pop_front();
+        });
+        assert!(arena.is_empty());
+        assert_eq!((arena.room(), arena.take_drops().total()), (1000, 0));
     }
 
     #[test]

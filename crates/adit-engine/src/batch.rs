@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use adit_protocol::{DropReason, Drops, Ecn, IpPacket, Path};
+use adit_protocol::{DropReason, Drops, Ecn, IpPacket, LinkId, Path};
 
 use crate::Full;
 
@@ -102,6 +102,23 @@ impl RecvBatch {
     /// Whether it should be read into: there is room for the largest read, and for more slots.
     pub fn has_room(&self) -> bool {
         self.slots.len() < SLOTS && self.slab.len() - self.used >= MAX_READ
+    }
+
+    /// How many packets it was given since it was empty.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Where its packets came from, from the one with this number on (they are numbered in the order they came).
+    pub fn sources_since(&self, first: usize) -> impl Iterator<Item = Path> {
+        self.slots.iter().skip(first).map(|slot| slot.from)
+    }
+
+    /// The packets from the one with this number on came over this carrier.
+    pub fn came_over(&mut self, link: LinkId, first: usize) {
+        for slot in self.slots.iter_mut().skip(first) {
+            slot.from.link = link;
+        }
     }
 
     /// Whether every packet was taken.
