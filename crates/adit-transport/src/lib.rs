@@ -1,1 +1,5 @@
 //! Outsides that look like something else: HTTPS, and the genuine web site that strangers see.
+
+pub mod concealed;
+pub mod grpc;
+pub mod token;
