@@ -28,5 +28,5 @@ pub use io::{DatagramIo, PacketIo, Ready, Want};
 pub use lanes::Lanes;
 pub use links::Links;
 pub use offload::{Offload, Offloads, UnknownOffload};
-pub use tun::TunDevice;
+pub use tun::{Elsewhere, LinkState, TunDevice, TunLink};
 pub use udp::{UdpControl, UdpLink, UdpOptions};

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -13,6 +14,7 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::task::JoinHandle;
 
 use crate::error::HostError;
@@ -26,10 +28,12 @@ const BURST_MAX: usize = 1024;
 pub enum HostEvent {
     /// A default route came, went or changed.
     DefaultRoute,
-    /// An interface came, or went up or down.
+    /// An interface came, or went up or down. Of several in a burst, those that are down come first.
     Link {
         /// Its name.
         name: String,
+        /// Whether it is set up.
+        up: bool,
         /// Whether it can carry packets now.
         running: bool,
     },
@@ -55,22 +59,25 @@ pub struct HostEvents {
 impl HostEvents {
     /// Starts to listen, in the network namespace of the calling thread.
     pub fn listen() -> Result<Self, HostError> {
-        let groups = [
-            MulticastGroup::Link,
-            MulticastGroup::Ipv4Ifaddr,
-            MulticastGroup::Ipv6Ifaddr,
-            MulticastGroup::Ipv4Route,
-            MulticastGroup::Ipv6Route,
-        ];
-        let failed = |error: io::Error| HostError::kernel("listen for network changes", error);
-        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups).map_err(failed)?;
-        let messages = messages.filter_map(|(message, _)| async move {
-            match message.payload {
-                NetlinkPayload::InnerMessage(inner) => Some(inner),
-                _ => None,
-            }
+        let (connection, messages) = connect().map_err(refused)?;
+        Ok(Self { messages, waiting: BTreeSet::new(), connection: tokio::spawn(connection) })
+    }
+
+    /// Starts to listen in another network namespace.
+    ///
+    /// # Errors
+    /// As [`Self::listen`]; above all, this process may not enter it.
+    pub fn listen_in(namespace: OwnedFd) -> Result<Self, HostError> {
+        let runtime = tokio::runtime::Handle::current();
+        // A thread may be in a namespace of its own, and this one is gone right after.
+        let made = std::thread::spawn(move || {
+            let _on_the_runtime = runtime.enter();
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+            connect()
         });
-        Ok(Self { messages: messages.boxed(), waiting: BTreeSet::new(), connection: tokio::spawn(connection) })
+        let gone = |_| io::Error::other("the thread that changes namespace failed");
+        let (connection, messages) = made.join().map_err(gone).and_then(|made| made).map_err(refused)?;
+        Ok(Self { messages, waiting: BTreeSet::new(), connection: tokio::spawn(connection) })
     }
 
     /// The next event; `None` if the kernel says no more. May be dropped at any time. What came in a burst is given
@@ -102,11 +109,35 @@ impl std::fmt::Debug for HostEvents {
     }
 }
 
+fn refused(error: io::Error) -> HostError {
+    HostError::kernel("listen for network changes", error)
+}
+
+/// A netlink socket in the namespace of the calling thread: what reads it, and what was read.
+fn connect() -> io::Result<(impl Future<Output = ()> + Send + 'static, BoxStream<'static, RouteNetlinkMessage>)> {
+    let groups = [
+        MulticastGroup::Link,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv6Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv6Route,
+    ];
+    let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)?;
+    let messages = messages.filter_map(|(message, _)| async move {
+        match message.payload {
+            NetlinkPayload::InnerMessage(inner) => Some(inner),
+            _ => None,
+        }
+    });
+    Ok((connection, messages.boxed()))
+}
+
 /// What a message of the kernel means to a tunnel; most mean nothing.
 fn read(message: &RouteNetlinkMessage) -> Option<HostEvent> {
     match message {
         RouteNetlinkMessage::NewLink(link) => Some(HostEvent::Link {
             name: name_of(link)?,
+            up: link.header.flags.contains(LinkFlags::Up),
             running: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
         }),
         RouteNetlinkMessage::DelLink(link) => Some(HostEvent::LinkGone { name: name_of(link)? }),

@@ -15,10 +15,13 @@
 //!   two of them in one process.
 //! - [`profile`] reads and writes the wg-quick file format, with something to say about every line.
 //! - [`uapi_socket`] is where `wg show` and `wg set` find a tunnel.
+//! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!
 //! Not here: the wire (`adit-wireguard`), moving bytes (`adit-engine`), the machine (`adit-host`), printing (`adit-cli`).
 
+#[cfg(feature = "host")]
+mod follow;
 mod outside;
 pub mod profile;
 pub mod resolve;
@@ -26,6 +29,8 @@ pub mod status;
 mod tunnel;
 pub mod uapi_socket;
 
+#[cfg(feature = "host")]
+pub use follow::follow;
 pub use outside::Outside;
 pub use tunnel::{Options, StartError, Tunnel};
 

@@ -7,9 +7,9 @@ use adit::profile::file::{self, Loaded};
 use adit::profile::wg_quick::Profile;
 use adit::uapi_socket::UapiSocket;
 use adit::{Options, Outside, Tunnel};
-use adit_engine::{Offload, TunDevice, UdpLink, UdpOptions};
-use adit_host::{Applied, Host, HostEvent, HostEvents};
-use tokio::task::JoinHandle;
+use adit_engine::{Offload, TunDevice, TunLink, UdpLink, UdpOptions};
+use adit_host::{Applied, Host};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::{host, host_failure, plan, save, status, why};
 use crate::exit::{Exit, Failure, Result};
@@ -26,7 +26,7 @@ pub(crate) struct Running {
     /// What only whoever changes the tunnel touches, one at a time; empty when it is down.
     mine: Mutex<Option<Mine>>,
     addresses: Mutex<Vec<String>>,
-    tasks: Vec<JoinHandle<()>>,
+    answers: JoinHandle<()>,
     why: Why,
 }
 
@@ -39,6 +39,8 @@ struct Mine {
     profile: Profile,
     applied: Applied,
     file: PathBuf,
+    /// Keeps the interface alive: ends before the tunnel does.
+    follower: JoinSet<()>,
 }
 
 impl Running {
@@ -49,7 +51,7 @@ impl Running {
         let host = host(places);
         let wanted = plan::of_profile(name, &loaded.profile)?;
         let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
-        let (tunnel, control) = match start(name, &loaded.profile, prepared.fwmark().unwrap_or(0)).await {
+        let (tunnel, control, link) = match start(name, &loaded.profile, prepared.fwmark().unwrap_or(0)).await {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -61,23 +63,23 @@ impl Running {
         let applied = match prepared.apply(&wanted).await {
             Ok(applied) => applied,
             Err(e) => {
+                drop(link);
                 tunnel.stop().await;
                 return Err(host_failure(&e));
             }
         };
         let why = Arc::new(OnceLock::new());
-        let tasks = vec![
-            tokio::spawn(answer_wg(control, tunnel.clone(), why.clone())),
-            tokio::spawn(follow_network(name.to_owned(), tunnel.clone(), why.clone())),
-        ];
-        let mine = Mine { profile: loaded.profile, applied, file: file.to_owned() };
+        let answers = tokio::spawn(answer_wg(control, tunnel.clone(), why.clone()));
+        let mut follower = JoinSet::new();
+        follower.spawn(follow_machine(link, tunnel.clone(), why.clone()));
+        let mine = Mine { profile: loaded.profile, applied, file: file.to_owned(), follower };
         let running = Self {
             name: name.to_owned(),
             tunnel,
             host,
             addresses: Mutex::new(mine.addresses()),
             mine: Mutex::new(Some(mine)),
-            tasks,
+            answers,
             why,
         };
         Ok((running, Done { notes }))
@@ -135,10 +137,13 @@ impl Running {
         }
         let tunnel = self.tunnel.clone();
         // PostDown commands are run when the interface is gone, the others before.
-        let undone = mine.applied.undo_around(async move { drop(tunnel.stop().await) }).await;
-        for task in &self.tasks {
-            task.abort();
-        }
+        let Mine { applied, mut follower, .. } = mine;
+        let end = async move {
+            follower.shutdown().await;
+            drop(tunnel.stop().await);
+        };
+        let undone = applied.undo_around(end).await;
+        self.answers.abort();
         undone.map_err(|e| host_failure(&e))?;
         Ok(Done { notes })
     }
@@ -182,7 +187,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.answers.abort();
     }
 }
 
@@ -206,17 +211,18 @@ fn notes(loaded: &Loaded) -> Vec<String> {
 }
 
 /// Inside, protocol and outside, joined, and the socket of `wg`.
-async fn start(name: &str, profile: &Profile, fwmark: u32) -> Result<(Tunnel, UapiSocket)> {
+async fn start(name: &str, profile: &Profile, fwmark: u32) -> Result<(Tunnel, UapiSocket, TunLink)> {
     let offload = offload()?;
     let port = profile.interface.listen_port.unwrap_or(0);
     // First what another program may have taken, so that no interface appears for nothing.
     let (outside, control) =
         UdpLink::bind(UdpOptions { port, fwmark, offload }).map_err(|e| why::udp(port, fwmark, &e))?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
+    let link = inside.link().map_err(|e| why::tun(name, &e))?;
     let socket = UapiSocket::bind(name).map_err(Failure::failed)?;
     let options = Options { outside: Outside::Udp(control), ..Options::default() };
     let tunnel = Tunnel::start_profile(profile, inside, outside, options).await.map_err(Failure::failed)?;
-    Ok((tunnel, socket))
+    Ok((tunnel, socket, link))
 }
 
 /// `ADIT_OFFLOAD`: which offloads may be used.
@@ -237,33 +243,10 @@ async fn answer_wg(control: UapiSocket, tunnel: Tunnel, why: Why) {
     tunnel.stop().await;
 }
 
-/// Lets the tunnel find its source addresses again when the network around it changed, and notices the end of its
-/// interface.
-async fn follow_network(name: String, tunnel: Tunnel, why: Why) {
-    let mut events = match HostEvents::listen() {
-        Ok(events) => events,
-        Err(e) => {
-            tracing::warn!("changes of the network are not noticed: {e}");
-            return;
-        }
-    };
-    while let Some(event) = events.next().await {
-        if event == (HostEvent::LinkGone { name: name.clone() }) && !is_attached(&name) {
-            let _first = why.set("its interface was removed");
-            tunnel.stop().await;
-            return;
-        }
-        let moved = matches!(event, HostEvent::DefaultRoute | HostEvent::Address { .. });
-        if moved && tunnel.network_changed().await.is_err() {
-            return;
-        }
+/// Lets the tunnel be up and down as its interface is, and notices the end of that.
+async fn follow_machine(link: TunLink, tunnel: Tunnel, why: Why) {
+    if adit::follow(link, &tunnel).await.is_ok() {
+        let _first = why.set("its interface was removed");
+        tunnel.stop().await;
     }
-}
-
-/// Whether a descriptor of this process still is an interface of this name: one that was moved to another namespace is,
-/// one that was removed is not.
-fn is_attached(name: &str) -> bool {
-    let line = format!("iff:\t{name}");
-    let files = std::fs::read_dir("/proc/self/fdinfo").into_iter().flatten().flatten();
-    files.filter_map(|f| std::fs::read_to_string(f.path()).ok()).any(|info| info.lines().any(|l| l == line))
 }

@@ -44,6 +44,13 @@ impl World {
             ip(&format!("-n {netns} link set cable up"));
             ip(&format!("-n {netns} link set lo up"));
         }
+        for machine in [&world.a, &world.b] {
+            // The kernel notices the plug a moment later.
+            eventually("the cable to carry", || {
+                let network = machine.network();
+                !network.contains("linkdown") && network.contains("multicast ff00::/8 dev cable")
+            });
+        }
         world
     }
 

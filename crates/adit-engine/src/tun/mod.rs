@@ -4,6 +4,7 @@
 
 mod coalesce;
 mod flow;
+mod link;
 mod split;
 mod sys;
 #[cfg(test)]
@@ -16,14 +17,16 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{DropReason, Path};
 use arrayvec::ArrayVec;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use tokio::io::Interest;
 
 use crate::channel::NOWHERE;
 use crate::sys::Evented;
 use crate::{Offload, Offloads, PacketIo, Ready, RecvBatch, Want};
 use coalesce::{Coalescer, Frame};
+use link::{Whereabouts, inet_socket};
 use vnet::{VNET_LEN, Vnet};
+
+pub use link::{Elsewhere, LinkState, TunLink};
 
 /// How often the MTU is looked at while packets flow.
 const MTU_EVERY: Duration = Duration::from_secs(1);
@@ -41,8 +44,7 @@ pub struct TunDevice {
     name: String,
     /// Frames carry a virtual network header.
     vnet: bool,
-    /// A socket of the namespace that the interface was last seen in.
-    probe: OwnedFd,
+    whereabouts: Whereabouts,
     offloads: Offloads,
     coalescer: Coalescer,
     mtu: usize,
@@ -78,7 +80,7 @@ impl TunDevice {
             io: Evented::Fresh(fd),
             name,
             vnet,
-            probe: inet_socket()?,
+            whereabouts: Whereabouts::here()?,
             coalescer: Coalescer::default(),
             mtu: 0,
             mtu_seen: None,
@@ -112,26 +114,19 @@ impl TunDevice {
         self.io.fd()
     }
 
-    /// Asks where the interface is now: it may have been moved to another namespace, and renamed there.
+    /// A handle for asking about the interface while an engine owns this device. The interface lives as long as either.
+    ///
+    /// # Errors
+    /// The device is broken, or there are no descriptors left.
+    pub fn link(&self) -> io::Result<TunLink> {
+        TunLink::new(self.io.fd()?)
+    }
+
     fn query_mtu(&mut self) -> io::Result<usize> {
-        let fd = self.io.fd()?;
-        let (name, _) = sys::query(fd)?;
-        match sys::mtu(self.probe.as_fd(), &name) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {
-                let namespace = sys::namespace(fd)?;
-                // A thread may be in a namespace of its own, and this one is gone right after.
-                let asked = std::thread::spawn(move || {
-                    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-                    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    inet_socket()
-                });
-                self.probe =
-                    asked.join().map_err(|_| io::Error::other("the thread that changes namespace failed"))??;
-                self.name = name;
-                sys::mtu(self.probe.as_fd(), &self.name)
-            }
-            other => other,
-        }
+        let mtu = self.whereabouts.ask(self.io.fd()?, sys::mtu)?;
+        self.name.clear();
+        self.name.push_str(self.whereabouts.name());
+        Ok(mtu)
     }
 
     fn follow_mtu(&mut self) {
@@ -300,8 +295,4 @@ fn negotiate(fd: &OwnedFd, wanted: Offloads) -> io::Result<Offloads> {
 /// The interface was removed: nothing will come any more.
 fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBADFD | libc::ENODEV | libc::ENXIO | libc::EBADF))
-}
-
-fn inet_socket() -> io::Result<OwnedFd> {
-    Ok(socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?)
 }

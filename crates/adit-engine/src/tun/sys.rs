@@ -75,6 +75,16 @@ pub(super) fn mtu(socket: BorrowedFd<'_>, name: &str) -> io::Result<usize> {
     usize::try_from(mtu).map_err(io::Error::other)
 }
 
+/// Whether an interface in the namespace of `socket` was set up.
+pub(super) fn is_up(socket: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
+    let mut request = request(name)?;
+    // SAFETY: the request is a whole ifreq, which the kernel reads and writes.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut request) })?;
+    // SAFETY: SIOCGIFFLAGS writes the flags.
+    let flags = unsafe { request.ifr_ifru.ifru_flags };
+    Ok(c_int::from(flags) & libc::IFF_UP != 0)
+}
+
 /// Sets the MTU of an interface in the namespace of `socket`.
 pub(super) fn set_mtu(socket: BorrowedFd<'_>, name: &str, mtu: usize) -> io::Result<()> {
     let mut request = request(name)?;

@@ -401,7 +401,8 @@ async fn network_changes_are_heard(_: World) {
     run("ip route replace default via 192.0.2.9");
     wait_for(&mut events, |event| *event == HostEvent::DefaultRoute).await;
     run("ip link set wg1 up");
-    wait_for(&mut events, |event| matches!(event, HostEvent::Link { name, running: true } if name == "wg1")).await;
+    wait_for(&mut events, |event| matches!(event, HostEvent::Link { name, up: true, running: true } if name == "wg1"))
+        .await;
     run("ip address add 10.9.0.1/24 dev wg1");
     let index: u32 = run("cat /sys/class/net/wg1/ifindex").trim().parse().unwrap();
     wait_for(&mut events, |event| *event == HostEvent::Address { index }).await;

@@ -67,6 +67,7 @@ pub(crate) fn bind(interface: &str, handed: Option<OwnedFd>) -> Result<UapiSocke
 async fn run(inside: TunDevice, socket: UapiSocket, ready: &mut Option<background::Ready>) -> Result<(), Failure> {
     let name = inside.name().to_owned();
     let system = |e: std::io::Error| Failure::new(format!("could not start: {e}"));
+    let link = inside.link().map_err(system)?;
     let (outside, control) =
         UdpLink::bind(UdpOptions::default()).map_err(|e| Failure::new(format!("could not open a UDP socket: {e}")))?;
     let options = Options { outside: Outside::Udp(control), ..Options::default() };
@@ -81,6 +82,7 @@ async fn run(inside: TunDevice, socket: UapiSocket, ready: &mut Option<backgroun
     tokio::select! {
         stopped = tunnel.stopped() => tracing::debug!("{name}: {stopped}"),
         served = socket.serve(&tunnel) => served.map_err(system)?,
+        Ok(()) = adit::follow(link, &tunnel) => tracing::debug!("{name}: the interface was removed"),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
