@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Want;
-use crate::sys::Evented;
+use crate::sys::{Drained, Evented};
 use adit_protocol::Now;
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
@@ -129,9 +129,9 @@ impl Alarm {
                 if ready!(fd.poll_ready(want, cx)).is_err() {
                     break;
                 }
-                let read = fd.try_io(tokio::io::Interest::READABLE, |fd| {
+                let read = fd.try_read(|fd| {
                     let mut count = [0; 8];
-                    rustix::io::read(fd, &mut count).map_err(io::Error::from)
+                    Ok((rustix::io::read(fd, &mut count)?, Drained::Yes))
                 });
                 if !read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
                     break;

@@ -17,10 +17,9 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{DropReason, Path};
 use arrayvec::ArrayVec;
-use tokio::io::Interest;
 
 use crate::channel::NOWHERE;
-use crate::sys::Evented;
+use crate::sys::{Drained, Evented};
 use crate::{Offload, Offloads, PacketIo, Ready, RecvBatch, Want};
 use coalesce::{Coalescer, Frame};
 use link::{Whereabouts, inet_socket};
@@ -51,6 +50,20 @@ pub struct TunDevice {
     mtu_seen: Option<Instant>,
     pause: Option<tokio::time::Instant>,
     pauses: usize,
+    reading: Reading,
+}
+
+/// How far a read goes: a single packet is passed on before looking for more, so that it does not wait for a system call
+/// that finds nothing; in a burst everything is taken at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Reading {
+    /// Nothing waited the last time.
+    #[default]
+    Singly,
+    /// One frame was taken, and more may wait.
+    Looking,
+    /// More did.
+    Burst,
 }
 
 impl TunDevice {
@@ -86,6 +99,7 @@ impl TunDevice {
             mtu_seen: None,
             pause: None,
             pauses: 0,
+            reading: Reading::default(),
         };
         device.mtu = device.query_mtu()?;
         Ok(device)
@@ -146,13 +160,13 @@ impl TunDevice {
         let mut header = [0; VNET_LEN];
         let at = into.used();
         let spare = into.spare();
-        let read = self.io.try_io(Interest::READABLE, |fd| {
+        let read = self.io.try_read(|fd| {
             let got = if self.vnet {
                 rustix::io::readv(fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(spare)])?
             } else {
                 rustix::io::read(fd, &mut *spare)?
             };
-            Ok(got)
+            Ok((got, Drained::Perhaps))
         });
         let len = match read {
             Ok(len) if self.vnet => len.saturating_sub(VNET_LEN),
@@ -190,6 +204,7 @@ impl TunDevice {
 
 impl PacketIo for TunDevice {
     async fn ready(&mut self, want: Want) -> io::Result<Ready> {
+        self.follow_mtu();
         if let Some(until) = self.pause {
             tokio::time::sleep_until(until).await;
             self.pause = None;
@@ -198,12 +213,24 @@ impl PacketIo for TunDevice {
     }
 
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
-        self.follow_mtu();
-        let mut errors = 0;
+        let (mut errors, mut frames) = (0, 0);
         while into.has_room() {
             match self.read(into) {
-                Ok(true) => self.pauses = 0,
-                Ok(false) => break,
+                Ok(true) => {
+                    self.pauses = 0;
+                    frames += 1;
+                    self.reading = match self.reading {
+                        Reading::Singly => Reading::Looking,
+                        Reading::Looking | Reading::Burst => Reading::Burst,
+                    };
+                    if self.reading == Reading::Looking {
+                        break;
+                    }
+                }
+                Ok(false) => {
+                    self.reading = if frames > 1 { Reading::Burst } else { Reading::Singly };
+                    break;
+                }
                 Err(error) if is_gone(&error) => return Err(error),
                 Err(error) => {
                     errors += 1;
@@ -275,7 +302,7 @@ impl TunDevice {
             let packet = &out.slab[out.slots[usize::from(*slot)].body.range()];
             pieces.push(IoSlice::new(&packet[skip..]));
         }
-        self.io.try_io(Interest::WRITABLE, |fd| Ok(rustix::io::writev(fd, &pieces)?))?;
+        self.io.try_write(|fd| Ok(rustix::io::writev(fd, &pieces)?))?;
         Ok(())
     }
 }

@@ -18,7 +18,6 @@ use std::task::{Context, Poll};
 use adit_protocol::{Ecn, LinkId, Path};
 use arrayvec::ArrayVec;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use tokio::io::Interest;
 use tokio::sync::{mpsc, watch};
 
 use control::Request;
@@ -26,7 +25,7 @@ pub use control::UdpControl;
 use sys::{Message, RECV_AT_ONCE, SEND_AT_ONCE};
 
 use crate::batch::MAX_READ;
-use crate::sys::Evented;
+use crate::sys::{Drained, Evented};
 use crate::{DatagramIo, Offload, Offloads, Ready, RecvBatch, SendArena, Want};
 
 /// Bytes asked for in each socket buffer. The kernel's memory, taken only when datagrams wait.
@@ -256,7 +255,7 @@ impl DatagramIo for UdpLink {
             let lens: ArrayVec<usize, SEND_AT_ONCE> = messages.iter().map(|m| m.bytes.len()).collect();
             let socket = if is_v6 { &self.v6 } else { &self.v4 };
             let result = match socket {
-                Some(socket) => socket.io.try_io(Interest::WRITABLE, |fd| sys::send(fd, &messages)),
+                Some(socket) => socket.io.try_write(|fd| sys::send(fd, &messages)),
                 None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
             };
             drop(messages);
@@ -293,7 +292,12 @@ impl Socket {
         for attempt in 0.. {
             let start = into.used();
             let slab = into.spare();
-            match self.io.try_io(Interest::READABLE, |fd| sys::receive(fd, slab, MAX_READ, &mut received)) {
+            let rooms = (slab.len() / MAX_READ).min(RECV_AT_ONCE);
+            let read = self.io.try_read(|fd| {
+                let count = sys::receive(fd, slab, MAX_READ, &mut received)?;
+                Ok((count, if count < rooms { Drained::Yes } else { Drained::Perhaps }))
+            });
+            match read {
                 Ok(count) => {
                     for (i, got) in received.iter().take(count).enumerate() {
                         let Some(got) = got.filter(|got| !got.cut) else { continue };
