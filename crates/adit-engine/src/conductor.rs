@@ -6,9 +6,11 @@
 //! Not here: what a handle offers (`engine`), where crypto runs (`lanes`), what one turn does to packets (`turn`).
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future as _, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use adit_protocol::{Drops, Now, Output, Protocol, Why};
@@ -26,6 +28,9 @@ const INSIDE_BATCH: usize = 2 * crate::batch::MAX_READ;
 const OUTSIDE_BATCH: usize = 4 * crate::batch::MAX_READ;
 /// Bytes that may wait to leave: a whole inside batch, sealed.
 const ARENA: usize = 3 * crate::batch::MAX_READ;
+
+/// How often a command or a deadline comes before packets.
+const RARE_EVERY: u32 = 16;
 
 pub(crate) struct Conductor<P: Protocol, I, O> {
     pub(super) core: P,
@@ -47,6 +52,8 @@ pub(crate) struct Conductor<P: Protocol, I, O> {
     pub(super) drops: Drops,
     pub(super) traffic: Traffic,
     pub(super) events_lost: u64,
+    /// How often it has waited.
+    turns: u32,
 }
 
 /// Buffers of one direction.
@@ -114,6 +121,7 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
             drops: Drops::default(),
             traffic: Traffic::default(),
             events_lost: 0,
+            turns: 0,
         })
     }
 
@@ -130,17 +138,47 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
         }
     }
 
+    /// Waits for whatever comes first. Mostly that is a packet, so the two sides are looked at first, in turn so that a
+    /// flood at one does not silence the other; now and then what is rare comes before them, so that it does come.
     async fn wait(&mut self) -> Wake<P> {
-        let outside = Want { read: !self.inwards.free.is_empty(), write: !self.outwards.ready.is_empty() };
-        let inside = Want { read: !self.outwards.free.is_empty(), write: !self.inwards.ready.is_empty() };
+        let want_outside = Want { read: !self.inwards.free.is_empty(), write: !self.outwards.ready.is_empty() };
+        let want_inside = Want { read: !self.outwards.free.is_empty(), write: !self.inwards.ready.is_empty() };
         let in_flight = self.outwards.in_flight() || self.inwards.in_flight();
-        tokio::select! {
-            command = self.commands.recv() => Wake::Command(command),
-            ready = self.outside.ready(outside) => Wake::Outside(ready),
-            ready = self.inside.ready(inside) => Wake::Inside(ready),
-            () = self.done.notified(), if in_flight => Wake::Lane,
-            () = poll_fn(|cx| self.alarm.poll(cx)) => Wake::Deadline,
-        }
+        self.turns = self.turns.wrapping_add(1);
+        let (rare_first, inside_first) = (self.turns.is_multiple_of(RARE_EVERY), self.turns.is_multiple_of(2));
+        let (mut outside, mut inside) = (pin!(self.outside.ready(want_outside)), pin!(self.inside.ready(want_inside)));
+        let mut lane = pin!(self.done.notified());
+        let (commands, alarm) = (&mut self.commands, &mut self.alarm);
+        let mut rare = |cx: &mut Context<'_>| {
+            if let Poll::Ready(command) = commands.poll_recv(cx) {
+                return Poll::Ready(Wake::Command(command));
+            }
+            if in_flight && lane.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Wake::Lane);
+            }
+            alarm.poll(cx).map(|()| Wake::Deadline)
+        };
+        let mut packets = |cx: &mut Context<'_>| {
+            for side in [inside_first, !inside_first] {
+                let woken = if side {
+                    inside.as_mut().poll(cx).map(Wake::Inside)
+                } else {
+                    outside.as_mut().poll(cx).map(Wake::Outside)
+                };
+                if woken.is_ready() {
+                    return woken;
+                }
+            }
+            Poll::Pending
+        };
+        poll_fn(|cx| {
+            let first = if rare_first { rare(cx) } else { packets(cx) };
+            if first.is_ready() {
+                return first;
+            }
+            if rare_first { packets(cx) } else { rare(cx) }
+        })
+        .await
     }
 
     fn turn(&mut self, wake: Option<Wake<P>>, now: Now) -> Result<(), Stopped> {

@@ -5,6 +5,7 @@
 //! Not here: the system calls (`sys`), asking for changes while it runs (`control`).
 
 mod control;
+mod shortcut;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -22,11 +23,12 @@ use tokio::sync::{mpsc, watch};
 
 use control::Request;
 pub use control::UdpControl;
+use shortcut::{Shortcut, Streak};
 use sys::{Message, RECV_AT_ONCE, SEND_AT_ONCE};
 
 use crate::batch::MAX_READ;
 use crate::sys::{Drained, Evented};
-use crate::{DatagramIo, Offload, Offloads, Ready, RecvBatch, SendArena, Want};
+use crate::{DatagramIo, Offload, Offloads, Ready, RecvBatch, Run, SendArena, Want};
 
 /// Bytes asked for in each socket buffer. The kernel's memory, taken only when datagrams wait.
 const SOCKET_BUFFER: i32 = 7 << 20;
@@ -61,10 +63,21 @@ pub struct UdpLink {
     cutting: Cutting,
     /// A source that the kernel refused: not asked for again until a datagram comes to it.
     lost_source: Option<IpAddr>,
-    /// The last send would have blocked on the socket for IPv6.
-    blocked_v6: bool,
-    /// The socket for IPv6 was read first the last time.
-    v6_first: bool,
+    /// A connected socket for the path that is used most.
+    shortcut: Option<Shortcut>,
+    streak: Streak,
+    /// The socket on which the last send would have blocked.
+    blocked: Way,
+    /// Which socket is read first the next time.
+    first: usize,
+}
+
+/// Over which of the sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    V4,
+    V6,
+    Shortcut,
 }
 
 #[derive(Debug)]
@@ -107,8 +120,10 @@ impl UdpLink {
             port,
             cutting: Cutting { up_to: if gso { usize::MAX } else { 0 }, warned: false },
             lost_source: None,
-            blocked_v6: false,
-            v6_first: false,
+            shortcut: None,
+            streak: Streak::default(),
+            blocked: Way::V4,
+            first: 0,
         };
         Ok((link, UdpControl::new(to_link, port_now, options.fwmark)))
     }
@@ -128,7 +143,8 @@ impl UdpLink {
         }
         let (v4, v6, port) = bind_both(UdpOptions { port, ..self.options })?;
         (self.v4, self.v6) = (v4, v6);
-        self.blocked_v6 = self.v4.is_none();
+        self.shortcut = None;
+        self.blocked = if self.v4.is_some() { Way::V4 } else { Way::V6 };
         self.port.send_replace(port);
         Ok(port)
     }
@@ -139,14 +155,19 @@ impl UdpLink {
         }
         self.options.fwmark = mark;
         self.lost_source = None;
+        self.shortcut = None;
         Ok(())
     }
 
     fn poll_sockets(&mut self, want: Want, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         let mut ready = Ready::default();
-        for (socket, is_v6) in [(&mut self.v4, false), (&mut self.v6, true)] {
+        let main = if self.v4.is_some() { Way::V4 } else { Way::V6 };
+        // Without the shortcut, what waited for it leaves by another socket; whichever, it can be tried.
+        let blocked = if self.blocked == Way::Shortcut && self.shortcut.is_none() { main } else { self.blocked };
+        let shortcut = self.shortcut.as_mut().map(|shortcut| &mut shortcut.socket);
+        for (socket, way) in [(self.v4.as_mut(), Way::V4), (self.v6.as_mut(), Way::V6), (shortcut, Way::Shortcut)] {
             let Some(socket) = socket else { continue };
-            let want = Want { write: want.write && is_v6 == self.blocked_v6, ..want };
+            let want = Want { write: want.write && way == blocked, ..want };
             if let Poll::Ready(one) = socket.io.poll_ready(want, cx)? {
                 ready.read |= one.read;
                 ready.write |= one.write;
@@ -155,32 +176,60 @@ impl UdpLink {
         if ready.read || ready.write { Poll::Ready(Ok(ready)) } else { Poll::Pending }
     }
 
-    /// The messages at the front of the arena that go out on one socket, and whether that is the one for IPv6.
-    fn messages<'a>(&self, out: &'a SendArena) -> (ArrayVec<Message<'a>, SEND_AT_ONCE>, bool) {
+    /// Over which socket a run leaves.
+    fn way(&self, run: &Run<'_>) -> Way {
+        match &self.shortcut {
+            Some(shortcut) if shortcut.leads(run) => Way::Shortcut,
+            _ if run.to.remote.is_ipv6() => Way::V6,
+            _ => Way::V4,
+        }
+    }
+
+    /// The messages at the front of the arena that leave over one socket, and over which.
+    fn messages<'a>(&self, out: &'a SendArena) -> (ArrayVec<Message<'a>, SEND_AT_ONCE>, Way) {
         let mut messages = ArrayVec::new();
-        let is_v6 = out.front().is_some_and(|run| run.to.remote.is_ipv6());
-        for run in out.waiting().take_while(|run| run.to.remote.is_ipv6() == is_v6) {
+        let way = out.front().map_or(Way::V4, |run| self.way(&run));
+        let connected = way == Way::Shortcut;
+        for run in out.waiting().take_while(|run| self.way(run) == way) {
             let several = run.bytes.len() > run.segment;
             let cut = several && run.segment <= self.cutting.up_to;
-            let from = run.to.local.filter(|from| Some(*from) != self.lost_source);
+            let from = run.to.local.filter(|from| !connected && Some(*from) != self.lost_source);
             let step = if cut { run.bytes.len() } else { run.segment };
             for bytes in run.bytes.chunks(step) {
                 let segment = cut.then_some(run.segment as u16);
-                if messages.try_push(Message { to: run.to.remote, from, tos: run.tos, bytes, segment }).is_err() {
-                    return (messages, is_v6);
+                let message = Message { to: run.to.remote, connected, from, tos: run.tos, bytes, segment };
+                if messages.try_push(message).is_err() {
+                    return (messages, way);
                 }
             }
         }
-        (messages, is_v6)
+        (messages, way)
+    }
+
+    /// Makes a shortcut for a path that has been used long enough.
+    fn consider_shortcut(&mut self, path: Path) {
+        let Some((remote, local)) = self.streak.count(path, self.shortcut.is_some()) else { return };
+        let Some(main) = (if remote.is_ipv6() { &self.v6 } else { &self.v4 }) else { return };
+        // The port is not shared with the one before.
+        self.shortcut = None;
+        match Shortcut::make(main, remote, local, self.options) {
+            Ok(shortcut) => self.shortcut = Some(shortcut),
+            Err(error) => tracing::debug!(%error, "no connected socket for the path that is used most"),
+        }
     }
 
     /// Decides about the message that was refused with this error.
-    fn cure(&mut self, error: &io::Error, from: Option<IpAddr>, segment: Option<u16>) -> Cure {
+    fn cure(&mut self, error: &io::Error, way: Way, from: Option<IpAddr>, segment: Option<u16>) -> Cure {
         let code = error.raw_os_error().unwrap_or(0);
         if error.kind() == io::ErrorKind::WouldBlock {
             return Cure::Wait;
         }
         if code == libc::EINTR {
+            return Cure::Again;
+        }
+        if way == Way::Shortcut {
+            // An ICMP error, an address that is gone, too long a run: the long way knows what to do about each.
+            self.shortcut = None;
             return Cure::Again;
         }
         let unreachable = [libc::EINVAL, libc::EADDRNOTAVAIL, libc::ENETUNREACH, libc::EHOSTUNREACH];
@@ -238,9 +287,10 @@ impl DatagramIo for UdpLink {
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
         let mut any = false;
         // Turn about: a flood at one of them can fill the batch each time.
-        self.v6_first = !self.v6_first;
-        let (first, second) = if self.v6_first { (&self.v6, &self.v4) } else { (&self.v4, &self.v6) };
-        for socket in first.iter().chain(second) {
+        let sockets = [self.v4.as_ref(), self.v6.as_ref(), self.shortcut.as_ref().map(|shortcut| &shortcut.socket)];
+        self.first = (self.first + 1) % sockets.len();
+        for turn in 0..sockets.len() {
+            let Some(socket) = sockets[(self.first + turn) % sockets.len()] else { continue };
             if into.has_room() {
                 any |= socket.receive(into, &mut self.lost_source)?;
             }
@@ -250,22 +300,32 @@ impl DatagramIo for UdpLink {
 
     fn try_send(&mut self, out: &mut SendArena) -> io::Result<()> {
         while !out.is_empty() {
-            let (messages, is_v6) = self.messages(out);
+            let (messages, way) = self.messages(out);
             let Some(Message { from, segment, .. }) = messages.first().copied() else { break };
             let lens: ArrayVec<usize, SEND_AT_ONCE> = messages.iter().map(|m| m.bytes.len()).collect();
-            let socket = if is_v6 { &self.v6 } else { &self.v4 };
+            let socket = match way {
+                Way::V4 => self.v4.as_ref(),
+                Way::V6 => self.v6.as_ref(),
+                Way::Shortcut => self.shortcut.as_ref().map(|shortcut| &shortcut.socket),
+            };
             let result = match socket {
                 Some(socket) => socket.io.try_write(|fd| sys::send(fd, &messages)),
                 None => Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
             };
             drop(messages);
             match result {
-                Ok(sent) => lens.iter().take(sent).for_each(|len| out.sent(*len)),
-                Err(error) => match self.cure(&error, from, segment) {
+                Ok(sent) => {
+                    let path = out.front().map(|run| run.to);
+                    lens.iter().take(sent).for_each(|len| out.sent(*len));
+                    if let Some(path) = path.filter(|_| way != Way::Shortcut) {
+                        self.consider_shortcut(path);
+                    }
+                }
+                Err(error) => match self.cure(&error, way, from, segment) {
                     Cure::Again => {}
                     Cure::Drop => out.refused(lens[0]),
                     Cure::Wait => {
-                        self.blocked_v6 = is_v6;
+                        self.blocked = way;
                         return Err(error);
                     }
                 },
@@ -349,7 +409,15 @@ fn supported<T>(bound: io::Result<T>) -> io::Result<Option<T>> {
 
 fn bind(address: SocketAddr, options: UdpOptions) -> io::Result<(Socket, u16)> {
     let raw = RawSocket::new(Domain::for_address(address), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    if address.is_ipv6() {
+    let gro = prepare(&raw, address.is_ipv6(), options)?;
+    raw.bind(&address.into())?;
+    let port = raw.local_addr()?.as_socket().map_or(0, |address| address.port());
+    Ok((Socket { io: Evented::Fresh(OwnedFd::from(raw)), gro }, port))
+}
+
+/// Sets the options of a new socket; says whether it receives trains of datagrams as one.
+fn prepare(raw: &RawSocket, v6: bool, options: UdpOptions) -> io::Result<bool> {
+    if v6 {
         raw.set_only_v6(true)?;
     }
     if options.fwmark != 0 {
@@ -357,7 +425,7 @@ fn bind(address: SocketAddr, options: UdpOptions) -> io::Result<(Socket, u16)> {
     }
     let fd = raw.as_fd();
     let set = |level, name, value| sys::set_option(fd, level, name, value);
-    if address.is_ipv4() {
+    if !v6 {
         set(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
         set(libc::IPPROTO_IP, libc::IP_RECVTOS, 1)?;
         set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)?;
@@ -372,10 +440,7 @@ fn bind(address: SocketAddr, options: UdpOptions) -> io::Result<(Socket, u16)> {
             tracing::debug!(%error, "the socket keeps its small buffers");
         }
     }
-    let gro = options.offload.allowed().gro && set(libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
-    raw.bind(&address.into())?;
-    let port = raw.local_addr()?.as_socket().map_or(0, |address| address.port());
-    Ok((Socket { io: Evented::Fresh(OwnedFd::from(raw)), gro }, port))
+    Ok(options.offload.allowed().gro && set(libc::SOL_UDP, libc::UDP_GRO, 1).is_ok())
 }
 
 /// Whether the kernel knows of cutting at all; whether it does it is seen when it is asked to.

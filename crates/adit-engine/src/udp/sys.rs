@@ -26,6 +26,8 @@ struct Control([u8; CONTROL]);
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Message<'a> {
     pub(super) to: SocketAddr,
+    /// The socket is connected: the address is not given again.
+    pub(super) connected: bool,
     pub(super) from: Option<IpAddr>,
     pub(super) tos: u8,
     pub(super) bytes: &'a [u8],
@@ -55,13 +57,14 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Message<'_>]) -> io::Resu
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; SEND_AT_ONCE];
     let count = messages.len().min(SEND_AT_ONCE);
     for (i, message) in messages.iter().take(count).enumerate() {
-        let name_len = write_address(&mut names[i], message.to);
         vectors[i] = libc::iovec { iov_base: message.bytes.as_ptr().cast_mut().cast(), iov_len: message.bytes.len() };
         let control_len = write_control(&mut controls[i], message);
         // SAFETY: all zeros is a valid message header.
         let header = unsafe { headers[i].assume_init_mut() };
-        header.msg_hdr.msg_name = names[i].as_mut_ptr().cast();
-        header.msg_hdr.msg_namelen = name_len;
+        if !message.connected {
+            header.msg_hdr.msg_namelen = write_address(&mut names[i], message.to);
+            header.msg_hdr.msg_name = names[i].as_mut_ptr().cast();
+        }
         header.msg_hdr.msg_iov = &raw mut vectors[i];
         header.msg_hdr.msg_iovlen = 1;
         if control_len > 0 {
@@ -257,4 +260,16 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, valu
     // SAFETY: the pointer is to an int that outlives the call, and the length is an int's.
     let result = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value.cast::<c_void>(), len) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Which network namespace a socket is in.
+pub(super) fn namespace_cookie(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut cookie = 0_u64;
+    let mut len = size_of::<u64>() as u32;
+    let (into, len_into): (*mut u64, *mut u32) = (&raw mut cookie, &raw mut len);
+    // SAFETY: the pointers are to a value of this length and to the length, both of which outlive the call.
+    let result = unsafe {
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, into.cast::<c_void>(), len_into)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(cookie) }
 }

@@ -116,6 +116,66 @@ async fn both_families_share_a_port_which_can_be_changed() {
     assert!(UdpLink::bind(UdpOptions { port, ..UdpOptions::default() }).is_err());
 }
 
+#[tokio::test]
+async fn the_path_that_is_used_most_gets_a_shortcut_and_nobody_notices() {
+    for address in addresses() {
+        let (mut left, right_at, mut right) = pair(Offload::AUTO, address);
+        let path = Path { local: Some(address), ..Path::to(right_at) };
+        let left_at = SocketAddr::new(address, *left.port.borrow());
+        for n in 0..20 {
+            send(&mut left, path, n);
+            let got = receive(&mut right, 1).await;
+            assert_eq!((got[0].bytes[0], got[0].from.remote), (n, left_at));
+        }
+        assert!(left.shortcut.is_some());
+        // Both are heard: who is at the other end of it, and a stranger.
+        send(&mut right, Path::to(left_at), 77);
+        assert_eq!(receive(&mut left, 1).await[0].from, Path { local: Some(address), ..Path::to(right_at) });
+        let stranger = std::net::UdpSocket::bind((address, 0)).unwrap();
+        stranger.send_to(&[88], left_at).unwrap();
+        assert_eq!(receive(&mut left, 1).await[0].from.remote, stranger.local_addr().unwrap());
+        // The port is no less taken than before.
+        let again = UdpLink::bind(UdpOptions { port: left_at.port(), ..UdpOptions::default() });
+        assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_went_away_and_came_back_is_reached_again() {
+    let address = addresses()[0];
+    let (mut left, right_at, mut right) = pair(Offload::AUTO, address);
+    let path = Path { local: Some(address), ..Path::to(right_at) };
+    (0..10).for_each(|n| send(&mut left, path, n));
+    receive(&mut right, 10).await;
+    assert!(left.shortcut.is_some());
+    drop(right);
+    (0..30).for_each(|n| send(&mut left, path, n));
+    let (mut back, _) = UdpLink::bind(UdpOptions { port: right_at.port(), ..UdpOptions::default() }).unwrap();
+    (0..30).for_each(|n| send(&mut left, path, n));
+    assert!(receive(&mut back, 29).await.len() >= 29, "at most one may pay for an error that waited");
+}
+
+#[tokio::test]
+async fn another_path_takes_the_shortcut_only_after_long_use() {
+    let address = addresses()[0];
+    let (mut left, right_at, _right) = pair(Offload::AUTO, address);
+    let (_, other_at, _other) = pair(Offload::AUTO, address);
+    let paths = [right_at, other_at].map(|to| Path { local: Some(address), ..Path::to(to) });
+    (0..50).for_each(|_| paths.iter().for_each(|path| send(&mut left, *path, 1)));
+    assert!(left.shortcut.is_none(), "two in turn are not worth it");
+    (0..8).for_each(|_| send(&mut left, paths[0], 1));
+    let to = |left: &UdpLink| {
+        left.shortcut
+            .as_ref()
+            .and_then(|s| socket2::SockRef::from(&s.socket.io.fd().unwrap()).peer_addr().unwrap().as_socket())
+    };
+    assert_eq!(to(&left), Some(right_at));
+    (0..4000).for_each(|_| send(&mut left, paths[1], 1));
+    assert_eq!(to(&left), Some(right_at));
+    (0..100).for_each(|_| send(&mut left, paths[1], 1));
+    assert_eq!(to(&left), Some(other_at));
+}
+
 /// The device cannot, or a guest kernel promises what it does not keep.
 #[test]
 fn a_kernel_that_refuses_to_cut_is_not_asked_again() {
@@ -156,6 +216,12 @@ fn pair(offload: Offload, address: IpAddr) -> (UdpLink, SocketAddr, UdpLink) {
     let (left, _) = UdpLink::bind(options).unwrap();
     let (right, control) = UdpLink::bind(options).unwrap();
     (left, SocketAddr::new(address, control.port()), right)
+}
+
+fn send(link: &mut UdpLink, path: Path, byte: u8) {
+    let mut arena = SendArena::with_capacity(100);
+    arena.push(path, 0, &[byte; 10]).unwrap();
+    link.try_send(&mut arena).unwrap();
 }
 
 async fn receive(link: &mut UdpLink, count: usize) -> Vec<Arrived> {
