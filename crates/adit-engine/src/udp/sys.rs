@@ -53,14 +53,15 @@ pub(super) struct Received {
 pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Message<'_>]) -> io::Result<usize> {
     let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; SEND_AT_ONCE];
     let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; SEND_AT_ONCE];
-    let mut controls = [const { Control([0; CONTROL]) }; SEND_AT_ONCE];
-    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; SEND_AT_ONCE];
+    // Only what is used of these is touched: a single datagram must not pay for the memory of many.
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; SEND_AT_ONCE];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; SEND_AT_ONCE];
     let count = messages.len().min(SEND_AT_ONCE);
     for (i, message) in messages.iter().take(count).enumerate() {
         vectors[i] = libc::iovec { iov_base: message.bytes.as_ptr().cast_mut().cast(), iov_len: message.bytes.len() };
-        let control_len = write_control(&mut controls[i], message);
-        // SAFETY: all zeros is a valid message header.
-        let header = unsafe { headers[i].assume_init_mut() };
+        let control = controls[i].write(Control([0; CONTROL]));
+        let control_len = write_control(control, message);
+        let header = blank(&mut headers[i]);
         if !message.connected {
             header.msg_hdr.msg_namelen = write_address(&mut names[i], message.to);
             header.msg_hdr.msg_name = names[i].as_mut_ptr().cast();
@@ -68,7 +69,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, messages: &[Message<'_>]) -> io::Resu
         header.msg_hdr.msg_iov = &raw mut vectors[i];
         header.msg_hdr.msg_iovlen = 1;
         if control_len > 0 {
-            header.msg_hdr.msg_control = controls[i].0.as_mut_ptr().cast();
+            header.msg_hdr.msg_control = control.0.as_mut_ptr().cast();
             header.msg_hdr.msg_controllen = control_len;
         }
     }
@@ -86,20 +87,22 @@ pub(super) fn receive(
     buffer: usize,
     into: &mut [Option<Received>; RECV_AT_ONCE],
 ) -> io::Result<usize> {
-    let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; RECV_AT_ONCE];
+    let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; RECV_AT_ONCE];
     let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; RECV_AT_ONCE];
-    let mut controls = [const { Control([0; CONTROL]) }; RECV_AT_ONCE];
-    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; RECV_AT_ONCE];
+    let mut controls = [const { MaybeUninit::<Control>::uninit() }; RECV_AT_ONCE];
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; RECV_AT_ONCE];
     let mut count = 0;
     for (i, bytes) in slab.chunks_exact_mut(buffer).take(RECV_AT_ONCE).enumerate() {
         vectors[i] = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
-        // SAFETY: all zeros is a valid message header.
-        let header = unsafe { headers[i].assume_init_mut() };
+        // The family, by which a name is read, is there also where the kernel gives no name.
+        // SAFETY: a storage begins with its family on Linux.
+        unsafe { names[i].as_mut_ptr().cast::<libc::sa_family_t>().write(0) };
+        let header = blank(&mut headers[i]);
         header.msg_hdr.msg_name = names[i].as_mut_ptr().cast();
         header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
         header.msg_hdr.msg_iov = &raw mut vectors[i];
         header.msg_hdr.msg_iovlen = 1;
-        header.msg_hdr.msg_control = controls[i].0.as_mut_ptr().cast();
+        header.msg_hdr.msg_control = controls[i].as_mut_ptr().cast();
         header.msg_hdr.msg_controllen = CONTROL;
         count = i + 1;
     }
@@ -114,11 +117,16 @@ pub(super) fn receive(
     for i in 0..got {
         // SAFETY: initialised above, before the call.
         let header = unsafe { headers[i].assume_init_ref() };
-        // SAFETY: zeroed above, which is a valid address storage, and then perhaps written by the kernel.
-        let name = unsafe { names[i].assume_init_ref() };
-        into[i] = read_address(name).map(|from| describe(header, from));
+        into[i] = read_address(&names[i]).map(|from| describe(header, from));
     }
     Ok(got)
+}
+
+/// A message header without anything in it.
+fn blank(header: &mut MaybeUninit<libc::mmsghdr>) -> &mut libc::mmsghdr {
+    *header = MaybeUninit::zeroed();
+    // SAFETY: all zeros is a valid message header.
+    unsafe { header.assume_init_mut() }
 }
 
 fn describe(header: &libc::mmsghdr, from: SocketAddr) -> Received {
@@ -190,9 +198,11 @@ fn write_address(into: &mut MaybeUninit<libc::sockaddr_storage>, address: Socket
     }
 }
 
-fn read_address(storage: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let at: *const libc::sockaddr_storage = storage;
-    match c_int::from(storage.ss_family) {
+/// The address in a storage of which the family is initialised, and all that belongs to an address of that family.
+fn read_address(storage: &MaybeUninit<libc::sockaddr_storage>) -> Option<SocketAddr> {
+    let at = storage.as_ptr();
+    // SAFETY: a storage begins with its family on Linux, which is initialised.
+    match c_int::from(unsafe { at.cast::<libc::sa_family_t>().read() }) {
         libc::AF_INET => {
             // SAFETY: the family says which address the storage holds.
             let name = unsafe { *at.cast::<libc::sockaddr_in>() };
