@@ -173,6 +173,7 @@ fn on_thread(
     let ended = Arc::new(ended);
     let from_thread = Arc::clone(&ended);
     let spawned = std::thread::Builder::new().name(name).spawn(move || {
+        crate::prefer_promptness();
         let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime.block_on(survive(life)),
             Err(error) => Stopped::NotStarted(error),

@@ -44,6 +44,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("adit")
+        .on_thread_start(adit_engine::prefer_promptness)
         .build()
         .map_err(|e| Failure::io("cannot start threads", &e))
 }

@@ -34,6 +34,7 @@ fn start(
 ) -> Result<(), Failure> {
     let inside = inside(interface, tun)?;
     let socket = bind(inside.name(), socket)?;
+    adit_engine::prefer_promptness();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
