@@ -1,5 +1,7 @@
 //! Outsides that look like something else: HTTPS, and the genuine web site that strangers see.
 
 pub mod concealed;
+pub mod config;
 pub mod grpc;
+pub mod tls;
 pub mod token;
