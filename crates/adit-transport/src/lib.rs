@@ -3,5 +3,6 @@
 pub mod concealed;
 pub mod config;
 pub mod grpc;
+pub mod shape;
 pub mod tls;
 pub mod token;

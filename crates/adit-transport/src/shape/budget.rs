@@ -1,0 +1,66 @@
+//! How much padding may be spent: a share of what is carried, and an allowance for the beginning.
+//!
+//! Not here: what it is spent on.
+
+/// What a connection may spend on padding before it has carried anything: a handful of handshakes.
+pub(super) const ALLOWANCE: u64 = 96 * 1024;
+
+/// Thousandths of bytes that may be spent.
+#[derive(Debug)]
+pub(super) struct Budget {
+    per_mille: u64,
+    left: u64,
+}
+
+impl Budget {
+    pub(super) fn new(per_mille: u32) -> Self {
+        let allowance = if per_mille == 0 { 0 } else { ALLOWANCE };
+        Self { per_mille: u64::from(per_mille), left: allowance * 1_000 }
+    }
+
+    /// So many bytes were carried.
+    pub(super) fn earn(&mut self, bytes: usize) {
+        self.left = (self.left + bytes as u64 * self.per_mille).min(ALLOWANCE * 1_000);
+    }
+
+    /// Takes the price of so many bytes of padding, if it is there.
+    pub(super) fn spend(&mut self, bytes: usize) -> bool {
+        let price = bytes as u64 * 1_000;
+        let enough = self.left >= price;
+        if enough {
+            self.left -= price;
+        }
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn padding_is_an_allowance_and_then_a_share() {
+        let mut budget = Budget::new(30);
+        assert!(budget.spend(ALLOWANCE as usize));
+        assert!(!budget.spend(1));
+        budget.earn(100_000);
+        assert!(!budget.spend(3_001));
+        assert!(budget.spend(3_000));
+        assert!(!budget.spend(1));
+    }
+
+    #[test]
+    fn what_is_not_spent_does_not_pile_up() {
+        let mut budget = Budget::new(1_000);
+        budget.earn(usize::MAX / 2_000);
+        assert!(!budget.spend(ALLOWANCE as usize + 1));
+        assert!(budget.spend(ALLOWANCE as usize));
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_nothing() {
+        let mut budget = Budget::new(0);
+        budget.earn(1_000_000);
+        assert!(!budget.spend(1));
+    }
+}
