@@ -7,7 +7,7 @@ use crate::step::{Outcome, cargo_line, is_root, root, show};
 
 /// Builds the released binaries and runs `adit demo`, by sudo where this is not root.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
-    setup::install(&["ip"])?;
+    setup::install(&["ip", "c++", "clang", "cmake"])?;
     show(&mut cargo_line("build --release --locked -p adit-cli"))?;
     let adit = root().join("target/release/adit");
     let mut command = if is_root() { Command::new(&adit) } else { Command::new("sudo") };
