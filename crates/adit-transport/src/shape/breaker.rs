@@ -234,11 +234,13 @@ impl Breaker {
     /// The server hears the client.
     fn up_at_server(&mut self, now: Instant, rng: &mut ChaCha20Rng) {
         let telling = self.incoming.padding >= TELLING_PADDING;
-        self.step = match self.step {
-            Step::Idle if telling && self.incoming.real > 0 => Step::Flight { since: now, padded: false },
-            Step::Flight { since, padded: true } if telling => Step::Reply { since },
-            other => other,
-        };
+        if self.step == Step::Idle && telling && self.incoming.real > 0 {
+            self.step = Step::Flight { since: now, padded: false };
+        } else if let Step::Flight { since, padded: true } = self.step
+            && telling
+        {
+            self.step = Step::Reply { since };
+        }
         let worth = self.incoming.real + self.incoming.padding >= ANSWERED && !self.is_large(now);
         if worth && !self.answered && self.out.is_quiet_for(now, ANSWER_PAUSE) {
             self.answered = true;

@@ -109,32 +109,6 @@ pub enum TlsError {
     },
 }
 
-impl TlsError {
-    /// The same refusal once more; a judge keeps its own.
-    fn again(&self) -> Self {
-        match self {
-            Self::WrongKey { host, found } => Self::WrongKey { host: host.clone(), found: *found },
-            other => Self::Untrusted {
-                host: other.host().to_owned(),
-                reason: match other {
-                    Self::Untrusted { reason, .. } => reason.clone(),
-                    _ => other.to_string(),
-                },
-            },
-        }
-    }
-
-    fn host(&self) -> &str {
-        match self {
-            Self::BadName { host }
-            | Self::Untrusted { host, .. }
-            | Self::WrongKey { host, .. }
-            | Self::Handshake { host, .. } => host,
-            Self::NoPin | Self::Roots { .. } | Self::NoBrowser | Self::Profile { .. } => "",
-        }
-    }
-}
-
 /// Greets a server over `tcp`. When this returns, the server has proved to be the right one; until then it was sent
 /// nothing but TLS's own messages.
 ///

@@ -89,7 +89,7 @@ impl Observed {
         let (groups, versions) = (list(GROUPS, 2)?, list(VERSIONS, 1)?);
         let (algorithms, compression) = (list(SIGNATURE_ALGORITHMS, 2)?, list(COMPRESSION, 1)?);
         let shares = key_shares(body(KEY_SHARE).unwrap_or(&[0, 0]))?;
-        let names = |wanted| body(wanted).map_or(Some(Vec::new()), |body| strings(body));
+        let names = |wanted| body(wanted).map_or(Some(Vec::new()), strings);
         let mut sizes: Vec<_> = extensions
             .iter()
             .filter(|(number, _)| !is_grease(*number))

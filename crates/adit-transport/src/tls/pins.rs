@@ -38,13 +38,20 @@ pub(super) struct Judge {
     name: ServerName<'static>,
     pins: Vec<Pin>,
     chain: Option<Arc<WebPkiServerVerifier>>,
-    refusal: OnceLock<TlsError>,
+    refusal: OnceLock<Refusal>,
 }
 
 impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Judge").field("host", &self.host).field("pins", &self.pins).finish_non_exhaustive()
     }
+}
+
+/// Why a judge said no.
+#[derive(Debug, Clone)]
+enum Refusal {
+    Untrusted(String),
+    WrongKey(Pin),
 }
 
 /// The handshake must not go on.
@@ -96,9 +103,11 @@ impl Judge {
 
     /// Why this judge said no, or else what the handshake itself died of.
     pub(super) fn explain(&self, handshake: io::Error) -> TlsError {
-        match self.refusal.get() {
-            Some(refusal) => refusal.again(),
-            None => TlsError::Handshake { host: self.host.clone(), source: handshake },
+        let host = self.host.clone();
+        match self.refusal.get().cloned() {
+            Some(Refusal::Untrusted(reason)) => TlsError::Untrusted { host, reason },
+            Some(Refusal::WrongKey(found)) => TlsError::WrongKey { host, found },
+            None => TlsError::Handshake { host, source: handshake },
         }
     }
 
@@ -107,21 +116,22 @@ impl Judge {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<(), TlsError> {
+    ) -> Result<(), Refusal> {
         let Some(chain) = &self.chain else { return Ok(()) };
         chain
             .verify_server_cert(leaf, intermediates, &self.name, &[], now)
             .map(|_| ())
-            .map_err(|problem| TlsError::Untrusted { host: self.host.clone(), reason: problem.to_string() })
+            .map_err(|problem| Refusal::Untrusted(problem.to_string()))
     }
 
-    fn key_is_pinned(&self, leaf: &CertificateDer<'_>) -> Result<(), TlsError> {
+    fn key_is_pinned(&self, leaf: &CertificateDer<'_>) -> Result<(), Refusal> {
         if self.pins.is_empty() {
             return Ok(());
         }
-        let found = pin_of_certificate(leaf)
-            .ok_or_else(|| TlsError::Untrusted { host: self.host.clone(), reason: "it cannot be read".to_owned() })?;
-        if is_one_of(found, &self.pins) { Ok(()) } else { Err(TlsError::WrongKey { host: self.host.clone(), found }) }
+        let Some(found) = pin_of_certificate(leaf) else {
+            return Err(Refusal::Untrusted("it cannot be read".to_owned()));
+        };
+        if is_one_of(found, &self.pins) { Ok(()) } else { Err(Refusal::WrongKey(found)) }
     }
 }
 
