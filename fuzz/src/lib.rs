@@ -3,6 +3,7 @@
 //! Not here: libFuzzer (`fuzz_targets`), the replay on stable (`tests/replay.rs`), the world that the devices live in
 //! (the tests of `adit-wireguard`, taken by path, so that there is one of it).
 
+mod captures;
 mod hostile;
 mod pair;
 mod parsers;
@@ -12,6 +13,7 @@ mod story;
 #[path = "../../crates/adit-wireguard/tests/wireguard/world/mod.rs"]
 mod world;
 
+pub use captures::{capture, frames, hellos};
 pub use hostile::{Flood, device_hostile};
 pub use pair::device_pair;
 pub use parsers::{ip_packet, message, uapi};

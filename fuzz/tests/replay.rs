@@ -33,6 +33,21 @@ fn histories_of_devices() {
     replay("device_pair", adit_fuzz::device_pair);
 }
 
+#[test]
+fn capture_files() {
+    replay("capture", adit_fuzz::capture);
+}
+
+#[test]
+fn captured_frames() {
+    replay("frames", adit_fuzz::frames);
+}
+
+#[test]
+fn hellos_of_tls() {
+    replay("hellos", adit_fuzz::hellos);
+}
+
 /// Reference W-122.
 #[test]
 fn junk_of_every_length_is_met_with_silence_and_leaves_nothing_behind() {

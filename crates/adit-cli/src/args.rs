@@ -41,6 +41,15 @@ pub(crate) enum Command {
     Pubkey,
     /// Build two peers on this machine, move traffic through a tunnel between them, show what happened
     Demo(DemoArgs),
+    /// Say what a censor would make of captured traffic, rule by rule
+    #[command(
+        after_help = "Each rule that is known to be used against tunnels says: pass, detected, note (it hits ordinary\n\
+        traffic as well), or not decidable from this capture; and why.\n\n\
+        Exit codes:\n  0  nothing detected\n  1  detected\n  2  wrong usage, or no capture\n  5  needs privilege (--live)\n\n\
+        Examples:\n  tcpdump -i eth0 -w mine.pcap\n  adit examine mine.pcap --html report.html\n  \
+        adit examine --live eth0 --seconds 60"
+    )]
+    Examine(ExamineArgs),
     /// Run the process that owns this machine's tunnels
     #[command(after_help = "systemd runs this as adit.service; without it, `adit up` starts it by itself.\n\
         SIGHUP applies changed files, SIGTERM takes every tunnel down.\n\n\
@@ -130,6 +139,26 @@ pub(crate) struct DemoArgs {
     pub(crate) seconds: u32,
 }
 
+/// `adit examine`.
+#[derive(Debug, Args)]
+pub(crate) struct ExamineArgs {
+    /// A pcap or pcapng file
+    #[arg(value_name = "PCAP", value_hint = ValueHint::FilePath, required_unless_present = "live")]
+    pub(crate) capture: Option<PathBuf>,
+    /// Examine what passes this interface, until Ctrl-C
+    #[arg(long, value_name = "IFACE", conflicts_with = "capture")]
+    pub(crate) live: Option<String>,
+    /// Stop listening after this long
+    #[arg(long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: Option<u32>,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write a page with verdicts and pictures
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
+}
+
 /// `adit daemon`.
 #[derive(Debug, Args)]
 pub(crate) struct DaemonArgs {
@@ -188,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn an_examination_has_one_source() {
+        assert!(Cli::try_parse_from(["adit", "examine"]).is_err());
+        assert!(Cli::try_parse_from(["adit", "examine", "x.pcap", "--live", "eth0"]).is_err());
+        assert!(Cli::try_parse_from(["adit", "examine", "x.pcap", "--seconds", "3"]).is_err());
+        assert!(Cli::try_parse_from(["adit", "examine", "--live", "eth0", "--seconds", "3"]).is_ok());
+    }
+
+    #[test]
     fn every_reporting_command_can_report_as_json() {
         for line in [
             "adit up x --json",
@@ -196,6 +233,7 @@ mod tests {
             "adit status --json",
             "adit check x --json",
             "adit demo --json",
+            "adit examine x.pcap --json",
             "adit version --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");

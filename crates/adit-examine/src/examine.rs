@@ -61,7 +61,8 @@ fn remarks(traffic: &Traffic) -> Vec<String> {
     }
     let torn = traffic.flows().iter().filter(|flow| flow.is_torn()).count();
     if torn > 0 {
-        remarks.push(format!("{torn} connections have bytes missing, so that their records were not followed to the end"));
+        remarks
+            .push(format!("{torn} connections have bytes missing, so that their records were not followed to the end"));
     }
     remarks
 }

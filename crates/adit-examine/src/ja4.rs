@@ -33,7 +33,8 @@ pub fn ja4(hello: &ClientHello, carrier: Carrier) -> String {
     };
     let name = if hello.server_name.is_some() { 'd' } else { 'i' };
     let ciphers: Vec<u16> = hello.ciphers.iter().copied().filter(|cipher| !is_grease(*cipher)).collect();
-    let extensions: Vec<u16> = hello.extensions.iter().map(|(kind, _)| *kind).filter(|kind| !is_grease(*kind)).collect();
+    let extensions: Vec<u16> =
+        hello.extensions.iter().map(|(kind, _)| *kind).filter(|kind| !is_grease(*kind)).collect();
     let (cipher_count, extension_count) = (ciphers.len().min(99), extensions.len().min(99));
     let alpn = first_and_last(hello.alpn.first().map(Vec::as_slice));
     let cipher_hash = short_hash(&listed(ciphers, true));
@@ -86,14 +87,34 @@ mod tests {
     /// Hellos that were captured on loopback, and their JA4s as computed there by another program.
     const MEASURED: [(&str, Carrier, &str); 9] = [
         (include_str!("../tests/hellos/chromium156-tcp.hex"), Carrier::Tcp, "t13d1517h2_8daaf6152771_cb7bf5808d99"),
-        (include_str!("../tests/hellos/boring54-default-tcp.hex"), Carrier::Tcp, "t13d171000_5b57614c22b0_8af51f2a06eb"),
-        (include_str!("../tests/hellos/boring54-chrome133like-tcp.hex"), Carrier::Tcp, "t13d1516h2_8daaf6152771_d8a2da3f94cd"),
-        (include_str!("../tests/hellos/boring54-chrome156like-tcp.hex"), Carrier::Tcp, "t13d1517h2_8daaf6152771_cb7bf5808d99"),
+        (
+            include_str!("../tests/hellos/boring54-default-tcp.hex"),
+            Carrier::Tcp,
+            "t13d171000_5b57614c22b0_8af51f2a06eb",
+        ),
+        (
+            include_str!("../tests/hellos/boring54-chrome133like-tcp.hex"),
+            Carrier::Tcp,
+            "t13d1516h2_8daaf6152771_d8a2da3f94cd",
+        ),
+        (
+            include_str!("../tests/hellos/boring54-chrome156like-tcp.hex"),
+            Carrier::Tcp,
+            "t13d1517h2_8daaf6152771_cb7bf5808d99",
+        ),
         (include_str!("../tests/hellos/rustls023-ring-tcp.hex"), Carrier::Tcp, "t13d1012h2_61a7ad8aa9b6_69ed562cf35e"),
         (include_str!("../tests/hellos/chromium156-quic.hex"), Carrier::Quic, "q13d0312h3_55b375c5d22e_178839b6cec1"),
         (include_str!("../tests/hellos/quinn011-quic.hex"), Carrier::Quic, "q13d0312h3_55b375c5d22e_020f77d7262b"),
-        (include_str!("../tests/hellos/quiche030-default-quic.hex"), Carrier::Quic, "q13d0308h3_55b375c5d22e_e1c78a2b8ec5"),
-        (include_str!("../tests/hellos/quiche030-chromelike-quic.hex"), Carrier::Quic, "q13d0312h3_55b375c5d22e_178839b6cec1"),
+        (
+            include_str!("../tests/hellos/quiche030-default-quic.hex"),
+            Carrier::Quic,
+            "q13d0308h3_55b375c5d22e_e1c78a2b8ec5",
+        ),
+        (
+            include_str!("../tests/hellos/quiche030-chromelike-quic.hex"),
+            Carrier::Quic,
+            "q13d0312h3_55b375c5d22e_178839b6cec1",
+        ),
     ];
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a censor would make of a capture or of a server: published detection rules, run on one's own traffic.
 //!
 //! The map: [`flow`] from a capture to connections, `rules` one file per rule, [`verdict`] what comes out,
-//! [`report`] how it is told, [`ja4`] and [`reference`](mod@reference) fingerprints and whose they are.
+//! [`report`] how it is told, [`live`] an interface as the source, [`ja4`] and [`reference`](mod@reference) fingerprints and whose they are.
 //!
 //! ```no_run
 //! use adit_examine::{Examination, examine, flow::Traffic, flow::capture};
@@ -20,6 +20,7 @@
 mod examine;
 pub mod flow;
 pub mod ja4;
+pub mod live;
 pub mod reference;
 pub mod report;
 mod rules;

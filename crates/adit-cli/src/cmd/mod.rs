@@ -6,6 +6,7 @@ mod check;
 mod daemon;
 mod demo;
 mod down;
+mod examine;
 mod generate;
 mod keys;
 mod reload;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Genpsk => keys::genpsk(),
         Command::Pubkey => keys::pubkey(),
         Command::Demo(args) => demo::run(&args),
+        Command::Examine(args) => examine::run(&args),
         Command::Daemon(args) => daemon::run(&args),
         Command::Version(args) => Ok(version::run(&args)),
         Command::Completions { shell } => Ok(generate::completions(shell)),

@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod examine;
 pub(crate) mod status;
 pub(crate) mod units;
 

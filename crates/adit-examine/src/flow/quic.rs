@@ -119,13 +119,17 @@ impl Quic {
     }
 
     fn read_hellos(&mut self, at: Duration) {
-        if self.client_hello.is_none() && let Some(body) = self.halves[0].message(CLIENT_HELLO) {
+        if self.client_hello.is_none()
+            && let Some(body) = self.halves[0].message(CLIENT_HELLO)
+        {
             self.client_hello = ClientHello::parse(&body);
             self.hello_at = Some(at);
             self.hello_datagrams = self.up_datagrams;
             self.name_in_first = self.up_datagrams == 1;
         }
-        if self.server_hello.is_none() && let Some(body) = self.halves[1].message(SERVER_HELLO) {
+        if self.server_hello.is_none()
+            && let Some(body) = self.halves[1].message(SERVER_HELLO)
+        {
             self.server_hello = ServerHello::parse(&body);
         }
     }

@@ -137,6 +137,11 @@ impl Traffic {
         &self.flows
     }
 
+    /// The flows alone.
+    pub fn into_flows(self) -> Vec<Flow> {
+        self.flows
+    }
+
     /// Takes a captured frame.
     pub fn add(&mut self, frame: &Frame<'_>) {
         self.frames += 1;

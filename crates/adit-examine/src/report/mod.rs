@@ -2,10 +2,14 @@
 //!
 //! Every function gives a text; nothing here prints or writes files.
 
+mod html;
+mod plot;
 mod words;
 
 use crate::verdict::Examination;
 
+pub use html::{MAX_FINDINGS, MAX_PICTURES, html};
+pub use plot::MAX_POINTS;
 pub use words::{Tone, words};
 
 /// The examination as indented JSON (`docs/spec/examine.md`).

@@ -36,7 +36,9 @@ fn judge(flow: &Flow) -> Option<Judged> {
         .map(|bin| bin.iter().filter(|packet| packet.length == candidate).count())
         .collect();
     let judged = if fits(&bins) {
-        Judged::detected(format!("packets of {candidate} bytes come and go as acknowledgements do: {bins:?} in each ten"))
+        Judged::detected(format!(
+            "packets of {candidate} bytes come and go as acknowledgements do: {bins:?} in each ten"
+        ))
     } else {
         Judged::pass(format!("packets of {candidate} bytes do not come as acknowledgements do: {bins:?} in each ten"))
     };

@@ -3,9 +3,22 @@
 //! Not here: how packets become flows (`flow`), how verdicts look (`report`), rules that need to ask (`probe`).
 
 mod ack;
+mod amnezia;
+mod bursts;
 mod fet;
+mod handshakes;
 mod ja4;
+mod key_exchange;
+mod loss_response;
 mod opcode;
+mod quic_sni;
+mod rtt_gap;
+mod sixteen_kb;
+mod stack;
+mod tickets;
+mod tls_in_tls;
+mod trojan;
+mod unknown_tcp;
 mod wireguard;
 
 use crate::flow::{Flow, Traffic};
@@ -39,7 +52,25 @@ struct Judged {
 }
 
 /// All rules that look at captures, in order.
-pub(crate) const RULES: [Rule; 5] = [fet::RULE, opcode::RULE, ack::RULE, wireguard::RULE, ja4::RULE];
+pub(crate) const RULES: [Rule; 17] = [
+    fet::RULE,
+    opcode::RULE,
+    ack::RULE,
+    wireguard::RULE,
+    amnezia::RULE,
+    tls_in_tls::RULE,
+    trojan::RULE,
+    tickets::RULE,
+    ja4::RULE,
+    sixteen_kb::RULE,
+    handshakes::RULE,
+    quic_sni::RULE,
+    unknown_tcp::RULE,
+    rtt_gap::RULE,
+    loss_response::RULE,
+    key_exchange::RULE,
+    stack::RULE,
+];
 
 impl Rule {
     pub(crate) fn apply(&self, traffic: &Traffic) -> RuleReport {
@@ -100,4 +131,49 @@ fn count(n: usize) -> f64 {
 fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::flow::capture::{Frame, Link};
+
+    /// A UDP flow in which the client sends these datagrams.
+    pub(super) fn flow_of_datagrams(datagrams: impl Iterator<Item = Vec<u8>>) -> Flow {
+        let mut traffic = Traffic::new();
+        for (n, payload) in datagrams.enumerate() {
+            let mut bytes = Vec::new();
+            PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64).udp(5000, 6000).write(&mut bytes, &payload).unwrap();
+            traffic.add(&Frame { at: Duration::from_millis(n as u64), link: Link::Raw, bytes: &bytes });
+        }
+        traffic.into_flows().remove(0)
+    }
+
+    /// Bytes that look random, the same every time.
+    pub(super) fn noise(seed: u64) -> impl Iterator<Item = u8> {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        std::iter::repeat_with(move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 24) as u8
+        })
+    }
+
+    #[test]
+    fn rules_have_numbers_of_their_own_in_order() {
+        let numbers: Vec<u32> = RULES.iter().map(|rule| rule.id[1..].parse().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a < b), "{numbers:?}");
+    }
+
+    #[test]
+    fn an_empty_capture_is_not_decidable_by_any_rule() {
+        for rule in &RULES {
+            assert_eq!(rule.apply(&Traffic::new()).verdict, Verdict::Undecidable, "{}", rule.id);
+        }
+    }
 }

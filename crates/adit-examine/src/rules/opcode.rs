@@ -34,7 +34,8 @@ fn judge(flow: &Flow) -> Option<Judged> {
     if !flow.from_start {
         return Some(Judged::undecidable("the beginning of the connection is not in the capture"));
     }
-    let bytes: Vec<_> = flow.heads.iter().take(PACKETS).filter_map(|head| Some((head, *head.bytes().get(place)?))).collect();
+    let bytes: Vec<_> =
+        flow.heads.iter().take(PACKETS).filter_map(|head| Some((head, *head.bytes().get(place)?))).collect();
     let first_of = |up: bool| bytes.iter().find(|(head, _)| head.up == up).map(|(_, byte)| *byte);
     let (Some(client), Some(server)) = (first_of(true), first_of(false)) else {
         return Some(Judged::undecidable("only one side has spoken"));

@@ -5,7 +5,7 @@
 use super::Namespace;
 
 /// A namespace that forwards, with the ports `to-alice` and `to-bob`.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Router(Namespace);
 
 impl Router {

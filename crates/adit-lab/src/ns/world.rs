@@ -16,7 +16,7 @@ pub enum Side {
 }
 
 /// Two hosts and what is between them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct World {
     /// The host of the side that calls.
     pub alice: Namespace,

@@ -149,8 +149,10 @@ mod tests {
 
     #[test]
     fn records_are_found_however_the_stream_is_cut() {
-        let stream = [&[22, 3, 1, 0, 3, 1, 2, 3][..], &[20, 3, 3, 0, 1, 1], &[23, 3, 3, 0, 0], &[23, 3, 3, 0, 1, 9]].concat();
-        let expected = [(Kind::Handshake, 3), (Kind::ChangeCipherSpec, 1), (Kind::Application, 0), (Kind::Application, 1)];
+        let stream =
+            [&[22, 3, 1, 0, 3, 1, 2, 3][..], &[20, 3, 3, 0, 1, 1], &[23, 3, 3, 0, 0], &[23, 3, 3, 0, 1, 9]].concat();
+        let expected =
+            [(Kind::Handshake, 3), (Kind::ChangeCipherSpec, 1), (Kind::Application, 0), (Kind::Application, 1)];
         for piece in 1..stream.len() {
             assert_eq!(lengths(&stream, piece), expected, "{piece}");
         }

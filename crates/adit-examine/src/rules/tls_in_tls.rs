@@ -1,0 +1,107 @@
+//! R7: a TLS handshake inside of TLS, by the sizes of four bursts.
+//!
+//! Xue et al., "Fingerprinting Obfuscated Proxy Traffic with Encapsulated TLS Handshakes", USENIX Security 2024, in the
+//! form in which nDPI 5.0 has it: the Mahalanobis distance of the first bursts (client, server, client, server) from the
+//! mean of inner handshakes. The means are nDPI's. Its covariance is not published apart from its source, which was not
+//! read; the spreads here are our own, each burst taken for itself:
+//!
+//! - a hello differs by the length of a name and of the random ECH extension (up to 100 bytes), and by the header that a
+//!   proxy puts before it;
+//! - a server's flight by its chain of certificates (real ones have 2 to 7 kB);
+//! - the client's Finished comes with a first request of some hundred bytes;
+//! - the answer to it is nearly anything.
+//!
+//! nDPI looks at the first four bursts only. A proxy that is asked first (`CONNECT`) has its inner handshake one exchange
+//! later, so the exchanges after the first are held against the models too.
+
+use super::bursts::{Burst, bursts, windows};
+use super::{Judge, Judged, Rule};
+use crate::flow::Flow;
+
+pub(super) const RULE: Rule = Rule {
+    id: "R7",
+    name: "TLS inside TLS",
+    about: "Do the first bursts inside the connection have the sizes of another TLS handshake?",
+    source: "Xue et al., USENIX Security 2024; means of nDPI 5.0, spreads ours",
+    judge: Judge::Flow(judge),
+};
+
+/// A kind of inner handshake.
+struct Model {
+    name: &'static str,
+    means: [f64; 4],
+    spreads: [f64; 4],
+    /// The first burst has at least this.
+    at_least: f64,
+    /// Nearer than this is a hit.
+    threshold: f64,
+}
+
+const MODELS: [Model; 3] = [
+    Model {
+        name: "a browser's TLS 1.3 with a post-quantum key",
+        means: [1850.0, 4903.0, 785.0, 1051.0],
+        spreads: [110.0, 1300.0, 320.0, 900.0],
+        at_least: 1500.0,
+        threshold: 3.0,
+    },
+    Model {
+        name: "TLS 1.3",
+        means: [641.0, 4649.0, 448.0, 1094.0],
+        spreads: [60.0, 1000.0, 150.0, 500.0],
+        at_least: 517.0,
+        threshold: 3.0,
+    },
+    Model {
+        name: "TLS 1.2",
+        means: [213.0, 4515.0, 108.0, 308.0],
+        spreads: [25.0, 1000.0, 20.0, 100.0],
+        at_least: 0.0,
+        threshold: 3.5,
+    },
+];
+
+/// Exchanges that are looked at.
+const EXCHANGES: usize = 3;
+/// A hello needs no more records than this.
+const MAX_FIRST_RECORDS: u32 = 3;
+
+fn judge(flow: &Flow) -> Option<Judged> {
+    if !flow.is_tls() {
+        return None;
+    }
+    let bursts = bursts(flow).unwrap_or_default();
+    let nearest = windows(&bursts, EXCHANGES)
+        .filter(|window| window[0].records <= MAX_FIRST_RECORDS)
+        .flat_map(|window| MODELS.iter().filter_map(move |model| Some((model, model.distance(&window)?, window))))
+        .min_by(|(a, near, _), (b, far, _)| (near / a.threshold).total_cmp(&(far / b.threshold)));
+    if bursts.len() < 4 {
+        return Some(Judged::undecidable(format!("{} bursts inside the connection; four are needed", bursts.len())));
+    }
+    let Some((model, distance, window)) = nearest else {
+        return Some(Judged::pass("no burst of the client is as long as a hello, or none in so few records"));
+    };
+    let sizes = window.map(|burst| burst.bytes);
+    let judged = if distance < model.threshold {
+        Judged::detected(format!("bursts of {sizes:?} bytes are as those of {} ({distance:.1} off)", model.name))
+    } else {
+        Judged::pass(format!(
+            "bursts of {sizes:?} bytes are unlike any handshake ({distance:.1} off, {} nearest)",
+            model.name
+        ))
+    };
+    Some(judged.with("distance", distance).with("threshold", model.threshold))
+}
+
+impl Model {
+    fn distance(&self, window: &[Burst; 4]) -> Option<f64> {
+        if f64::from(window[0].bytes) < self.at_least {
+            return None;
+        }
+        let terms = window.iter().zip(self.means).zip(self.spreads).map(|((burst, mean), spread)| {
+            let off = (f64::from(burst.bytes) - mean) / spread;
+            off * off
+        });
+        Some(terms.sum::<f64>().sqrt())
+    }
+}

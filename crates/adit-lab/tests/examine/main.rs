@@ -1,0 +1,10 @@
+//! The examiner can fail: what real programs send, captured between namespaces, is detected by the rules that are about
+//! it, and a real browser's visit to a real web server is not. Debian's nDPI and tshark look at the same captures.
+//!
+//! Needs root, openvpn, obfs4proxy, wireguard-go, chromium, nginx, openssl, tcpdump, ndpiReader and tshark; fails without.
+
+mod browser;
+mod obfs4;
+mod openvpn;
+mod scene;
+mod wireguard;
