@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adit_examine::Verdict;
 use adit_lab::poll::{self, PATIENCE};
 use adit_lab::shell::Run;
 use adit_lab::traffic;
@@ -23,7 +24,10 @@ fn over_udp_is_detected_by_its_opcodes() {
 fn behind_tls_crypt_on_port_443_is_detected_as_noise_and_by_its_opcodes() {
     let captured = tunnel("--port 443 --proto tcp-server --tls-crypt KEY", "443 --proto tcp-client --tls-crypt KEY");
     let examination = captured.examined();
-    assert_eq!(detections(&examination), ["R1", "R2"], "{examination:#?}");
+    assert!(detections(&examination).contains(&"R2"), "{examination:#?}");
+    // Its first 56 bytes are random for the most part: one time in ten they have too few bits set by chance.
+    let noise = examination.rule("R1").unwrap();
+    assert!(noise.verdict == Verdict::Detected || noise.why.contains("not balanced"), "{noise:#?}");
     assert_eq!(captured.ndpi(), ["TLS"], "a guess by the port");
     assert_eq!(captured.tshark("openvpn"), 0);
 }
