@@ -94,7 +94,13 @@ impl SendArena {
         if waiting.iter().any(|run| run.to.link != link) {
             waiting.sort_by_key(|run| run.to.link != link);
         }
-        self.fence = self.next + waiting.iter().take_while(|run| run.to.link == link).count();
+        let runs = waiting.iter().take_while(|run| run.to.link == link).count();
+        self.first_runs(runs, send)
+    }
+
+    /// Lets `send` see nothing but the first runs.
+    pub fn first_runs<R>(&mut self, runs: usize, send: impl FnOnce(&mut Self) -> R) -> R {
+        self.fence = self.next + runs;
         let result = send(self);
         self.fence = usize::MAX;
         self.tidy();

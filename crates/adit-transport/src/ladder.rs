@@ -223,6 +223,11 @@ impl Ladder {
         self.watch_https(now);
     }
 
+    /// Which carriers may be used, in which order.
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+
     /// Which carrier datagrams go over.
     pub const fn carrier(&self) -> Carrier {
         self.standing.carrier
@@ -485,6 +490,16 @@ impl fmt::Display for Carrier {
             Self::Udp => "UDP",
             Self::Https => "HTTPS",
         })
+    }
+}
+
+impl fmt::Display for Https {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Down => f.write_str("not connected"),
+            Self::Up => f.write_str("connected"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 //! Outsides that look like something else: HTTPS, and the genuine web site that strangers see.
+//!
+//! Not here: profiles and users (`adit`), what the datagrams hold (the protocols), plain UDP (`adit-engine`).
 
 pub mod concealed;
 pub mod config;
 pub mod grpc;
+pub mod ladder;
+pub mod ladder_link;
+pub mod ladder_memory;
 pub mod shape;
 pub mod tls;
 pub mod token;

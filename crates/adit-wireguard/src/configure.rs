@@ -158,6 +158,7 @@ impl Peer {
             public_key: self.public(),
             preshared_key: (!preshared.is_none()).then(|| preshared.duplicate()),
             endpoint: self.endpoint.map(|path| path.remote),
+            link: self.endpoint.map(|path| path.link).unwrap_or_default(),
             last_handshake: self.last_handshake,
             rx_bytes: self.rx_bytes,
             tx_bytes: self.tx_bytes,

@@ -76,6 +76,16 @@ impl Device {
         }
     }
 
+    /// Calls every peer whose endpoint is known: with a handshake, which is answered at once if the way to it works, and
+    /// tells it by which way we are to be reached. Sessions go on meanwhile.
+    pub fn call_peers(&mut self, now: Now) {
+        if self.shared.up {
+            for peer in self.peers.iter_mut().filter(|peer| peer.endpoint.is_some()) {
+                peer.call(now, &mut self.shared);
+            }
+        }
+    }
+
     /// Says whether handshakes must prove their source address (§5.3); `None` leaves it to the device's own measure.
     pub fn set_under_load(&mut self, under_load: Option<bool>) {
         self.gate.force(under_load);

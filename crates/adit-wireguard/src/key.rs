@@ -64,6 +64,13 @@ impl PrivateKey {
         PublicKey(bytes)
     }
 
+    /// The secret that this key and a public key of somebody else's have together (RFC 7748 §6.1). `None` if that key is of
+    /// low order, which no honest one is.
+    pub fn agree(&self, with: &PublicKey) -> Option<Secret<32>> {
+        let own = agreement::PrivateKey::from_private_key(&agreement::X25519, self.0.expose()).ok()?;
+        crate::noise::agree(&own, with.as_bytes())
+    }
+
     /// The bytes, for the handshake.
     pub const fn expose(&self) -> &[u8; 32] {
         self.0.expose()
@@ -132,6 +139,13 @@ impl PresharedKey {
     /// Whether this stands for "no key".
     pub fn is_none(&self) -> bool {
         self.0.is_zero()
+    }
+
+    /// The secret that this key and a public key of somebody else's have together (RFC 7748 §6.1). `None` if that key is of
+    /// low order, which no honest one is.
+    pub fn agree(&self, with: &PublicKey) -> Option<Secret<32>> {
+        let own = agreement::PrivateKey::from_private_key(&agreement::X25519, self.0.expose()).ok()?;
+        crate::noise::agree(&own, with.as_bytes())
     }
 
     /// The bytes, for the handshake.
@@ -269,6 +283,14 @@ mod tests {
         assert_eq!(PublicKey::from_hex(&key.to_hex()), Ok(key));
         assert_eq!(PublicKey::from_base64("short"), Err(KeyError::Base64));
         assert_eq!(PublicKey::from_hex("zz"), Err(KeyError::Hex));
+    }
+
+    #[test]
+    fn two_keys_agree_on_one_secret() {
+        let [a, b] = [1, 2].map(|n| PrivateKey::new([n; 32]));
+        assert_eq!(a.agree(&b.public_key()), b.agree(&a.public_key()));
+        assert_ne!(a.agree(&b.public_key()), a.agree(&a.public_key()));
+        assert_eq!(a.agree(&PublicKey::new([0; 32])), None);
     }
 
     #[test]

@@ -293,7 +293,7 @@ fn agreeing_key(private: &[u8; 32]) -> Option<(agreement::PrivateKey, [u8; 32])>
 }
 
 /// X25519; `None` if the result is zero, that is, if the public key is of low order.
-fn agree(private: &agreement::PrivateKey, public: &[u8; 32]) -> Option<Secret<32>> {
+pub(crate) fn agree(private: &agreement::PrivateKey, public: &[u8; 32]) -> Option<Secret<32>> {
     agreement::agree(private, UnparsedPublicKey::new(&X25519, public), (), |shared| {
         shared.try_into().map(Secret::new).map_err(drop)
     })

@@ -205,6 +205,15 @@ impl Peer {
         self.flush(now, shared);
     }
 
+    /// Sends what is answered at once: a new handshake, or, where it is too early for one, an empty packet.
+    pub(crate) fn call(&mut self, now: Now, shared: &mut Shared) {
+        self.retries = 0;
+        if !self.initiate(now, shared) {
+            self.send_keepalive(now, shared);
+        }
+        shared.agenda.note(self.slot, &mut self.timers);
+    }
+
     /// Begins a handshake, unless one was begun or answered too recently. Counts as new interest: retries start again.
     pub(crate) fn want_session(&mut self, now: Now, shared: &mut Shared) {
         self.retries = 0;

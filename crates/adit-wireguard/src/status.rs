@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use adit_protocol::{Drops, Why};
+use adit_protocol::{Drops, LinkId, Why};
 use ipnet::IpNet;
 
 use crate::{PresharedKey, PrivateKey, PublicKey};
@@ -34,6 +34,8 @@ pub struct PeerStatus {
     pub preshared_key: Option<PresharedKey>,
     /// Where it was last heard from, or was said to be.
     pub endpoint: Option<SocketAddr>,
+    /// The carrier of that endpoint.
+    pub link: LinkId,
     /// Wall clock of the last completed handshake, since the Unix epoch.
     pub last_handshake: Option<Duration>,
     /// Bytes of WireGuard messages received (reference W-100).

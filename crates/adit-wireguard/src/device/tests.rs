@@ -247,6 +247,24 @@ fn an_initiator_that_sends_renews_after_two_minutes() {
     assert_eq!(pair.exchange(), [('a', 4, 64), ('a', 1, 148), ('b', 2, 92), ('a', 4, 32)]);
 }
 
+/// A handshake where one may be begun; within five seconds of another (§6.1) an empty packet must do.
+#[test]
+fn a_peer_that_is_called_answers_at_once_and_the_session_goes_on() {
+    let mut pair = Pair::connected();
+    let call = |pair: &mut Pair| {
+        pair.alice.device.call_peers(pair.now);
+        pair.alice.drain(pair.now);
+        pair.exchange()
+    };
+    assert_eq!(call(&mut pair), [('a', 4, 32)]);
+    pair.run(Duration::from_secs(6));
+    assert_eq!(call(&mut pair), [('a', 1, 148), ('b', 2, 92), ('a', 4, 32)]);
+    pair.bob.send(pair.now, &packet(2, 1, 28));
+    assert_eq!(pair.exchange(), [('b', 4, 64)]);
+    pair.alice.device.set_up(pair.now, false);
+    assert_eq!(call(&mut pair), [], "a device that is down calls nobody");
+}
+
 #[test]
 fn both_starting_at_once_reach_a_session() {
     let mut pair = Pair::new();

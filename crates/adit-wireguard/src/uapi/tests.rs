@@ -408,6 +408,7 @@ fn peer(key: &str) -> PeerStatus {
         public_key: PublicKey::from_hex(key).unwrap(),
         preshared_key: None,
         endpoint: None,
+        link: adit_protocol::LinkId(0),
         last_handshake: None,
         rx_bytes: 0,
         tx_bytes: 0,
