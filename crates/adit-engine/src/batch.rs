@@ -139,6 +139,11 @@ impl RecvBatch {
         self.slots.get(self.next).map(|slot| &self.slab[slot.body.range()])
     }
 
+    /// Where the next packet came from.
+    pub fn front_path(&self) -> Option<Path> {
+        self.slots.get(self.next).map(|slot| slot.from)
+    }
+
     /// The next packet has been written.
     pub fn pop_front(&mut self) {
         self.take(self.next);
@@ -237,6 +242,7 @@ mod tests {
         }
         batch.take(1);
         assert_eq!(batch.front().unwrap(), [0; 30]);
+        assert_eq!(batch.front_path(), Some(from()));
         batch.pop_front();
         assert_eq!(batch.front().unwrap(), [2; 30]);
         batch.refuse_front();

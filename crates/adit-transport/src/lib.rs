@@ -2,9 +2,11 @@
 //!
 //! Not here: profiles and users (`adit`), what the datagrams hold (the protocols), plain UDP (`adit-engine`).
 
+pub mod capsule;
 pub mod concealed;
 pub mod config;
 pub mod grpc;
+pub mod hub;
 pub mod ladder;
 pub mod ladder_link;
 pub mod ladder_memory;
