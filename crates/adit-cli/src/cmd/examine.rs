@@ -98,7 +98,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 fn gather(mut tap: Tap, stop: &AtomicBool) -> std::io::Result<Traffic> {
     let mut traffic = Traffic::new();
     while !stop.load(Ordering::Relaxed) {
-        if let Some(frame) = tap.next()? {
+        if let Some(frame) = tap.next_frame()? {
             traffic.add(&frame);
         }
     }

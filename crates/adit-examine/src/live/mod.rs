@@ -42,7 +42,7 @@ impl Tap {
     }
 
     /// The next frame; none if there was none for a while.
-    pub fn next(&mut self) -> io::Result<Option<Frame<'_>>> {
+    pub fn next_frame(&mut self) -> io::Result<Option<Frame<'_>>> {
         match self.socket.read(&mut self.buffer) {
             Ok(n) => {
                 let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -40,8 +40,11 @@ enum Judge {
     /// One flow; none if the rule is not about such flows.
     Flow(fn(&Flow) -> Option<Judged>),
     /// All of them together.
-    Traffic(fn(&Traffic) -> Vec<(Option<usize>, Judged)>),
+    Traffic(fn(&Traffic) -> Vec<OfFlow>),
 }
+
+/// What is said of all traffic, or of the flow with this number.
+type OfFlow = (Option<usize>, Judged);
 
 /// A verdict with its reason.
 #[derive(Debug, Clone, PartialEq)]
