@@ -136,7 +136,7 @@ impl Tunnel {
 
     /// Keeps the addresses of endpoints that are names up to date, from now on by this profile.
     async fn follow_names(&self, profile: &Profile) {
-        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.endpoint.clone())).collect();
+        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.way())).collect();
         // If the attendant is gone, so is the tunnel.
         drop(self.attendant.send(Order::Endpoints(endpoints)).await);
     }
