@@ -77,6 +77,7 @@ impl Tunnel {
             clock,
             run: options.run,
             mtu_changed: Some(Box::new(|device: &mut Device, _now, mtu| device.set_mtu(mtu))),
+            renew: Some(Box::new(|device: &mut Device, _now| reseed(device))),
             ..adit_engine::Options::default()
         };
         let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
@@ -303,6 +304,15 @@ impl Attendant {
         let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
         let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
         Some(DeviceChange { peers: vec![change], ..DeviceChange::default() })
+    }
+}
+
+/// Fresh randomness of the system for a device: what it draws from now on cannot be told from a copy of its memory.
+fn reseed(device: &mut Device) {
+    let mut seed = Zeroizing::new([0; 32]);
+    match getrandom::fill(&mut *seed) {
+        Ok(()) => device.reseed(&seed),
+        Err(error) => tracing::warn!(%error, "the operating system gave no random numbers; the old ones go on"),
     }
 }
 
