@@ -185,7 +185,6 @@ fn an_examination_ends_with_what_it_found() {
     for nothing in ["Cargo.toml", "no-such-file"] {
         assert_eq!(code(&adit(&["examine", nothing])), 2, "{nothing}");
     }
-    assert_eq!(code(&adit(&["examine", "--live", "no-such-interface"])), 2);
 }
 
 fn adit(arguments: &[&str]) -> Output {
