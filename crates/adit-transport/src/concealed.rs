@@ -11,14 +11,14 @@ use base64ct::{Base64UrlUnpadded, Encoding as _};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 use zeroize::ZeroizeOnDrop;
 
+use crate::config::{KEY_ID_LEN, key_id};
+
 /// §2: the label that the TLS exporter is asked with.
 pub const EXPORTER_LABEL: &[u8] = b"EXPORTER-HTTP-Concealed-Authentication";
 /// §2: bytes that the TLS exporter is asked for.
 pub const EXPORTED_LEN: usize = 48;
 /// The only signature scheme spoken here: `ed25519` of the TLS registry.
 pub const ED25519_SCHEME: u16 = 0x0807;
-/// Bytes of the key ids that our own clients use.
-pub const KEY_ID_LEN: usize = 16;
 
 /// §2.2: the part of the exporter's output that is signed.
 const SIGNED_LEN: usize = 32;
@@ -162,13 +162,6 @@ impl SigningKey {
             Base64UrlUnpadded::encode_string(exported.verification()),
         )
     }
-}
-
-/// The key id that our own clients use: the beginning of the key's SHA-256.
-pub fn key_id(public_key: &[u8; 32]) -> [u8; KEY_ID_LEN] {
-    let mut id = [0; KEY_ID_LEN];
-    id.copy_from_slice(&digest(&SHA256, public_key).as_ref()[..KEY_ID_LEN]);
-    id
 }
 
 impl Credentials {

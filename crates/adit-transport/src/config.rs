@@ -100,7 +100,10 @@ pub enum Front {
     /// The server itself, with these certificates.
     Direct(Certificates),
     /// Another web server on this machine, which hands requests on in clear text.
-    Behind,
+    Behind {
+        /// Where it is kept which tokens were used; with `None`, only tokens made after the start are good.
+        replays: Option<PathBuf>,
+    },
 }
 
 /// Where a server's certificate comes from.

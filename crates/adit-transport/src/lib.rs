@@ -3,15 +3,14 @@
 //! Not here: profiles and users (`adit`), what the datagrams hold (the protocols), plain UDP (`adit-engine`).
 
 pub mod capsule;
-pub mod client;
 pub mod concealed;
 pub mod config;
 pub mod grpc;
-mod h2;
 pub mod hub;
 pub mod ladder;
 pub mod ladder_link;
 pub mod ladder_memory;
+pub mod server;
 pub mod shape;
 pub mod tls;
 pub mod token;

@@ -2,11 +2,9 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
-use adit::https::HttpsKey;
 use adit_wireguard::{PresharedKey, PrivateKey};
 use zeroize::Zeroizing;
 
-use crate::args::PubkeyArgs;
 use crate::exit::{Exit, Failure, Result};
 use crate::render;
 
@@ -25,7 +23,7 @@ pub(super) fn genpsk() -> Result<Exit> {
 }
 
 /// Reads a private key, writes its public key.
-pub(super) fn pubkey(args: &PubkeyArgs) -> Result<Exit> {
+pub(super) fn pubkey() -> Result<Exit> {
     if io::stdin().is_terminal() {
         render::note("paste the private key, then press Enter and Ctrl-D");
     }
@@ -34,20 +32,14 @@ pub(super) fn pubkey(args: &PubkeyArgs) -> Result<Exit> {
         .take(MAX_INPUT)
         .read_to_string(&mut text)
         .map_err(|e| Failure::failed(format!("cannot read a key from standard input: {e}")))?;
-    let key = private_key(&text)?;
-    render::line(&if args.https { https_key(&key)? } else { key.public_key().to_string() });
+    render::line(&public_key(&text)?);
     Ok(Exit::Done)
 }
 
 /// Much more than a key with its newline.
 const MAX_INPUT: u64 = 4096;
 
-fn https_key(key: &PrivateKey) -> Result<String> {
-    let none = || Failure::failed("a key of zeros stands for no key: it has no HTTPS key");
-    Ok(HttpsKey::of(key).ok_or_else(none)?.to_string())
-}
-
-fn private_key(text: &str) -> Result<PrivateKey> {
+fn public_key(text: &str) -> Result<String> {
     let key = text.trim_end();
     let wrong = || {
         Failure::failed("standard input is not a private key")
@@ -56,7 +48,7 @@ fn private_key(text: &str) -> Result<PrivateKey> {
     if key.len() > 44 && key.get(..44).is_some_and(|k| PrivateKey::from_base64(k).is_ok()) {
         return Err(Failure::failed("there is more than one key on standard input"));
     }
-    PrivateKey::from_base64(key).map_err(|_| wrong())
+    Ok(PrivateKey::from_base64(key).map_err(|_| wrong())?.public_key().to_string())
 }
 
 fn random() -> Result<[u8; 32]> {
@@ -94,14 +86,14 @@ mod tests {
     #[test]
     fn a_public_key_is_the_one_wg_gives_with_or_without_newlines() {
         for text in [PRIVATE.to_owned(), format!("{PRIVATE}\n"), format!("{PRIVATE}\n\n  \n")] {
-            assert_eq!(private_key(&text).unwrap().public_key().to_string(), PUBLIC);
+            assert_eq!(public_key(&text).unwrap(), PUBLIC);
         }
     }
 
     #[test]
     fn what_is_no_key_is_refused_and_not_repeated() {
         for text in ["", "abc", &format!("{PRIVATE}\nextra"), &format!(" {PRIVATE}")] {
-            let failure = private_key(text).unwrap_err();
+            let failure = public_key(text).unwrap_err();
             assert_eq!(failure.kind, Exit::Failed, "{text:?}");
             assert!(!failure.to_string().contains("mIFc"), "{failure}");
         }

@@ -1,5 +1,3 @@
-//! The ladder in virtual time: silence, answers, networks that change and are known again.
-
 use super::*;
 
 /// A ladder in virtual time, with what it told.

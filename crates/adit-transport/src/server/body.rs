@@ -1,0 +1,100 @@
+//! Bodies of requests and answers, of one type whatever they come from, and of limited patience.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::{Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::limits::BODY_TIME;
+
+/// Any body.
+pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
+/// Why a body ended before its end.
+pub(super) type BodyError = Box<dyn Error + Send + Sync>;
+
+/// No body.
+pub(super) fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is all there.
+pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The body of a request over HTTP/2.
+pub(super) fn of_h2(stream: RecvStream) -> Body {
+    if stream.is_end_stream() { empty() } else { patient(H2Body { stream }) }
+}
+
+/// A body that fails if its next piece does not come in time.
+pub(super) fn patient<B>(body: B) -> Body
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BodyError>,
+{
+    Patient { body, waiting: None }.boxed_unsync()
+}
+
+struct H2Body {
+    stream: RecvStream,
+}
+
+struct Patient<B> {
+    body: B,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl hyper::body::Body for H2Body {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        match ready!(self.stream.poll_data(cx)) {
+            Some(Ok(data)) => {
+                // Whoever asks for the next piece has used this one; the stream may be gone meanwhile.
+                drop(self.stream.flow_control().release_capacity(data.len()));
+                Poll::Ready(Some(Ok(Frame::data(data))))
+            }
+            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            None => Poll::Ready(ready!(self.stream.poll_trailers(cx)).map(|t| t.map(Frame::trailers)).transpose()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
+
+impl<B> hyper::body::Body for Patient<B>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<BodyError>,
+{
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            self.waiting = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(BODY_TIME)));
+        ready!(waiting.as_mut().poll(cx));
+        Poll::Ready(Some(Err("no more of the body came".into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

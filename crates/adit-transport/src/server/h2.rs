@@ -1,0 +1,213 @@
+//! HTTP/2 connections: each request goes to the tunnel if it is a user's, and to the web site otherwise.
+//!
+//! On the crate `h2` itself, because a tunnel wants whole frames as they come, without copies in between. Not here:
+//! HTTP/1.1 (`h1`), what the site answers (`site`).
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use adit_protocol::{LinkId, Path};
+use bytes::Bytes;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::admit::Form;
+use super::body::{self, Body};
+use super::limits::{
+    BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER, STREAMS,
+    TUNNEL_WINDOW, WINDOW,
+};
+use super::scene::Scene;
+use super::tunnel;
+use super::users::Entry;
+use super::wire::{Exporter, Wire};
+
+/// What one connection's requests share.
+#[derive(Debug, Clone)]
+struct Shared {
+    scene: Arc<Scene>,
+    exporter: Exporter,
+    peer: SocketAddr,
+    /// Tells the connection that it carries a tunnel.
+    widen: mpsc::Sender<()>,
+}
+
+/// Serves one connection until its end.
+pub(super) async fn serve(scene: Arc<Scene>, wire: Wire, exporter: Exporter, peer: SocketAddr) {
+    let handshake = builder().handshake::<_, Bytes>(wire);
+    let Ok(Ok(connection)) = timeout(HEAD_TIME, handshake).await else { return };
+    let (widen, widened) = mpsc::channel(1);
+    drive(connection, &Shared { scene, exporter, peer, widen }, widened).await;
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS)
+        .initial_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_header_list_size(HEAD_BYTES)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(PENDING_RESETS)
+        .max_local_error_reset_streams(Some(ERROR_RESETS))
+        .enable_connect_protocol();
+    builder
+}
+
+async fn drive(mut connection: Connection<Wire, Bytes>, shared: &Shared, mut widened: mpsc::Receiver<()>) {
+    // Ends with the connection, and all answers with it.
+    let mut answers = JoinSet::new();
+    let mut deadline = Instant::now() + IDLE_TIME;
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            accepted = connection.accept() => match accepted {
+                Some(Ok((request, respond))) => {
+                    answers.spawn(answer(shared.clone(), request, respond));
+                }
+                Some(Err(error)) => return tracing::trace!(%error, "a connection ended"),
+                None => return,
+            },
+            Some(_) = answers.join_next() => deadline = Instant::now() + IDLE_TIME,
+            Some(()) = widened.recv() => {
+                connection.set_target_window_size(TUNNEL_WINDOW);
+                if connection.set_initial_window_size(TUNNEL_WINDOW).is_err() {
+                    return;
+                }
+            }
+            () = sleep_until(deadline), if answers.is_empty() => {
+                if leaving {
+                    return;
+                }
+                leaving = true;
+                deadline = Instant::now() + LINGER_TIME;
+                connection.graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer(shared: Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    if let Some((entry, form)) = shared.scene.admission.look(&request, &shared.exporter).await {
+        return accept_tunnel(shared, form, entry, request.into_body(), respond).await;
+    }
+    let is_head = request.method() == Method::HEAD;
+    let request = request.map(body::of_h2);
+    let mut respond = respond;
+    let response = tokio::select! {
+        response = shared.scene.site.answer(request, shared.peer) => response,
+        // Nobody waits for the answer any more.
+        _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
+    };
+    send(response, respond, is_head).await;
+}
+
+async fn accept_tunnel(
+    shared: Shared,
+    form: Form,
+    entry: Entry,
+    from_client: RecvStream,
+    mut respond: SendResponse<Bytes>,
+) {
+    let path = Path { link: LinkId(1), remote: shared.peer, local: None };
+    let Ok(seat) = shared.scene.joiner.join(path).await else {
+        return respond.send_reset(Reason::INTERNAL_ERROR);
+    };
+    let mut response = Response::new(());
+    let (name, value) = match form {
+        Form::Capsules => (HeaderName::from_static("capsule-protocol"), HeaderValue::from_static("?1")),
+        Form::Grpc => (http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc")),
+    };
+    response.headers_mut().insert(name, value);
+    add_date(&mut response);
+    let Ok(to_client) = respond.send_response(response, false) else { return };
+    // Full means that it was said already.
+    let _ = shared.widen.try_send(());
+    tracing::debug!(from = %shared.peer, "a tunnel begins");
+    tunnel::run(form, seat, entry, from_client, to_client).await;
+    tracing::debug!(from = %shared.peer, "a tunnel ends");
+}
+
+/// Sends an answer of the site.
+async fn send(response: Response<Body>, mut respond: SendResponse<Bytes>, is_head: bool) {
+    let (head, body) = response.into_parts();
+    let mut response = Response::from_parts(head, ());
+    strip_hop_by_hop(&mut response);
+    add_date(&mut response);
+    let is_bodyless = is_head || matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if let Some(len) = body.size_hint().exact()
+        && !is_bodyless
+        && !response.headers().contains_key(CONTENT_LENGTH)
+    {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(len));
+    }
+    let is_empty = is_bodyless || body.is_end_stream();
+    // An error means that the client has gone.
+    let Ok(mut stream) = respond.send_response(response, is_empty) else { return };
+    if !is_empty && send_body(body, &mut stream).await.is_none() {
+        stream.send_reset(Reason::INTERNAL_ERROR);
+    }
+}
+
+/// Sends a body as fast as the client takes it. `None` if it broke off.
+async fn send_body(mut body: Body, to: &mut SendStream<Bytes>) -> Option<()> {
+    loop {
+        let frame = tokio::select! {
+            frame = body.frame() => frame,
+            _ = poll_fn(|cx| to.poll_reset(cx)) => return None,
+        };
+        let Some(frame) = frame else { return to.send_data(Bytes::new(), true).ok() };
+        match frame.ok()?.into_data() {
+            Ok(mut data) => {
+                let is_last = body.is_end_stream();
+                while !data.is_empty() {
+                    let room = timeout(BODY_TIME, capacity(to, data.len())).await.ok()??;
+                    let piece = data.split_to(room);
+                    to.send_data(piece, is_last && data.is_empty()).ok()?;
+                }
+                if is_last {
+                    return Some(());
+                }
+            }
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return to.send_trailers(trailers).ok();
+                }
+            }
+        }
+    }
+}
+
+/// Waits until something may be sent, and says how much of what is wanted. `None` if the stream has ended.
+pub(super) async fn capacity(to: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> {
+    to.reserve_capacity(wanted);
+    while to.capacity() == 0 {
+        poll_fn(|cx| to.poll_capacity(cx)).await?.ok()?;
+    }
+    Some(to.capacity().min(wanted))
+}
+
+/// RFC 9113 §8.2.2: these are not for HTTP/2.
+fn strip_hop_by_hop(response: &mut Response<()>) {
+    let keep_alive = HeaderName::from_static("keep-alive");
+    let proxy_connection = HeaderName::from_static("proxy-connection");
+    for name in [CONNECTION, TRANSFER_ENCODING, UPGRADE, TE, keep_alive, proxy_connection] {
+        response.headers_mut().remove(name);
+    }
+}
+
+fn add_date(response: &mut Response<()>) {
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    if let Ok(now) = HeaderValue::from_str(&now) {
+        response.headers_mut().entry(DATE).or_insert(now);
+    }
+}

@@ -1,0 +1,43 @@
+//! The bounds and patience of the web server: one table, the same for everyone who connects.
+
+use std::time::Duration;
+
+/// Connections at a time. Further ones wait in the kernel's queue.
+pub(super) const CONNECTIONS: usize = 4096;
+/// TLS handshakes at a time. Further connections wait for their turn before the first byte is read.
+pub(super) const HANDSHAKES: usize = 1024;
+/// From the connection to the end of its TLS handshake.
+pub(super) const HANDSHAKE_TIME: Duration = Duration::from_secs(60);
+/// From the first byte of a request to the end of its head (HTTP/1.1), and until the HTTP/2 preface.
+pub(super) const HEAD_TIME: Duration = Duration::from_secs(60);
+/// Without any request, until a connection is closed.
+pub(super) const IDLE_TIME: Duration = Duration::from_secs(75);
+/// Between two pieces of a body that somebody waits for, either way.
+pub(super) const BODY_TIME: Duration = Duration::from_secs(60);
+/// While not a byte can be written to a connection.
+pub(super) const WRITE_TIME: Duration = Duration::from_secs(60);
+/// From the farewell of a connection to its end.
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(10);
+
+/// Requests at a time on one HTTP/2 connection.
+pub(super) const STREAMS: u32 = 128;
+/// The largest head of a request.
+pub(super) const HEAD_BYTES: u32 = 32 * 1024;
+/// What a client may send on a stream, and on a connection, before it is read.
+pub(super) const WINDOW: u32 = 256 * 1024;
+/// As [`WINDOW`], on a connection with a tunnel: enough for 100 Mbit/s at 300 ms.
+pub(super) const TUNNEL_WINDOW: u32 = 4 * 1024 * 1024;
+/// What waits in one HTTP/2 stream to be written.
+pub(super) const SEND_BUFFER: usize = 128 * 1024;
+/// What is gathered into one write of a connection: four TLS records.
+pub(super) const GATHER: usize = 64 * 1024;
+/// What waits in the kernel to be sent for the first time. More would only make everything later.
+pub(super) const UNSENT: u32 = 128 * 1024;
+/// Streams that a client opened and reset before they were looked at.
+pub(super) const PENDING_RESETS: usize = 20;
+/// Streams that we had to reset because of errors in them.
+pub(super) const ERROR_RESETS: usize = 64;
+/// Streams of one user at a time; with one more the oldest ends.
+pub(super) const TUNNELS_OF_USER: usize = 8;
+/// Streams of all users together.
+pub(super) const TUNNELS: usize = 4096;

@@ -1,0 +1,109 @@
+//! Behind a front: what comes in clear text, and proves itself by a token.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use adit_protocol::Secret;
+use bytes::{Bytes, BytesMut};
+use http::{Request, StatusCode};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::world::{Dir, PAGE, World, user};
+use crate::capsule::{Decoder, put_datagram};
+use crate::config::{Front, Site};
+use crate::{grpc, token};
+
+#[tokio::test]
+async fn a_stream_in_the_shape_of_grpc_with_a_token_is_a_tunnel() {
+    let world = behind().await;
+    let (status, mut tunnel) = call(&world, Some(&authorization(1, now(), 1))).await;
+    assert_eq!(status, StatusCode::OK);
+    let (to, from) = tunnel.as_mut().unwrap();
+    let mut message = vec![0; grpc::PREFIX_LEN];
+    put_datagram(&mut message, b"through the front");
+    let prefix = grpc::prefix(message.len() - grpc::PREFIX_LEN);
+    message[..grpc::PREFIX_LEN].copy_from_slice(&prefix);
+    for piece in message.chunks(7) {
+        to.send_data(Bytes::copy_from_slice(piece), false).unwrap();
+    }
+    let mut answer = BytesMut::new();
+    while answer.len() < message.len() {
+        answer.extend_from_slice(&from.data().await.unwrap().unwrap());
+    }
+    let mut answer = answer.freeze();
+    let capsules = grpc::Deframer::default().next(&mut answer).unwrap();
+    let datagrams = Decoder::default().decode(capsules).unwrap();
+    assert_eq!(datagrams.front(), Some(&b"through the front"[..]));
+    assert_eq!(world.control.status().streams.get(&user(1).id), Some(&1));
+}
+
+#[tokio::test]
+async fn other_tokens_old_ones_and_used_ones_get_the_sites_answer() {
+    let world = behind().await;
+    let (used, fresh) = (authorization(1, now(), 1), authorization(1, now(), 2));
+    assert_eq!(call(&world, Some(&used)).await.0, StatusCode::OK);
+    let bad = [
+        None,
+        Some(used),
+        Some(authorization(9, now(), 3)),
+        Some(authorization(1, now() - 3600, 4)),
+        Some(authorization(1, now() + 3600, 5)),
+        Some(fresh.replace("Bearer", "Basic")),
+        Some(fresh[..fresh.len() - 2].to_owned()),
+    ];
+    for header in bad {
+        assert_eq!(call(&world, header.as_deref()).await.0, StatusCode::METHOD_NOT_ALLOWED, "{header:?}");
+    }
+    assert_eq!(call(&world, Some(&fresh)).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_front_that_speaks_http_1_1_gets_the_site() {
+    let world = behind().await;
+    let mut tcp = TcpStream::connect(world.address()).await.unwrap();
+    // In pieces, the first of which could be the beginning of HTTP/2.
+    for piece in ["GET / HTTP/1.1\r\n", "host: a\r\nconnection: close\r\n\r\n"] {
+        tcp.write_all(piece.as_bytes()).await.unwrap();
+    }
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(PAGE), "{answer}");
+}
+
+async fn behind() -> World {
+    let dir = Dir::new();
+    let replays = dir.0.join("used");
+    let site = Site::Directory(dir.0.clone());
+    World::of(dir, Front::Behind { replays: Some(replays) }, site, vec![user(1)]).await
+}
+
+type Streams = (h2::SendStream<Bytes>, h2::RecvStream);
+
+async fn call(world: &World, authorization: Option<&str>) -> (StatusCode, Option<Streams>) {
+    let tcp = TcpStream::connect(world.address()).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(tcp).await.unwrap();
+    // Its end is seen by its streams.
+    tokio::spawn(connection);
+    let mut request = Request::post("http://site.test/sync.Files/Watch")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers");
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    let (response, to) = send.send_request(request.body(()).unwrap(), false).unwrap();
+    let response = response.await.unwrap();
+    let status = response.status();
+    let is_tunnel = status == StatusCode::OK;
+    if is_tunnel {
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+    }
+    (status, is_tunnel.then(|| (to, response.into_body())))
+}
+
+fn authorization(user: u8, time: u64, nonce: u8) -> String {
+    token::authorize(&Secret::new([user; 32]), time, [nonce; token::NONCE_LEN])
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
