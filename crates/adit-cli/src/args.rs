@@ -37,8 +37,9 @@ pub(crate) enum Command {
     /// Make a pre-shared key
     Genpsk,
     /// Read a private key from standard input and write its public key
-    #[command(after_help = "Example:\n  adit pubkey < private.key > public.key")]
-    Pubkey,
+    #[command(after_help = "Examples:\n  adit pubkey < private.key > public.key\n  \
+        adit pubkey --https < private.key    the value of HttpsKey in the [Peer] section of a server")]
+    Pubkey(PubkeyArgs),
     /// Build two peers on this machine, move traffic through a tunnel between them, show what happened
     Demo(DemoArgs),
     /// Say what a censor would make of captured traffic, rule by rule
@@ -99,6 +100,14 @@ pub(crate) struct NameArgs {
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `adit pubkey`.
+#[derive(Debug, Args)]
+pub(crate) struct PubkeyArgs {
+    /// Write the key by which a server knows this device over HTTPS: the value of HttpsKey
+    #[arg(long)]
+    pub(crate) https: bool,
 }
 
 /// `adit status`.

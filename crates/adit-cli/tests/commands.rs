@@ -169,6 +169,24 @@ fn command(arguments: &[&str]) -> Command {
     command
 }
 
+#[test]
+fn an_examination_ends_with_what_it_found() {
+    let capture = |name: &str| format!("{}/../adit-examine/tests/captures/{name}.pcap", env!("CARGO_MANIFEST_DIR"));
+    let harmless = adit(&["examine", &capture("chromium")]);
+    assert_eq!(code(&harmless), 0, "{}", err(&harmless));
+    assert!(out(&harmless).contains("\nnothing detected: "), "{}", out(&harmless));
+    let dir = Dir::new("examine");
+    let page = dir.0.join("report.html").display().to_string();
+    let tunnel = adit(&["examine", &capture("wireguard"), "--json", "--html", &page]);
+    assert_eq!(code(&tunnel), 1, "{}", err(&tunnel));
+    let json: serde_json::Value = serde_json::from_str(&out(&tunnel)).unwrap();
+    assert_eq!((&json["schema"], &json["detected"]), (&1.into(), &true.into()));
+    assert!(std::fs::read_to_string(page).unwrap().contains("Detected by R5"));
+    for nothing in ["Cargo.toml", "no-such-file"] {
+        assert_eq!(code(&adit(&["examine", nothing])), 2, "{nothing}");
+    }
+}
+
 fn adit(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }

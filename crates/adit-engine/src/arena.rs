@@ -2,6 +2,7 @@
 //!
 //! Not here: received packets (`batch`), sockets (`udp`).
 
+use std::fmt;
 use std::ops::Range;
 
 use adit_protocol::{DropReason, Drops, LinkId, Path};
@@ -16,7 +17,6 @@ pub const MAX_DATAGRAM: usize = 65_507;
 ///
 /// A run is at most [`MAX_SEGMENTS`] datagrams and [`MAX_DATAGRAM`] bytes, so a carrier that can cut (`UDP_SEGMENT`) sends
 /// it with one call. Memory is given once and reused whenever the arena has been emptied.
-#[derive(Debug)]
 pub struct SendArena {
     slab: Vec<u8>,
     used: usize,
@@ -29,7 +29,7 @@ pub struct SendArena {
 }
 
 /// One run of a [`SendArena`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Run<'a> {
     /// Where its datagrams go.
     pub to: Path,
@@ -39,6 +39,25 @@ pub struct Run<'a> {
     pub bytes: &'a [u8],
     /// Bytes of each datagram but the last, which may have fewer.
     pub segment: usize,
+}
+
+/// Without what the datagrams hold.
+impl fmt::Debug for SendArena {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendArena").field("runs", &self.runs).field("next", &self.next).finish_non_exhaustive()
+    }
+}
+
+/// Without what the datagrams hold.
+impl fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("to", &self.to)
+            .field("tos", &self.tos)
+            .field("bytes", &self.bytes.len())
+            .field("segment", &self.segment)
+            .finish()
+    }
 }
 
 /// There is no room for another datagram: send first.

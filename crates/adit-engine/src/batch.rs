@@ -3,6 +3,7 @@
 //! Towards the core a slot is a packet in one or two pieces; after opening, the same slots are what the inside writes. Not
 //! here: datagrams to send (`arena`), how frames are cut (`tun::split`) and glued (`tun::coalesce`).
 
+use std::fmt;
 use std::ops::Range;
 
 use adit_protocol::{DropReason, Drops, Ecn, IpPacket, LinkId, Path};
@@ -19,7 +20,6 @@ pub const MAX_READ: usize = 65_536 + 64;
 ///
 /// On the way out it holds what the inside read, until it is sealed; on the way in what the outside read, opened in place,
 /// until the inside has written it. It is empty when every slot was taken.
-#[derive(Debug)]
 pub struct RecvBatch {
     pub(crate) slab: Vec<u8>,
     /// Headers of segments cut from larger frames.
@@ -30,6 +30,14 @@ pub struct RecvBatch {
     /// The first slot that was not taken.
     next: usize,
     pub(crate) drops: Drops,
+}
+
+/// Without what the packets hold.
+impl fmt::Debug for RecvBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let left = self.slots.iter().filter(|slot| !slot.taken).count();
+        f.debug_struct("RecvBatch").field("packets", &left).field("bytes", &self.used).finish_non_exhaustive()
+    }
 }
 
 /// One packet of a batch.

@@ -2,6 +2,7 @@
 //!
 //! Each pair has two equal ends. An end is given to an engine, or used by hand through `send` and `recv`.
 
+use std::fmt;
 use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
@@ -42,12 +43,19 @@ pub struct DatagramChannel {
 }
 
 /// A datagram on its way.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Datagram {
     /// Differentiated services and congestion bits of its outer header.
     pub tos: u8,
     /// What it holds.
     pub bytes: Vec<u8>,
+}
+
+/// Without what it holds.
+impl fmt::Debug for Datagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Datagram").field("tos", &self.tos).field("bytes", &self.bytes.len()).finish()
+    }
 }
 
 impl PacketChannel {
@@ -144,11 +152,17 @@ impl DatagramIo for DatagramChannel {
 }
 
 /// Both directions of one end, and what was taken out while waiting.
-#[derive(Debug)]
 struct Queue<T> {
     to: Sender<T>,
     from: Receiver<T>,
     held: Option<T>,
+}
+
+/// Without what is on its way.
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("held", &self.held.is_some()).finish_non_exhaustive()
+    }
 }
 
 fn queues<T>(bound: usize) -> (Queue<T>, Queue<T>) {

@@ -11,13 +11,13 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use adit_protocol::{Drops, Now, Output, Protocol, Why};
 use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Alarm;
-use crate::engine::{Command, MtuHook, Status, Traffic};
+use crate::engine::{Command, MtuHook, RenewHook, Status, Traffic};
 use crate::lanes::{LaneLost, Pipeline};
 use crate::work::{OpenWork, SealWork};
 use crate::{DatagramIo, PacketIo, Ready, RecvBatch, SendArena, Stopped, Want};
@@ -31,6 +31,8 @@ const ARENA: usize = 3 * crate::batch::MAX_READ;
 
 /// How often a command or a deadline comes before packets.
 const RARE_EVERY: u32 = 16;
+/// How often a core's randomness is renewed.
+const RENEW_EVERY: Duration = Duration::from_secs(600);
 
 pub(crate) struct Conductor<P: Protocol, I, O> {
     pub(super) core: P,
@@ -40,6 +42,8 @@ pub(crate) struct Conductor<P: Protocol, I, O> {
     commands: mpsc::Receiver<Command<P>>,
     pub(super) events: mpsc::Sender<P::Event>,
     mtu_changed: Option<MtuHook<P>>,
+    renew: Option<RenewHook<P>>,
+    renewed: Option<Instant>,
     pub(super) from_inside: RecvBatch,
     pub(super) outwards: Circle<SealWork<P::Seal>>,
     pub(super) inwards: Circle<OpenWork<P::Open>>,
@@ -80,6 +84,7 @@ pub(crate) struct Parts<P: Protocol> {
     pub(crate) commands: mpsc::Receiver<Command<P>>,
     pub(crate) events: mpsc::Sender<P::Event>,
     pub(crate) mtu_changed: Option<MtuHook<P>>,
+    pub(crate) renew: Option<RenewHook<P>>,
     /// Threads for the crypto of each direction; 0 is inline.
     pub(crate) threads: usize,
 }
@@ -99,7 +104,7 @@ impl<W: crate::lanes::Work> Circle<W> {
 
 impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
     pub(crate) fn new(core: P, inside: I, outside: O, parts: Parts<P>) -> io::Result<Self> {
-        let Parts { alarm, commands, events, mtu_changed, threads } = parts;
+        let Parts { alarm, commands, events, mtu_changed, renew, threads } = parts;
         let done = Arc::new(Notify::new());
         let seal = || SealWork::new(SendArena::with_capacity(ARENA));
         let open = || OpenWork::new(RecvBatch::with_capacity(OUTSIDE_BATCH));
@@ -111,6 +116,8 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
             commands,
             events,
             mtu_changed,
+            renew,
+            renewed: None,
             from_inside: RecvBatch::with_capacity(INSIDE_BATCH),
             outwards: Circle::new(threads, "seal", &done, seal)?,
             inwards: Circle::new(threads, "open", &done, open)?,
@@ -182,6 +189,7 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
     }
 
     fn turn(&mut self, wake: Option<Wake<P>>, now: Now) -> Result<(), Stopped> {
+        self.renew(now);
         match wake {
             None | Some(Wake::Lane) => {}
             Some(Wake::Command(None | Some(Command::Stop))) => return Err(Stopped::Asked),
@@ -238,6 +246,19 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
             if let Some(hook) = &mut self.mtu_changed {
                 hook(&mut self.core, now, mtu);
             }
+        }
+    }
+
+    fn renew(&mut self, now: Now) {
+        let Some(hook) = &mut self.renew else { return };
+        match self.renewed {
+            // It has just been made.
+            None => self.renewed = Some(now.instant),
+            Some(at) if now.instant.saturating_duration_since(at) >= RENEW_EVERY => {
+                self.renewed = Some(now.instant);
+                hook(&mut self.core, now);
+            }
+            Some(_) => {}
         }
     }
 

@@ -27,6 +27,9 @@ const EVENTS: usize = 256;
 /// Called with the inside's MTU, at first and whenever it changes.
 pub(crate) type MtuHook<P> = Box<dyn FnMut(&mut P, Now, usize) + Send>;
 
+/// Called now and then, before the core is asked anything.
+pub(crate) type RenewHook<P> = Box<dyn FnMut(&mut P, Now) + Send>;
+
 /// How an engine runs.
 pub struct Options<P> {
     /// Where the time comes from.
@@ -37,6 +40,9 @@ pub struct Options<P> {
     pub lanes: Lanes,
     /// Called on the core with the inside's MTU in bytes, at first and whenever it changes.
     pub mtu_changed: Option<MtuHook<P>>,
+    /// Called on the core when something is to be done and the last call is ten minutes ago, time spent in suspend
+    /// counted, before anything else: to give it fresh randomness.
+    pub renew: Option<RenewHook<P>>,
 }
 
 /// Which thread runs the loop of an engine.
@@ -144,10 +150,10 @@ pub fn start<P: Protocol, I: PacketIo, O: DatagramIo>(
     let (commands, commands_rx) = mpsc::channel(COMMANDS);
     let (events, events_rx) = mpsc::channel(EVENTS);
     let (ended, stopped) = watch::channel(None);
-    let Options { clock, run, lanes, mtu_changed } = options;
+    let Options { clock, run, lanes, mtu_changed, renew } = options;
     let life = async move {
         let (commands, threads) = (commands_rx, lanes.threads());
-        let parts = Parts { alarm: Alarm::new(clock), commands, events, mtu_changed, threads };
+        let parts = Parts { alarm: Alarm::new(clock), commands, events, mtu_changed, renew, threads };
         match Conductor::new(protocol, inside, outside, parts) {
             Ok(conductor) => conductor.run().await,
             Err(error) => Stopped::NotStarted(error),
@@ -250,7 +256,7 @@ impl Count {
 
 impl<P> Default for Options<P> {
     fn default() -> Self {
-        Self { clock: Clock::default(), run: RunOn::default(), lanes: Lanes::default(), mtu_changed: None }
+        Self { clock: Clock::default(), run: RunOn::default(), lanes: Lanes::default(), mtu_changed: None, renew: None }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use adit_engine::{Clock, Options, datagram_pair, packet_pair, start};
+use adit_engine::{Clock, Datagram, Options, RecvBatch, SendArena, datagram_pair, packet_pair, start};
 use adit_protocol::{
-    Delivery, Drops, Inbound, IpPacket, Now, Open, Opening, Outbound, Output, Path, Protocol, Seal, Sealing, Why,
+    Delivery, Drops, Ecn, Inbound, IpPacket, Now, Open, Opening, Outbound, Output, Path, Protocol, Seal, Sealing, Why,
 };
 
 /// Bursts larger than any buffer of the engine leave whole, in order, as fast as the other side takes them.
@@ -97,6 +97,46 @@ async fn an_mtu_is_told_to_the_core_before_anything_else() {
     assert_eq!(engine.with(|core, _| core.mtu).await.unwrap(), 1234);
 }
 
+/// Also after a suspend, which is as if the clock jumped: before the core answers anything.
+#[tokio::test(start_paused = true)]
+async fn a_core_is_renewed_every_ten_minutes_before_it_is_asked_anything() {
+    let (_apps, inside) = packet_pair(1420, 4);
+    let (outside, _network) = datagram_pair(([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into(), 4);
+    let renew = Some(Box::new(|core: &mut Clockwork, _: Now| core.renewed += 1) as _);
+    let options = Options { renew, clock: Clock::Tokio, ..Options::default() };
+    let (engine, _news) = start(Clockwork::default(), inside, outside, options);
+    let renewed = async || engine.with(|core, _| core.renewed).await.unwrap();
+    assert_eq!(renewed().await, 0);
+    tokio::time::advance(Duration::from_secs(599)).await;
+    assert_eq!(renewed().await, 0);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert_eq!(renewed().await, 1);
+    tokio::time::advance(Duration::from_secs(36_000)).await;
+    assert_eq!((renewed().await, renewed().await), (2, 2));
+}
+
+/// What is printed of buffers ends up in logs.
+#[test]
+fn what_is_shown_of_packets_is_their_length() {
+    let packet = [0xab; 40];
+    let to = Path::to(([192, 0, 2, 1], 1).into());
+    let mut batch = RecvBatch::with_capacity(0);
+    batch.push(to, Ecn::NotEct, &packet).unwrap();
+    let mut arena = SendArena::with_capacity(1000);
+    arena.push(to, 0, &packet).unwrap();
+    let shown = [
+        format!("{batch:?} {arena:?} {:?}", arena.front()),
+        format!("{:?}", Output::<Clockwork>::Seal { job: NoJob, to, packet: packet.to_vec() }),
+        format!("{:?}", Output::<Clockwork>::Transmit { to, datagram: packet.to_vec(), tos: 0 }),
+        format!("{:?}", Sealing { job: NoJob, datagram: &mut packet.clone() }),
+        format!("{:?}", Opening::new(NoJob, &mut packet.clone())),
+        format!("{:?}", Datagram { tos: 0, bytes: packet.to_vec() }),
+    ];
+    for shown in shown {
+        assert!(shown.contains("40") && !shown.contains("171") && !shown.contains("ab"), "{shown}");
+    }
+}
+
 /// A core that does what it is told: sends, tells, and wants to be called.
 #[derive(Default)]
 struct Clockwork {
@@ -106,6 +146,7 @@ struct Clockwork {
     deadline: Option<Instant>,
     events: Vec<Instant>,
     mtu: usize,
+    renewed: u32,
     drops: Drops,
 }
 

@@ -135,45 +135,33 @@ fn ours() -> Work {
     })
 }
 
-fn ring() -> Work {
-    use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &KEY).unwrap());
-    Box::new(move |way, first, buffers| {
-        for (nonce, buffer) in (first..).map(nonce).zip(buffers) {
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            match way {
-                Way::Seal => {
-                    let (text, tag) = buffer.split_last_chunk_mut::<TAG_LEN>().unwrap();
-                    let made = key.seal_in_place_separate_tag(nonce, Aad::empty(), text).unwrap();
-                    tag.copy_from_slice(made.as_ref());
+/// The two libraries have one interface.
+macro_rules! library {
+    ($name:ident, $library:ident) => {
+        fn $name() -> Work {
+            use $library::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+            let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &KEY).unwrap());
+            Box::new(move |way, first, buffers| {
+                for (nonce, buffer) in (first..).map(nonce).zip(buffers) {
+                    let nonce = Nonce::assume_unique_for_key(nonce);
+                    match way {
+                        Way::Seal => {
+                            let (text, tag) = buffer.split_last_chunk_mut::<TAG_LEN>().unwrap();
+                            let made = key.seal_in_place_separate_tag(nonce, Aad::empty(), text).unwrap();
+                            tag.copy_from_slice(made.as_ref());
+                        }
+                        Way::Open => {
+                            key.open_in_place(nonce, Aad::empty(), buffer).unwrap();
+                        }
+                    }
                 }
-                Way::Open => {
-                    key.open_in_place(nonce, Aad::empty(), buffer).unwrap();
-                }
-            }
+            })
         }
-    })
+    };
 }
 
-fn aws_lc() -> Work {
-    use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-    let key = LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &KEY).unwrap());
-    Box::new(move |way, first, buffers| {
-        for (nonce, buffer) in (first..).map(nonce).zip(buffers) {
-            let nonce = Nonce::assume_unique_for_key(nonce);
-            match way {
-                Way::Seal => {
-                    let (text, tag) = buffer.split_last_chunk_mut::<TAG_LEN>().unwrap();
-                    let made = key.seal_in_place_separate_tag(nonce, Aad::empty(), text).unwrap();
-                    tag.copy_from_slice(made.as_ref());
-                }
-                Way::Open => {
-                    key.open_in_place(nonce, Aad::empty(), buffer).unwrap();
-                }
-            }
-        }
-    })
-}
+library!(ring, ring);
+library!(aws_lc, aws_lc_rs);
 
 fn rust_crypto() -> Work {
     let key = chacha20poly1305::ChaCha20Poly1305::new(&KEY.into());

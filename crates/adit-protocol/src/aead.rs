@@ -26,7 +26,6 @@ pub struct Key {
 }
 
 /// One entry of [`seal_batch`].
-#[derive(Debug)]
 pub struct SealItem<'a> {
     /// With this key,
     pub key: &'a Key,
@@ -39,7 +38,6 @@ pub struct SealItem<'a> {
 }
 
 /// One entry of [`open_batch`].
-#[derive(Debug)]
 pub struct OpenItem<'a> {
     /// With this key,
     pub key: &'a Key,
@@ -51,6 +49,20 @@ pub struct OpenItem<'a> {
     pub buffer: &'a mut [u8],
     /// Set to whether the buffer was authentic.
     pub authentic: bool,
+}
+
+/// Without the bytes.
+impl fmt::Debug for SealItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealItem({} bytes)", self.buffer.len())
+    }
+}
+
+/// Without the bytes.
+impl fmt::Debug for OpenItem<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OpenItem({} bytes, authentic: {})", self.buffer.len(), self.authentic)
+    }
 }
 
 impl Key {

@@ -10,6 +10,7 @@
 //! Who counts drops: a core counts what it decides itself, also what it returns as `Drop(reason)`, and shows the sums in
 //! [`Protocol::drops`]. The driver counts only what the core never hears of: forged datagrams and its own full queues.
 
+use std::fmt;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -106,7 +107,6 @@ pub enum Delivery {
 }
 
 /// One thing that a core wants done.
-#[derive(Debug)]
 pub enum Output<P: Protocol> {
     /// Send these bytes as they are.
     Transmit {
@@ -132,6 +132,26 @@ pub enum Output<P: Protocol> {
     Timeout(Option<Instant>, Why),
 }
 
+/// Without what a packet or datagram holds: it may be somebody's plain text.
+impl<P: Protocol> fmt::Debug for Output<P>
+where
+    P::Seal: fmt::Debug,
+    P::Event: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transmit { to, datagram, tos } => {
+                f.debug_struct("Transmit").field("to", to).field("datagram", &datagram.len()).field("tos", tos).finish()
+            }
+            Self::Seal { job, to, packet } => {
+                f.debug_struct("Seal").field("job", job).field("to", to).field("packet", &packet.len()).finish()
+            }
+            Self::Event(event) => f.debug_tuple("Event").field(event).finish(),
+            Self::Timeout(at, why) => f.debug_tuple("Timeout").field(at).field(why).finish(),
+        }
+    }
+}
+
 /// Why a deadline was set, in the words of the protocol's specification. Shown to people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Why(pub &'static str);
@@ -152,7 +172,6 @@ pub trait Seal: Send + 'static {
 }
 
 /// One entry of [`Seal::seal_batch`].
-#[derive(Debug)]
 pub struct Sealing<'a, J> {
     /// The work.
     pub job: J,
@@ -173,7 +192,6 @@ pub trait Open: Send + 'static {
 }
 
 /// One entry of [`Open::open_batch`].
-#[derive(Debug)]
 pub struct Opening<'a, J: Open> {
     /// The work; taken by `open_batch`.
     pub job: Option<J>,
@@ -187,5 +205,26 @@ impl<'a, J: Open> Opening<'a, J> {
     /// An entry that has not been run.
     pub fn new(job: J, datagram: &'a mut [u8]) -> Self {
         Self { job: Some(job), datagram, outcome: None }
+    }
+}
+
+/// Without the bytes.
+impl<J: fmt::Debug> fmt::Debug for Sealing<'_, J> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealing").field("job", &self.job).field("datagram", &self.datagram.len()).finish()
+    }
+}
+
+/// Without the bytes.
+impl<J: Open + fmt::Debug> fmt::Debug for Opening<'_, J>
+where
+    J::Opened: fmt::Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opening")
+            .field("job", &self.job)
+            .field("datagram", &self.datagram.len())
+            .field("outcome", &self.outcome)
+            .finish()
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Not here: transport headers, checksums (`checksum`), splitting and coalescing (the engine's TUN).
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// An IP packet in one or two pieces of memory.
 ///
 /// Two, because a segment cut from a larger frame has headers of its own and a payload that still lies in the frame.
 /// The first piece always holds the whole IP header.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct IpPacket<'a> {
     head: &'a [u8],
     tail: &'a [u8],
@@ -27,6 +28,13 @@ pub enum Ecn {
     Ect0 = 2,
     /// Congestion experienced.
     Ce = 3,
+}
+
+/// Without what it holds.
+impl fmt::Debug for IpPacket<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IpPacket({} bytes)", self.head.len() + self.tail.len())
+    }
 }
 
 impl Ecn {

@@ -3,9 +3,11 @@
 //! Not here: profiles and users (`adit`), what the datagrams hold (the protocols), plain UDP (`adit-engine`).
 
 pub mod capsule;
+pub mod client;
 pub mod concealed;
 pub mod config;
 pub mod grpc;
+mod h2;
 pub mod hub;
 pub mod ladder;
 pub mod ladder_link;

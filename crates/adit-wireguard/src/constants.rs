@@ -58,6 +58,8 @@ pub(crate) const AEAD_BATCH: usize = 64;
 pub(crate) const MAX_STAGED: usize = 128;
 /// Bytes of packets that wait for handshakes, all peers together.
 pub(crate) const MAX_STAGED_BYTES: usize = 4 << 20;
+/// The same for one peer: its 128 packets of the usual size, and no silent peer can take the room of all.
+pub(crate) const MAX_STAGED_BYTES_OF_PEER: usize = 256 << 10;
 /// Datagrams and events that wait for `poll_output`. Whoever drives a device drains it after each batch.
 pub(crate) const MAX_OUTPUTS: usize = 1024;
 /// Cookie replies are dropped while so many outputs wait: they are for strangers.

@@ -48,6 +48,12 @@ impl Device {
         self.shared.mtu = mtu;
     }
 
+    /// Mixes fresh randomness into the device's own: to be called now and then, and when the machine, or a copy of it,
+    /// resumes. What was there before stays in, so that a bad seed makes nothing worse.
+    pub fn reseed(&mut self, seed: &[u8; 32]) {
+        self.shared.reseed(seed);
+    }
+
     /// Takes the device down (it forgets sessions, sends and accepts nothing) or up (persistent keepalives at once).
     /// Peers keep their counters and timestamps.
     pub fn set_up(&mut self, now: Now, up: bool) {

@@ -94,6 +94,11 @@ impl Remote {
         self.shared = None;
     }
 
+    /// Whether a handshake with the peer is possible at all, which is worked out once.
+    pub(crate) fn can_agree(&mut self, identity: &Identity) -> bool {
+        self.shared(identity).is_some()
+    }
+
     /// The static-static secret, computed once; `None` if the peer's key is of low order (reference W-12).
     fn shared(&mut self, identity: &Identity) -> Option<&Secret<32>> {
         self.shared.get_or_insert_with(|| agree(&identity.agreeing, self.public.as_bytes())).as_ref()

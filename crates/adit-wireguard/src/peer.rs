@@ -11,8 +11,8 @@ use adit_protocol::{DropReason, IpPacket, Now, Path};
 use ipnet::IpNet;
 
 use crate::constants::{
-    HANDSHAKE_TOS, KEEPALIVE_TIMEOUT, MAX_RETRIES, MAX_STAGED, MAX_STAGED_BYTES, REKEY_TIMEOUT, WIPE_AFTER,
-    YIELD_AFTER_CROSSING,
+    HANDSHAKE_TOS, KEEPALIVE_TIMEOUT, MAX_RETRIES, MAX_STAGED, MAX_STAGED_BYTES, MAX_STAGED_BYTES_OF_PEER,
+    REKEY_TIMEOUT, WIPE_AFTER, YIELD_AFTER_CROSSING,
 };
 use crate::cookie::CookieJar;
 use crate::index::Slot;
@@ -52,6 +52,8 @@ pub(crate) struct Peer {
     pub(crate) tx_bytes: u64,
     /// An empty one is a keepalive.
     staged: VecDeque<Vec<u8>>,
+    /// Of all of them.
+    staged_bytes: usize,
     /// Whether it stands among the ready.
     is_ready: bool,
 }
@@ -78,6 +80,7 @@ impl Peer {
             rx_bytes: 0,
             tx_bytes: 0,
             staged: VecDeque::new(),
+            staged_bytes: 0,
             is_ready: false,
         }
     }
@@ -132,27 +135,37 @@ impl Peer {
         if self.staged.len() >= MAX_STAGED {
             self.drop_oldest(shared);
         }
-        while shared.staged_bytes + packet.len() > MAX_STAGED_BYTES {
+        while self.staged_bytes + packet.len() > MAX_STAGED_BYTES_OF_PEER
+            || shared.staged_bytes + packet.len() > MAX_STAGED_BYTES
+        {
             if !self.drop_oldest(shared) {
                 shared.drops.count(DropReason::StagingFull);
                 return;
             }
         }
+        self.staged_bytes += packet.len();
         shared.staged_bytes += packet.len();
         self.staged.push_back(packet);
     }
 
-    fn drop_oldest(&mut self, shared: &mut Shared) -> bool {
-        let Some(packet) = self.staged.pop_front() else { return false };
+    fn take_oldest(&mut self, shared: &mut Shared) -> Option<Vec<u8>> {
+        let packet = self.staged.pop_front()?;
+        self.staged_bytes -= packet.len();
         shared.staged_bytes -= packet.len();
-        shared.drops.count(DropReason::StagingFull);
-        true
+        Some(packet)
+    }
+
+    fn drop_oldest(&mut self, shared: &mut Shared) -> bool {
+        let taken = self.take_oldest(shared).is_some();
+        if taken {
+            shared.drops.count(DropReason::StagingFull);
+        }
+        taken
     }
 
     /// Drops all packets that wait.
     pub(crate) fn unstage(&mut self, reason: Option<DropReason>, shared: &mut Shared) {
-        for packet in self.staged.drain(..) {
-            shared.staged_bytes -= packet.len();
+        while let Some(packet) = self.take_oldest(shared) {
             if let (Some(reason), false) = (reason, packet.is_empty()) {
                 shared.drops.count(reason);
             }
@@ -188,8 +201,7 @@ impl Peer {
             self.want_session(now, shared);
             return None;
         };
-        let packet = self.staged.pop_front()?;
-        shared.staged_bytes -= packet.len();
+        let packet = self.take_oldest(shared)?;
         Some((job, to, packet))
     }
 
@@ -228,6 +240,10 @@ impl Peer {
         let Some(to) = self.endpoint.filter(|_| shared.up) else { return true };
         if self.handshake_sent.is_some_and(|sent| now.instant < sent + REKEY_TIMEOUT) {
             return false;
+        }
+        // With a key of low order nothing will ever come of it, and trying for each packet would be costly.
+        if !shared.own.as_ref().is_some_and(|own| self.remote.can_agree(&own.identity)) {
+            return true;
         }
         let ephemeral = shared.ephemeral();
         let Some(own) = &shared.own else { return true };

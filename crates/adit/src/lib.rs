@@ -6,7 +6,7 @@
 //!        inside                  protocol                outside
 //!  ┌──────────────────┐    ┌──────────────────┐    ┌──────────────────┐
 //!  │ plain IP packets │───▶│    WireGuard:    │───▶│    datagrams     │
-//!  │  TUN · channel   │◀───│  keys and peers  │◀───│  UDP · channel   │
+//!  │  TUN · channel   │◀───│  keys and peers  │◀───│UDP·HTTPS·channel │
 //!  └──────────────────┘    └──────────────────┘    └──────────────────┘
 //!        PacketIo           DeviceChange, Event         DatagramIo
 //! ```
@@ -22,6 +22,7 @@
 
 #[cfg(feature = "host")]
 mod follow;
+pub mod https;
 mod outside;
 pub mod profile;
 pub mod resolve;
@@ -35,4 +36,5 @@ pub use outside::Outside;
 pub use tunnel::{Options, StartError, Tunnel};
 
 pub use adit_engine as engine;
+pub use adit_transport as transport;
 pub use adit_wireguard as wireguard;

@@ -77,6 +77,7 @@ impl Tunnel {
             clock,
             run: options.run,
             mtu_changed: Some(Box::new(|device: &mut Device, _now, mtu| device.set_mtu(mtu))),
+            renew: Some(Box::new(|device: &mut Device, _now| reseed(device))),
             ..adit_engine::Options::default()
         };
         let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
@@ -136,7 +137,7 @@ impl Tunnel {
 
     /// Keeps the addresses of endpoints that are names up to date, from now on by this profile.
     async fn follow_names(&self, profile: &Profile) {
-        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.endpoint.clone())).collect();
+        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.way())).collect();
         // If the attendant is gone, so is the tunnel.
         drop(self.attendant.send(Order::Endpoints(endpoints)).await);
     }
@@ -303,6 +304,15 @@ impl Attendant {
         let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
         let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
         Some(DeviceChange { peers: vec![change], ..DeviceChange::default() })
+    }
+}
+
+/// Fresh randomness of the system for a device: what it draws from now on cannot be told from a copy of its memory.
+fn reseed(device: &mut Device) {
+    let mut seed = Zeroizing::new([0; 32]);
+    match getrandom::fill(&mut *seed) {
+        Ok(()) => device.reseed(&seed),
+        Err(error) => tracing::warn!(%error, "the operating system gave no random numbers; the old ones go on"),
     }
 }
 

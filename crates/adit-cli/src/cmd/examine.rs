@@ -46,9 +46,12 @@ fn show(examination: &Examination, json: bool) {
 
 fn of_file(path: &Path) -> Result<(String, Traffic, bool)> {
     let shown = path.display().to_string();
-    let file = File::open(path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::PermissionDenied => Failure::io(format!("cannot read {shown}"), &e),
-        _ => Failure::usage(format!("cannot read {shown}: {e}")),
+    let file = File::open(path).map_err(|e| {
+        if e.kind() == std::io::ErrorKind::PermissionDenied {
+            Failure::io(format!("cannot read {shown}"), &e)
+        } else {
+            Failure::usage(format!("cannot read {shown}: {e}"))
+        }
     })?;
     let mut traffic = Traffic::new();
     let end = capture::read(file, |frame| traffic.add(&frame)).map_err(|e| Failure::usage(format!("{shown}: {e}")))?;

@@ -2,9 +2,11 @@
 
 use std::io::{self, IsTerminal as _, Read as _};
 
+use adit::https::HttpsKey;
 use adit_wireguard::{PresharedKey, PrivateKey};
 use zeroize::Zeroizing;
 
+use crate::args::PubkeyArgs;
 use crate::exit::{Exit, Failure, Result};
 use crate::render;
 
@@ -23,7 +25,7 @@ pub(super) fn genpsk() -> Result<Exit> {
 }
 
 /// Reads a private key, writes its public key.
-pub(super) fn pubkey() -> Result<Exit> {
+pub(super) fn pubkey(args: &PubkeyArgs) -> Result<Exit> {
     if io::stdin().is_terminal() {
         render::note("paste the private key, then press Enter and Ctrl-D");
     }
@@ -32,14 +34,20 @@ pub(super) fn pubkey() -> Result<Exit> {
         .take(MAX_INPUT)
         .read_to_string(&mut text)
         .map_err(|e| Failure::failed(format!("cannot read a key from standard input: {e}")))?;
-    render::line(&public_key(&text)?);
+    let key = private_key(&text)?;
+    render::line(&if args.https { https_key(&key)? } else { key.public_key().to_string() });
     Ok(Exit::Done)
 }
 
 /// Much more than a key with its newline.
 const MAX_INPUT: u64 = 4096;
 
-fn public_key(text: &str) -> Result<String> {
+fn https_key(key: &PrivateKey) -> Result<String> {
+    let none = || Failure::failed("a key of zeros stands for no key: it has no HTTPS key");
+    Ok(HttpsKey::of(key).ok_or_else(none)?.to_string())
+}
+
+fn private_key(text: &str) -> Result<PrivateKey> {
     let key = text.trim_end();
     let wrong = || {
         Failure::failed("standard input is not a private key")
@@ -48,7 +56,7 @@ fn public_key(text: &str) -> Result<String> {
     if key.len() > 44 && key.get(..44).is_some_and(|k| PrivateKey::from_base64(k).is_ok()) {
         return Err(Failure::failed("there is more than one key on standard input"));
     }
-    Ok(PrivateKey::from_base64(key).map_err(|_| wrong())?.public_key().to_string())
+    PrivateKey::from_base64(key).map_err(|_| wrong())
 }
 
 fn random() -> Result<[u8; 32]> {
@@ -86,14 +94,14 @@ mod tests {
     #[test]
     fn a_public_key_is_the_one_wg_gives_with_or_without_newlines() {
         for text in [PRIVATE.to_owned(), format!("{PRIVATE}\n"), format!("{PRIVATE}\n\n  \n")] {
-            assert_eq!(public_key(&text).unwrap(), PUBLIC);
+            assert_eq!(private_key(&text).unwrap().public_key().to_string(), PUBLIC);
         }
     }
 
     #[test]
     fn what_is_no_key_is_refused_and_not_repeated() {
         for text in ["", "abc", &format!("{PRIVATE}\nextra"), &format!(" {PRIVATE}")] {
-            let failure = public_key(text).unwrap_err();
+            let failure = private_key(text).unwrap_err();
             assert_eq!(failure.kind, Exit::Failed, "{text:?}");
             assert!(!failure.to_string().contains("mIFc"), "{failure}");
         }

@@ -31,7 +31,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Check(args) => check::run(&args),
         Command::Genkey => keys::genkey(),
         Command::Genpsk => keys::genpsk(),
-        Command::Pubkey => keys::pubkey(),
+        Command::Pubkey(args) => keys::pubkey(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Examine(args) => examine::run(&args),
         Command::Daemon(args) => daemon::run(&args),

@@ -10,16 +10,19 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use adit_protocol::{Ecn, LinkId, Path};
 use arrayvec::ArrayVec;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use control::Request;
 pub use control::UdpControl;
@@ -36,6 +39,10 @@ const SOCKET_BUFFER: i32 = 7 << 20;
 const PORT_TRIES: usize = 32;
 /// Errors in a row after which a socket is given up.
 const ERRORS: usize = 64;
+/// Peers remembered whose way is narrow; if there are more, all are forgotten, and asking anew costs a call for each.
+const NARROW_WAYS: usize = 1024;
+/// How long a way counts as narrow: routes change.
+const NARROW_FOR: Duration = Duration::from_secs(600);
 /// The kernel refusing to cut datagrams as short as this means that it refuses altogether.
 const SHORT_SEGMENT: usize = 600;
 
@@ -86,10 +93,13 @@ struct Socket {
     gro: bool,
 }
 
-/// Up to which size the kernel cuts runs into datagrams for us. It does not cut what would not fit the way to a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whether, and up to which size, the kernel cuts runs into datagrams for us. It does not cut what would not fit the way
+/// to a peer, which is no matter of the others.
+#[derive(Debug, Default)]
 struct Cutting {
-    up_to: usize,
+    off: bool,
+    /// The longest datagram that it may cut on the way to each of these, and when that was found out.
+    narrow: HashMap<SocketAddr, (usize, Instant)>,
     warned: bool,
 }
 
@@ -118,7 +128,7 @@ impl UdpLink {
             requests,
             _control: to_link.clone(),
             port,
-            cutting: Cutting { up_to: if gso { usize::MAX } else { 0 }, warned: false },
+            cutting: Cutting { off: !gso, ..Cutting::default() },
             lost_source: None,
             shortcut: None,
             streak: Streak::default(),
@@ -192,7 +202,7 @@ impl UdpLink {
         let connected = way == Way::Shortcut;
         for run in out.waiting().take_while(|run| self.way(run) == way) {
             let several = run.bytes.len() > run.segment;
-            let cut = several && run.segment <= self.cutting.up_to;
+            let cut = several && self.cutting.allows(run.to.remote, run.segment);
             let from = run.to.local.filter(|from| !connected && Some(*from) != self.lost_source);
             let step = if cut { run.bytes.len() } else { run.segment };
             for bytes in run.bytes.chunks(step) {
@@ -219,7 +229,14 @@ impl UdpLink {
     }
 
     /// Decides about the message that was refused with this error.
-    fn cure(&mut self, error: &io::Error, way: Way, from: Option<IpAddr>, segment: Option<u16>) -> Cure {
+    fn cure(
+        &mut self,
+        error: &io::Error,
+        way: Way,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        segment: Option<u16>,
+    ) -> Cure {
         let code = error.raw_os_error().unwrap_or(0);
         if error.kind() == io::ErrorKind::WouldBlock {
             return Cure::Wait;
@@ -238,7 +255,7 @@ impl UdpLink {
             return Cure::Again;
         }
         match segment {
-            Some(segment) if self.cutting.refused(code, usize::from(segment)) => Cure::Again,
+            Some(segment) if self.cutting.refused(code, to, usize::from(segment)) => Cure::Again,
             _ => {
                 tracing::trace!(%error, "a datagram was refused");
                 Cure::Drop
@@ -248,14 +265,26 @@ impl UdpLink {
 }
 
 impl Cutting {
+    /// Whether the kernel may be asked to cut datagrams of this size on the way to a peer.
+    fn allows(&self, to: SocketAddr, segment: usize) -> bool {
+        let fits = |(up_to, since): &(usize, Instant)| segment <= *up_to || since.elapsed() >= NARROW_FOR;
+        !self.off && (self.narrow.is_empty() || self.narrow.get(&to).is_none_or(fits))
+    }
+
     /// The kernel has refused to cut datagrams of this size. Whether sending them one by one may help.
-    fn refused(&mut self, code: i32, segment: usize) -> bool {
+    fn refused(&mut self, code: i32, to: SocketAddr, segment: usize) -> bool {
         match code {
             // The device below cannot do checksums: no size will do.
-            libc::EIO => self.up_to = 0,
-            // Longer than the way to this peer allows, or not understood: shorter ones may pass.
-            libc::EINVAL | libc::EMSGSIZE if segment <= SHORT_SEGMENT => self.up_to = 0,
-            libc::EINVAL | libc::EMSGSIZE => self.up_to = self.up_to.min(segment - 1),
+            libc::EIO => self.off = true,
+            // Not understood at all.
+            libc::EINVAL | libc::EMSGSIZE if segment <= SHORT_SEGMENT => self.off = true,
+            // Longer than the way to this peer allows: shorter ones may pass.
+            libc::EINVAL | libc::EMSGSIZE => {
+                if self.narrow.len() >= NARROW_WAYS && !self.narrow.contains_key(&to) {
+                    self.narrow.clear();
+                }
+                self.narrow.insert(to, (segment - 1, Instant::now()));
+            }
             _ => return false,
         }
         if !self.warned {
@@ -263,7 +292,7 @@ impl Cutting {
             tracing::warn!(
                 error = %io::Error::from_raw_os_error(code),
                 segment,
-                "UDP GSO was refused: datagrams of this size are sent one by one from now on"
+                "UDP GSO was refused: datagrams of this size are sent one by one where that happens"
             );
         }
         true
@@ -301,7 +330,7 @@ impl DatagramIo for UdpLink {
     fn try_send(&mut self, out: &mut SendArena) -> io::Result<()> {
         while !out.is_empty() {
             let (messages, way) = self.messages(out);
-            let Some(Message { from, segment, .. }) = messages.first().copied() else { break };
+            let Some(Message { to, from, segment, .. }) = messages.first().copied() else { break };
             let lens: ArrayVec<usize, SEND_AT_ONCE> = messages.iter().map(|m| m.bytes.len()).collect();
             let socket = match way {
                 Way::V4 => self.v4.as_ref(),
@@ -321,7 +350,7 @@ impl DatagramIo for UdpLink {
                         self.consider_shortcut(path);
                     }
                 }
-                Err(error) => match self.cure(&error, way, from, segment) {
+                Err(error) => match self.cure(&error, way, to, from, segment) {
                     Cure::Again => {}
                     Cure::Drop => out.refused(lens[0]),
                     Cure::Wait => {
@@ -341,7 +370,7 @@ impl DatagramIo for UdpLink {
 
     fn offloads(&self) -> Offloads {
         let gro = self.v4.iter().chain(&self.v6).any(|socket| socket.gro);
-        Offloads { gso: self.cutting.up_to > 0, gro, ..Offloads::default() }
+        Offloads { gso: !self.cutting.off, gro, ..Offloads::default() }
     }
 }
 

@@ -176,25 +176,44 @@ async fn another_path_takes_the_shortcut_only_after_long_use() {
     assert_eq!(to(&left), Some(other_at));
 }
 
+const NARROW: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
+const WIDE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2)), 1);
+
 /// The device cannot, or a guest kernel promises what it does not keep.
 #[test]
 fn a_kernel_that_refuses_to_cut_is_not_asked_again() {
-    let mut cutting = Cutting { up_to: usize::MAX, warned: false };
-    assert!(cutting.refused(libc::EIO, 1400));
-    assert_eq!(cutting, Cutting { up_to: 0, warned: true });
+    let mut cutting = Cutting::default();
+    assert!(cutting.allows(WIDE, 1400));
+    assert!(cutting.refused(libc::EIO, WIDE, 1400));
+    assert!(!cutting.allows(WIDE, 100) && !cutting.allows(NARROW, 100));
+    let mut cutting = Cutting::default();
+    assert!(cutting.refused(libc::EINVAL, NARROW, 500));
+    assert!(!cutting.allows(WIDE, 100));
 }
 
-/// A peer behind a smaller MTU must not cost the others their offload.
-#[test]
-fn a_size_that_does_not_fit_the_way_is_not_cut_again_but_smaller_ones_are() {
-    let mut cutting = Cutting { up_to: usize::MAX, warned: false };
-    assert!(cutting.refused(libc::EMSGSIZE, 8952));
-    assert_eq!(cutting.up_to, 8951);
-    assert!(cutting.refused(libc::EINVAL, 1452));
-    assert_eq!(cutting.up_to, 1451);
-    assert!(!cutting.refused(libc::EPERM, 100), "a firewall is another matter");
-    assert!(cutting.refused(libc::EINVAL, 500));
-    assert_eq!(cutting.up_to, 0);
+/// A peer behind a smaller MTU must not cost the others their offload, nor itself for ever.
+#[tokio::test(start_paused = true)]
+async fn a_size_that_does_not_fit_the_way_is_not_cut_again_for_a_while_on_that_way() {
+    let mut cutting = Cutting::default();
+    assert!(cutting.refused(libc::EMSGSIZE, NARROW, 8952));
+    assert!(cutting.refused(libc::EINVAL, NARROW, 1452));
+    assert!(cutting.allows(NARROW, 1451) && !cutting.allows(NARROW, 1452));
+    assert!(cutting.allows(WIDE, 8952), "another way");
+    assert!(!cutting.refused(libc::EPERM, NARROW, 100), "a firewall is another matter");
+    tokio::time::advance(NARROW_FOR - Duration::from_secs(1)).await;
+    assert!(!cutting.allows(NARROW, 1452));
+    tokio::time::advance(Duration::from_secs(1)).await;
+    assert!(cutting.allows(NARROW, 1452), "routes change");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_known_of_narrow_ways_has_a_bound() {
+    let mut cutting = Cutting::default();
+    for port in 1..=5000 {
+        assert!(cutting.refused(libc::EMSGSIZE, SocketAddr::new(NARROW.ip(), port), 1452));
+        assert!(!cutting.allows(SocketAddr::new(NARROW.ip(), port), 1452));
+        assert!(cutting.narrow.len() <= NARROW_WAYS);
+    }
 }
 
 #[derive(Debug)]

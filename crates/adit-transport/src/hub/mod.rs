@@ -99,6 +99,22 @@ pub struct FromEngine {
 #[error("the tunnel has stopped")]
 pub struct Gone;
 
+/// Datagrams that could not be delivered.
+#[derive(Debug)]
+pub enum TryDeliver {
+    /// There is no room for these now.
+    Full(Datagrams),
+    /// The engine has stopped.
+    Gone,
+}
+
+/// Room for one piece.
+#[derive(Debug)]
+pub struct Room<'a> {
+    from: Path,
+    place: mpsc::Permit<'a, Arrival>,
+}
+
 #[derive(Debug, Default)]
 struct Shared {
     next_stream: AtomicU64,
@@ -404,6 +420,37 @@ impl ToEngine {
             return Ok(());
         }
         self.arrivals.send(Arrival { from: self.path, datagrams }).await.map_err(|_| Gone)
+    }
+
+    /// As [`deliver`](Self::deliver), if there is room now.
+    ///
+    /// # Errors
+    /// There is no room, or the engine has stopped.
+    pub fn try_deliver(&self, datagrams: Datagrams) -> Result<(), TryDeliver> {
+        if datagrams.is_empty() {
+            return Ok(());
+        }
+        let arrival = Arrival { from: self.path, datagrams };
+        self.arrivals.try_send(arrival).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(arrival) => TryDeliver::Full(arrival.datagrams),
+            mpsc::error::TrySendError::Closed(_) => TryDeliver::Gone,
+        })
+    }
+
+    /// Waits for room for one piece. May be dropped at any time.
+    ///
+    /// # Errors
+    /// The engine has stopped.
+    pub async fn room(&self) -> Result<Room<'_>, Gone> {
+        let place = self.arrivals.reserve().await.map_err(|_| Gone)?;
+        Ok(Room { from: self.path, place })
+    }
+}
+
+impl Room<'_> {
+    /// Gives the engine the datagrams of a piece.
+    pub fn deliver(self, datagrams: Datagrams) {
+        self.place.send(Arrival { from: self.from, datagrams });
     }
 }
 

@@ -1,3 +1,5 @@
+//! The ladder in virtual time: silence, answers, networks that change and are known again.
+
 use super::*;
 
 /// A ladder in virtual time, with what it told.

@@ -1,3 +1,5 @@
+//! Two carriers as one outside, with channels in place of sockets.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

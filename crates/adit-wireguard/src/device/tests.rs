@@ -324,17 +324,53 @@ fn a_peer_that_is_removed_leaves_nothing_behind() {
 }
 
 #[test]
-fn packets_that_wait_for_one_peer_in_vain_do_not_keep_another_from_a_session() {
+fn packets_that_wait_for_one_peer_in_vain_take_no_room_of_another() {
     let mut pair = Pair::new();
     let silent = Side::new(9, pair.now);
     pair.alice.meet(pair.now, &silent, 9, |_| {});
     for _ in 0..crate::constants::MAX_STAGED_BYTES / 60_000 + 1 {
         pair.alice.send(pair.now, &packet(1, 9, 60_000));
+        assert!(pair.alice.device.shared.staged_bytes <= crate::constants::MAX_STAGED_BYTES_OF_PEER);
     }
+    pair.alice.wire.clear();
+    pair.alice.send(pair.now, &packet(1, 2, 60_000));
+    pair.exchange();
+    assert_eq!(pair.bob.inside, [packet(1, 2, 60_000)]);
+}
+
+#[test]
+fn packets_that_wait_for_many_peers_in_vain_do_not_keep_another_from_a_session() {
+    use crate::constants::{MAX_STAGED_BYTES, MAX_STAGED_BYTES_OF_PEER};
+    let mut pair = Pair::new();
+    for number in 0..=(MAX_STAGED_BYTES / (MAX_STAGED_BYTES_OF_PEER - 60_000)) as u8 {
+        let silent = Side::new(100 + number, pair.now);
+        pair.alice.meet(pair.now, &silent, 100 + number, |_| {});
+        for _ in 0..5 {
+            pair.alice.send(pair.now, &packet(1, 100 + number, 60_000));
+        }
+    }
+    assert!(pair.alice.device.shared.staged_bytes > MAX_STAGED_BYTES - 60_000);
     pair.alice.wire.clear();
     pair.alice.send(pair.now, &packet(1, 2, 60_000));
     assert_eq!(pair.exchange(), [('a', 1, 148), ('b', 2, 92), ('a', 4, 32)], "lost, but asked for a session");
     pair.alice.send(pair.now, &packet(1, 2, 60_000));
     pair.exchange();
     assert_eq!(pair.bob.inside, [packet(1, 2, 60_000)]);
+}
+
+#[test]
+fn a_peer_with_a_key_of_low_order_costs_nothing_after_the_first_packet() {
+    let mut pair = Pair::new();
+    let mut change = PeerChange::new(PublicKey::new([0; 32]));
+    change.endpoint = Some(pair.bob.address);
+    change.allowed_ips = vec![AllowedIpChange::Add("10.0.0.9/32".parse().unwrap())];
+    pair.alice.device.apply(pair.now, DeviceChange { peers: vec![change], ..DeviceChange::default() });
+    pair.alice.drain(pair.now);
+    pair.alice.send(pair.now, &packet(1, 9, 28));
+    let before = pair.alice.device.shared.rng.clone();
+    for _ in 0..10 {
+        pair.alice.send(pair.now, &packet(1, 9, 28));
+    }
+    assert_eq!(pair.alice.device.shared.rng, before, "no ephemeral key was drawn");
+    assert!(pair.alice.wire.is_empty());
 }

@@ -63,7 +63,7 @@ pub fn is_nothing(change: &DeviceChange) -> bool {
 fn whole(peer: &Peer, resolved: Resolved<'_>) -> PeerChange {
     PeerChange {
         preshared_key: Some(peer.preshared_key.as_ref().map_or_else(no_preshared_key, PresharedKey::duplicate)),
-        endpoint: peer.endpoint.as_ref().and_then(resolved),
+        endpoint: peer.way().as_ref().and_then(resolved),
         persistent_keepalive: Some(peer.persistent_keepalive.unwrap_or(0)),
         replace_allowed_ips: true,
         allowed_ips: peer.allowed_ips.iter().copied().map(AllowedIpChange::Add).collect(),
@@ -76,8 +76,8 @@ fn edited(was: &Peer, now: &Peer, owned_before: &Owners, owned: &Owners, resolve
     if was.preshared_key != now.preshared_key {
         change.preshared_key = Some(now.preshared_key.as_ref().map_or_else(no_preshared_key, PresharedKey::duplicate));
     }
-    if was.endpoint != now.endpoint {
-        change.endpoint = now.endpoint.as_ref().and_then(resolved);
+    if was.way() != now.way() {
+        change.endpoint = now.way().as_ref().and_then(resolved);
     }
     let (before, after) = (was.persistent_keepalive.unwrap_or(0), now.persistent_keepalive.unwrap_or(0));
     change.persistent_keepalive = (before != after).then_some(after);
@@ -207,6 +207,7 @@ mod tests {
                 allowed_ips: networks.iter().map(|n| format!("10.{n}.0.0/16").parse().unwrap()).collect(),
                 endpoint: Some(Endpoint { host: Host::Ip(IpAddr::from([192, 0, 2, 1])), port }),
                 persistent_keepalive: keepalive,
+                ..Peer::new(key_pair(key).public_key())
             },
         )
     }

@@ -1,4 +1,4 @@
-//! The file format of wg-quick, complete: text to typed profile with a finding for every line, and back to text.
+//! The file format of wg-quick, complete, with adit's own keys: text to typed profile with a finding for every line, and back to text.
 //!
 //! Not here: what a profile makes of a device or a machine, reading files (`file`).
 
@@ -6,18 +6,24 @@ mod conflicts;
 mod emit;
 mod field;
 mod finding;
+mod https;
 mod parse;
 mod value;
+mod web;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use adit_transport::ladder::Order;
 use adit_wireguard::{PresharedKey, PrivateKey, PublicKey};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::https::HttpsKey;
+
 pub use finding::{Finding, InFile, Refused, Verdict};
+pub use https::{Https, Listen, SiteSource, Url, WebFront, WebSite};
 
 /// A tunnel as a wg-quick file describes it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,6 +32,8 @@ pub struct Profile {
     pub interface: Interface,
     /// The others, in the order of the file.
     pub peers: Vec<Peer>,
+    /// The section `[Https]`, of a server that is a web site too.
+    pub web_site: Option<WebSite>,
 }
 
 /// The section `[Interface]`.
@@ -72,6 +80,12 @@ pub struct Peer {
     pub endpoint: Option<Endpoint>,
     /// `PersistentKeepalive`, in seconds; 0 is `off`.
     pub persistent_keepalive: Option<u16>,
+    /// `Transport`: which carriers, the first choice first; `None` is UDP alone.
+    pub transport: Option<Order>,
+    /// The keys `Https…`, at a client.
+    pub https: Option<Https>,
+    /// `HttpsKey`, at a server: by what this peer is known when it comes as a visitor.
+    pub https_key: Option<HttpsKey>,
 }
 
 /// Where routes go.
@@ -142,7 +156,11 @@ impl Profile {
     /// A second copy, said out loud because it holds secrets.
     #[must_use]
     pub fn duplicate(&self) -> Self {
-        Self { interface: self.interface.duplicate(), peers: self.peers.iter().map(Peer::duplicate).collect() }
+        Self {
+            interface: self.interface.duplicate(),
+            peers: self.peers.iter().map(Peer::duplicate).collect(),
+            web_site: self.web_site.clone(),
+        }
     }
 
     /// The peer with this key.
@@ -176,7 +194,16 @@ impl Interface {
 impl Peer {
     /// A peer of which only the key is known.
     pub const fn new(public_key: PublicKey) -> Self {
-        Self { public_key, preshared_key: None, allowed_ips: Vec::new(), endpoint: None, persistent_keepalive: None }
+        Self {
+            public_key,
+            preshared_key: None,
+            allowed_ips: Vec::new(),
+            endpoint: None,
+            persistent_keepalive: None,
+            transport: None,
+            https: None,
+            https_key: None,
+        }
     }
 
     /// A second copy, said out loud because it may hold a secret.
@@ -188,7 +215,22 @@ impl Peer {
             allowed_ips: self.allowed_ips.clone(),
             endpoint: self.endpoint.clone(),
             persistent_keepalive: self.persistent_keepalive,
+            transport: self.transport,
+            https: self.https.clone(),
+            https_key: self.https_key,
         }
+    }
+}
+
+impl Peer {
+    /// Where it is: by its `Endpoint`, else where its web site is.
+    pub fn way(&self) -> Option<Endpoint> {
+        self.endpoint.clone().or_else(|| {
+            let https = self.https.as_ref()?;
+            let address = https.addresses.first().copied().or_else(|| https.url.host.parse().ok());
+            let host = address.map_or_else(|| Host::Name(https.url.host.clone()), Host::Ip);
+            Some(Endpoint { host, port: https.url.port })
+        })
     }
 }
 
@@ -226,3 +268,5 @@ impl fmt::Display for Table {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod web_tests;

@@ -80,12 +80,12 @@ fn shared_networks(peers: &[Draft], findings: &mut Vec<Finding>) {
     }
 }
 
-fn wrong(line: usize, key: &str, why: String, hint: &str) -> Finding {
+pub(super) fn wrong(line: usize, key: &str, why: String, hint: &str) -> Finding {
     let verdict = Verdict::Wrong { found: String::new(), why, write_instead: Some(hint.to_owned()) };
     Finding { line, column: None, key: key.to_owned(), verdict }
 }
 
-fn doubtful(line: usize, key: &str, why: String, hint: &str) -> Finding {
+pub(super) fn doubtful(line: usize, key: &str, why: String, hint: &str) -> Finding {
     let verdict = Verdict::Doubtful { why, write_instead: Some(hint.to_owned()) };
     Finding { line, column: None, key: key.to_owned(), verdict }
 }

@@ -4,11 +4,17 @@ use std::fmt::{Display, Write as _};
 
 use zeroize::Zeroizing;
 
-use super::{Interface, Peer, Profile, Table};
+use adit_transport::config::{Hello, Roots};
+
+use super::https::order_text;
+use super::{Https, Interface, Peer, Profile, Table, WebFront, WebSite};
 
 pub(super) fn emit(profile: &Profile) -> Zeroizing<String> {
     let mut out = Out(Zeroizing::new(String::with_capacity(CAPACITY_INTERFACE + CAPACITY_PEER * profile.peers.len())));
     interface(&mut out, &profile.interface);
+    if let Some(site) = &profile.web_site {
+        web_site(&mut out, site);
+    }
     for one in &profile.peers {
         peer(&mut out, one);
     }
@@ -55,6 +61,50 @@ fn peer(out: &mut Out, p: &Peer) {
         None => {}
         Some(0) => out.line("PersistentKeepalive", "off"),
         Some(seconds) => out.line("PersistentKeepalive", seconds),
+    }
+    out.optional("Transport", p.transport.map(order_text));
+    if let Some(h) = &p.https {
+        https(out, h);
+    }
+    out.optional("HttpsKey", p.https_key);
+}
+
+fn https(out: &mut Out, h: &Https) {
+    out.line("HttpsUrl", &h.url);
+    out.list("HttpsAddress", h.addresses.iter().map(ToString::to_string));
+    for pin in &h.pins {
+        out.line("HttpsPin", pin);
+    }
+    let roots = h.roots.map(|roots| match roots {
+        Roots::System => "system",
+        Roots::PinOnly => "pin",
+    });
+    out.optional("HttpsRoots", roots);
+    let hello = h.hello.map(|hello| match hello {
+        Hello::Browser => "browser",
+        Hello::Plain => "plain",
+    });
+    out.optional("HttpsHello", hello);
+    out.optional("HttpsPath", h.path.as_ref());
+}
+
+fn web_site(out: &mut Out, w: &WebSite) {
+    out.text("\n[Https]\n");
+    out.list("Listen", w.listen.iter().map(ToString::to_string));
+    out.line("Site", &w.site);
+    match &w.front {
+        WebFront::Files { chain, key } => {
+            out.line("Certificate", chain.display());
+            out.line("CertificateKey", key.display());
+        }
+        WebFront::Acme { domains, directory, contact, root } => {
+            out.list("Acme", domains.iter().cloned());
+            out.optional("AcmeDirectory", directory.as_ref());
+            out.optional("AcmeContact", contact.as_ref());
+            out.optional("AcmeRoot", root.as_ref().map(|path| path.display()));
+        }
+        WebFront::SelfSigned(names) => out.list("SelfSigned", names.iter().cloned()),
+        WebFront::Behind => out.line("Behind", "true"),
     }
 }
 

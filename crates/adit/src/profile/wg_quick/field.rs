@@ -1,10 +1,11 @@
 //! The keys of the format: how they are spelled, where they belong, and which one a misspelled one was meant to be.
 
-/// The two sections.
+/// The sections: wg-quick's two, and adit's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Interface,
     Peer,
+    Https,
 }
 
 impl Section {
@@ -12,11 +13,12 @@ impl Section {
         match self {
             Self::Interface => "[Interface]",
             Self::Peer => "[Peer]",
+            Self::Https => "[Https]",
         }
     }
 
     pub(super) fn parse(text: &str) -> Option<Self> {
-        [Self::Interface, Self::Peer].into_iter().find(|s| s.name().eq_ignore_ascii_case(text))
+        [Self::Interface, Self::Peer, Self::Https].into_iter().find(|s| s.name().eq_ignore_ascii_case(text))
     }
 }
 
@@ -59,6 +61,24 @@ keys! {
     AllowedIPs "AllowedIPs" Peer,
     Endpoint "Endpoint" Peer,
     PersistentKeepalive "PersistentKeepalive" Peer,
+    Transport "Transport" Peer,
+    HttpsUrl "HttpsUrl" Peer,
+    HttpsAddress "HttpsAddress" Peer,
+    HttpsPin "HttpsPin" Peer,
+    HttpsRoots "HttpsRoots" Peer,
+    HttpsHello "HttpsHello" Peer,
+    HttpsPath "HttpsPath" Peer,
+    HttpsKey "HttpsKey" Peer,
+    Listen "Listen" Https,
+    Site "Site" Https,
+    Certificate "Certificate" Https,
+    CertificateKey "CertificateKey" Https,
+    Acme "Acme" Https,
+    AcmeDirectory "AcmeDirectory" Https,
+    AcmeContact "AcmeContact" Https,
+    AcmeRoot "AcmeRoot" Https,
+    SelfSigned "SelfSigned" Https,
+    Behind "Behind" Https,
 }
 
 impl Field {
@@ -116,6 +136,12 @@ const KNOWN_MISTAKES: &[(&str, Field)] = &[
     ("nameserver", Field::Dns),
     ("up", Field::PostUp),
     ("down", Field::PreDown),
+    ("url", Field::HttpsUrl),
+    ("pin", Field::HttpsPin),
+    ("key", Field::CertificateKey),
+    ("cert", Field::Certificate),
+    ("root", Field::Site),
+    ("domain", Field::Acme),
 ];
 
 /// A longer text is not a misspelled key; bounds the work of looking.

@@ -1,4 +1,5 @@
 //! From text to a profile, line by line. Every line gets its finding; what is wrong does not stop the reading.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the reader of a section has the keys of that section")]
 
 use std::collections::HashMap;
 
@@ -7,7 +8,9 @@ use ipnet::IpNet;
 
 use super::conflicts;
 use super::field::{Field, Section, is_amnezia};
+use super::https;
 use super::value::{self, Dns, Fault};
+use super::web::{self, HttpsDraft, WebDraft};
 use super::{Endpoint, Finding, Interface, Parsed, Peer, Profile, Verdict};
 
 pub(super) fn parse(text: &str) -> Parsed {
@@ -28,6 +31,7 @@ struct Reader {
     /// Line of `PrivateKey`.
     private_key_line: Option<usize>,
     peers: Vec<Draft>,
+    web: Option<WebDraft>,
     section: Option<Section>,
     /// In which line a key that may stand only once was seen in this section.
     seen: HashMap<Field, usize>,
@@ -43,7 +47,10 @@ pub(super) struct Draft {
     preshared_key: Option<PresharedKey>,
     pub(super) allowed_ips: Vec<(IpNet, usize)>,
     endpoint: Option<Endpoint>,
+    /// `Endpoint` was there, right or wrong.
+    pub(super) has_endpoint: bool,
     persistent_keepalive: Option<u16>,
+    pub(super) https: HttpsDraft,
 }
 
 /// A line with a key and a value, and where the value begins.
@@ -88,12 +95,17 @@ impl Reader {
         let Some(section) = Section::parse(&squeeze(content)) else {
             self.section = None;
             let (found, why) = (clip(content), "no such section".to_owned());
-            let write_instead = Some("[Interface] or [Peer]".to_owned());
+            let write_instead = Some("[Interface], [Peer] or [Https]".to_owned());
             return self.say(number, None, "", Verdict::Wrong { found, why, write_instead });
         };
         self.section = Some(section);
-        let verdict = match (section, self.interface_line) {
-            (Section::Interface, Some(first)) => Verdict::Wrong {
+        let first = match section {
+            Section::Interface => self.interface_line,
+            Section::Https => self.web.as_ref().map(|web| web.line),
+            Section::Peer => None,
+        };
+        let verdict = match (section, first) {
+            (_, Some(first)) => Verdict::Wrong {
                 found: String::new(),
                 why: format!("there is one already, in line {first}"),
                 write_instead: Some("put the lines of both under the first".to_owned()),
@@ -102,8 +114,12 @@ impl Reader {
                 self.interface_line = Some(number);
                 Verdict::Accepted
             }
-            (Section::Peer, _) => {
+            (Section::Peer, None) => {
                 self.peers.push(Draft::new(number));
+                Verdict::Accepted
+            }
+            (Section::Https, None) => {
+                self.web = Some(WebDraft { line: number, ..WebDraft::default() });
                 Verdict::Accepted
             }
         };
@@ -177,6 +193,8 @@ impl Reader {
             | Field::PersistentKeepalive => {
                 self.peer_value(entry, &tight);
             }
+            _ if entry.field.section() == Section::Https => self.web_value(entry, &tight),
+            _ => self.https_value(entry, &tight),
         }
     }
 
@@ -199,6 +217,7 @@ impl Reader {
             }
             Field::Endpoint => {
                 self.once(entry);
+                draft.has_endpoint = true;
                 if let Some(endpoint) = self.take(entry, value::endpoint(tight)) {
                     draft.endpoint = Some(endpoint);
                 }
@@ -210,10 +229,83 @@ impl Reader {
                 }
             }
             Field::AllowedIPs => self.allowed_ips(entry, tight, &mut draft),
-            Field::PrivateKey | Field::ListenPort | Field::FwMark | Field::Address | Field::Dns | Field::Mtu => {}
-            Field::Table | Field::PreUp | Field::PostUp | Field::PreDown | Field::PostDown | Field::SaveConfig => {}
+            _ => {}
         }
         self.peers.push(draft);
+    }
+
+    /// `Transport` and the keys `Https…` of a peer.
+    fn https_value(&mut self, entry: &Entry<'_>, tight: &str) {
+        let Some(mut draft) = self.peers.pop() else { return };
+        let (https, line) = (&mut draft.https, entry.number);
+        if !matches!(entry.field, Field::HttpsPin | Field::HttpsAddress) {
+            self.once(entry);
+        }
+        if !matches!(entry.field, Field::Transport | Field::HttpsKey) {
+            https.first_line.get_or_insert(line);
+        }
+        match entry.field {
+            Field::Transport => https.transport = self.take(entry, https::transport(tight)).map(|order| (order, line)),
+            Field::HttpsUrl => {
+                https.has_url = true;
+                https.url = self.take(entry, https::url(tight)).map(|url| (url, line));
+            }
+            Field::HttpsPin => https.pins.extend(self.take(entry, https::pin(tight))),
+            Field::HttpsRoots => https.roots = self.take(entry, https::roots(tight)).map(|roots| (roots, line)),
+            Field::HttpsHello => https.hello = self.take(entry, https::hello(tight)),
+            Field::HttpsPath => https.path = self.take(entry, https::path(tight)),
+            Field::HttpsKey => https.key = self.take(entry, https::key(tight)).map(|key| (key, line)),
+            Field::HttpsAddress => {
+                for item in self.items(entry) {
+                    https.addresses.extend(self.take_item(entry, item, https::address(item)));
+                }
+            }
+            _ => {}
+        }
+        self.peers.push(draft);
+    }
+
+    /// The keys of `[Https]`.
+    fn web_value(&mut self, entry: &Entry<'_>, tight: &str) {
+        let Some(mut web) = self.web.take() else { return };
+        let lists = [Field::Listen, Field::Acme, Field::SelfSigned];
+        if !lists.contains(&entry.field) {
+            self.once(entry);
+        }
+        match entry.field {
+            Field::Listen => {
+                web.has.listen = true;
+                for item in self.items(entry) {
+                    web.listen.extend(self.take_item(entry, item, https::listen(item)));
+                }
+            }
+            Field::Acme | Field::SelfSigned => {
+                let is_acme = entry.field == Field::Acme;
+                *(if is_acme { &mut web.has.acme } else { &mut web.has.self_signed }) = true;
+                for item in self.items(entry) {
+                    let names = if is_acme { &mut web.acme } else { &mut web.self_signed };
+                    names.extend(self.take_item(entry, item, https::domain(item)));
+                }
+            }
+            Field::Site => {
+                web.has.site = true;
+                web.site = self.take(entry, https::site(entry.value));
+            }
+            Field::Certificate => {
+                web.has.certificate = true;
+                web.certificate = self.take(entry, https::absolute(entry.value));
+            }
+            Field::CertificateKey => {
+                web.has.certificate_key = true;
+                web.certificate_key = self.take(entry, https::absolute(entry.value));
+            }
+            Field::AcmeDirectory => web.acme_directory = self.take(entry, https::directory(tight)),
+            Field::AcmeContact => web.acme_contact = self.take(entry, https::contact(tight)),
+            Field::AcmeRoot => web.acme_root = self.take(entry, https::absolute(entry.value)),
+            Field::Behind => web.behind = self.take(entry, value::boolean(tight)).unwrap_or(false),
+            _ => {}
+        }
+        self.web = Some(web);
     }
 
     fn allowed_ips(&mut self, entry: &Entry<'_>, tight: &str, draft: &mut Draft) {
@@ -325,18 +417,20 @@ impl Reader {
     fn finish(mut self) -> Parsed {
         let place = conflicts::Place { interface_line: self.interface_line, private_key_line: self.private_key_line };
         conflicts::find(&self.interface, &place, &self.peers, &mut self.findings);
+        web::find(self.web.as_ref(), &self.peers, &mut self.findings);
+        let web_site = self.web.and_then(WebDraft::finish);
         let peers = self.peers.into_iter().filter_map(Draft::finish).collect();
         // Of a line that is wrong or doubtful nobody wants to hear that it was accepted.
         let troubled: std::collections::HashSet<usize> =
             self.findings.iter().filter(|f| f.is_trouble()).map(|f| f.line).collect();
         self.findings.retain(|f| f.verdict != Verdict::Accepted || !troubled.contains(&f.line));
         self.findings.sort_by_key(|f| f.line);
-        Parsed { profile: Profile { interface: self.interface, peers }, findings: self.findings }
+        Parsed { profile: Profile { interface: self.interface, peers, web_site }, findings: self.findings }
     }
 }
 
 impl Draft {
-    const fn new(line: usize) -> Self {
+    fn new(line: usize) -> Self {
         Self {
             line,
             public_key: None,
@@ -344,7 +438,9 @@ impl Draft {
             preshared_key: None,
             allowed_ips: Vec::new(),
             endpoint: None,
+            has_endpoint: false,
             persistent_keepalive: None,
+            https: HttpsDraft::default(),
         }
     }
 
@@ -356,12 +452,17 @@ impl Draft {
     fn finish(self) -> Option<Peer> {
         let mut known = std::collections::HashSet::new();
         let allowed_ips = self.allowed_ips.into_iter().map(|(net, _)| net).filter(|net| known.insert(*net)).collect();
+        let https_key = self.https.key.map(|(key, _)| key);
+        let (transport, https) = self.https.finish(self.endpoint.is_some());
         Some(Peer {
             public_key: self.public_key?.0,
             preshared_key: self.preshared_key,
             allowed_ips,
             endpoint: self.endpoint,
             persistent_keepalive: self.persistent_keepalive,
+            transport,
+            https,
+            https_key,
         })
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    fn new(why: impl Into<String>, write_instead: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>, write_instead: impl Into<String>) -> Self {
         Self { why: why.into(), write_instead: Some(write_instead.into()) }
     }
 }
@@ -203,7 +203,7 @@ fn v6_host(text: &str) -> Option<Host> {
 }
 
 /// Letters of any script pass: such names are for the resolver to judge.
-fn is_host_name(text: &str) -> bool {
+pub(super) fn is_host_name(text: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && !l.starts_with('-')
