@@ -8,6 +8,7 @@
 mod bench;
 mod demo;
 mod dist;
+mod fingerprint;
 mod lab;
 mod metadata;
 mod setup;
@@ -37,6 +38,8 @@ enum Chore {
     },
     /// Build the Debian package, in target/dist.
     Dist,
+    /// Compare our client with this machine's Chromium, on loopback; or write the browser's profile anew. Needs root.
+    Fingerprint(fingerprint::Options),
     /// Install what the tests need and this machine lacks (Debian packages, by apt-get).
     Setup,
     /// Run every check there is: format, tidiness, lints, docs, tests, fuzz replay, real peers. Needs root for the last.
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Demo { arguments } => demo::run(&arguments),
         Chore::Dist => dist::run(),
+        Chore::Fingerprint(options) => fingerprint::run(&options),
         Chore::Setup => setup::run(),
         Chore::Test => test::run(),
         Chore::Tidy => tidy::run(),

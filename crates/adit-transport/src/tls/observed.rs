@@ -300,8 +300,8 @@ pub(super) mod tests {
     use super::*;
     use crate::tls::profile::Profile;
 
-    /// A hello of Debian's Chromium 156, as captured.
-    const CAPTURED: &str = include_str!("../../profiles/chromium-156.hex");
+    /// A hello of Debian's Chromium, captured with the profile.
+    const CAPTURED: &str = include_str!("../../profiles/chromium.hex");
 
     pub(in crate::tls) fn captured() -> Vec<u8> {
         let digits: Vec<u8> = CAPTURED.bytes().filter(u8::is_ascii_hexdigit).collect();

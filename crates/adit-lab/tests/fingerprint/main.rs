@@ -1,0 +1,124 @@
+//! The living fingerprint: Debian's Chromium and our client visit the same site on loopback, and must look the same.
+//!
+//! `cargo xtask fingerprint` runs this and shows what differs; with `--update` it writes the profile anew.
+
+mod browser;
+mod frames;
+mod site;
+mod text;
+
+use std::{net::Ipv4Addr, path::Path};
+
+use adit_lab::{ns::Namespace, shell::Run};
+use adit_transport::{
+    config::{Hello, Roots},
+    tls::{
+        self, ClientHello,
+        observed::Observed,
+        profile::{Http2Profile, Profile},
+    },
+};
+use tokio::net::TcpStream;
+
+use self::site::{HOST, Site, Visit};
+
+/// Set by `cargo xtask fingerprint --update`: the profile is written, not compared.
+const UPDATE: &str = "ADIT_FINGERPRINT_UPDATE";
+
+/// Hellos of ours that are compared: they are drawn anew each time.
+const HELLOS: usize = 8;
+
+#[test]
+fn our_client_looks_like_the_browser_of_this_machine() {
+    let namespace = Namespace::new();
+    let site = Site::open(&namespace);
+    let version = browser::version();
+    browser::visit(&namespace, &site, &browser::user_agent(&version));
+    let visits = site.visits();
+    let theirs = visits.first().expect("the browser came");
+    let seen = Observed::parse(&theirs.hello).expect("a browser's hello can be read");
+    let http2 = theirs.http2.profile(&theirs.records);
+    if std::env::var_os(UPDATE).is_some() {
+        return update(&version, theirs, &seen, &http2);
+    }
+
+    let mut differences = Vec::new();
+    let profile = Profile::chromium();
+    differences.extend(profile.tls.differences(&seen.profile).into_iter().map(|words| format!("profile: {words}")));
+    differences.extend(http2_differences(&profile.http2, &http2).into_iter().map(|words| format!("profile: {words}")));
+    for hello in our_hellos(&namespace, &site) {
+        let ours = Observed::parse(&hello).expect("our hello can be read");
+        differences.extend(ours.differences(&seen).into_iter().map(|words| format!("our hello: {words}")));
+    }
+    differences.sort();
+    differences.dedup();
+    assert!(
+        differences.is_empty(),
+        "adit does not look like Chromium {version} (ours first, then the browser's):\n{}\n  \
+         hint: `cargo xtask fingerprint --update` writes the profile anew; what the profile cannot say needs code",
+        differences.join("\n"),
+    );
+}
+
+/// What a watcher could tell from our profile's HTTP/2 against the browser's, in words.
+fn http2_differences(ours: &Http2Profile, theirs: &Http2Profile) -> Vec<String> {
+    let rows = |profile: &Http2Profile| {
+        let mut rows = vec![
+            ("SETTINGS".to_owned(), format!("{:?}", profile.settings)),
+            ("window update".to_owned(), profile.window_update.to_string()),
+            ("pseudo headers".to_owned(), profile.pseudo_headers.join(" ")),
+            ("first records".to_owned(), format!("{:?}", profile.first_records)),
+        ];
+        for request in &profile.requests {
+            rows.push((format!("weight of a {:?}", request.kind), request.weight.to_string()));
+            let headers: Vec<_> = request.headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
+            rows.push((format!("headers of a {:?}", request.kind), headers.join(" | ")));
+        }
+        rows
+    };
+    let (ours, theirs) = (rows(ours), rows(theirs));
+    let mut found = Vec::new();
+    if ours.len() != theirs.len() {
+        found.push(format!("kinds of requests: {}, not {}", ours.len(), theirs.len()));
+    }
+    let pairs = ours.into_iter().zip(theirs).filter(|(a, b)| a != b);
+    found.extend(pairs.map(|(a, b)| format!("{}: {}, not {}", a.0, a.1, b.1)));
+    found
+}
+
+/// Greets the site as our client does, and gives what it said.
+fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
+    let before = site.visits().len();
+    let greeting = ClientHello {
+        host: HOST.to_owned(),
+        pins: vec![site.pin],
+        roots: Roots::PinOnly,
+        hello: Hello::Browser,
+        profile: Profile::chromium(),
+    };
+    namespace.within(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..HELLOS {
+                let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, 443)).await.unwrap();
+                let stream = tls::connect(tcp, &greeting).await.unwrap();
+                assert_eq!(stream.alpn(), Some(&b"h2"[..]));
+            }
+        });
+    });
+    let came = || {
+        let ours: Vec<_> = site.visits().into_iter().filter(|visit| visit.http2.requests.is_empty()).collect();
+        (site.visits().len() >= before + HELLOS).then_some(ours)
+    };
+    let ours = adit_lab::poll::until("our visits", std::time::Duration::from_secs(20), came);
+    ours.into_iter().map(|visit| visit.hello).collect()
+}
+
+fn update(version: &str, visit: &Visit, seen: &Observed, http2: &Http2Profile) {
+    let date = Run::line("date -u +%F").ok();
+    let text = text::profile(version, date.trim(), &seen.profile, http2);
+    Profile::parse(&text).expect("what we write can be read");
+    let profiles = Path::new(env!("CARGO_MANIFEST_DIR")).join("../adit-transport/profiles");
+    std::fs::write(profiles.join("chromium.toml"), text).unwrap();
+    std::fs::write(profiles.join("chromium.hex"), text::hex(&visit.hello)).unwrap();
+}
