@@ -18,7 +18,7 @@ use adit_transport::{
         profile::{Http2Profile, Profile},
     },
 };
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 
 use self::site::{HOST, Site, Visit};
 
@@ -28,13 +28,16 @@ const UPDATE: &str = "ADIT_FINGERPRINT_UPDATE";
 /// Hellos of ours that are compared: they are drawn anew each time.
 const HELLOS: usize = 8;
 
+/// Where our client comes from, so that its visits are told from the browser's: that opens connections as it likes.
+const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
 #[test]
 fn our_client_looks_like_the_browser_of_this_machine() {
     let namespace = Namespace::new();
     let site = Site::open(&namespace);
     let version = browser::version();
     browser::visit(&namespace, &site, &browser::user_agent(&version));
-    let visits = site.visits();
+    let visits = site.visits(Ipv4Addr::LOCALHOST);
     let theirs = visits.first().expect("the browser came");
     let seen = Observed::parse(&theirs.hello).expect("a browser's hello can be read");
     let http2 = theirs.http2.profile(&theirs.records);
@@ -88,7 +91,6 @@ fn http2_differences(ours: &Http2Profile, theirs: &Http2Profile) -> Vec<String> 
 
 /// Greets the site as our client does, and gives what it said.
 fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
-    let before = site.visits().len();
     let greeting = ClientHello {
         host: HOST.to_owned(),
         pins: vec![site.pin],
@@ -100,17 +102,16 @@ fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..HELLOS {
-                let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, 443)).await.unwrap();
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind((OURS, 0).into()).unwrap();
+                let tcp = socket.connect((Ipv4Addr::LOCALHOST, 443).into()).await.unwrap();
                 let stream = tls::connect(tcp, &greeting).await.unwrap();
                 assert_eq!(stream.alpn(), Some(&b"h2"[..]));
             }
         });
     });
-    let came = || {
-        let ours: Vec<_> = site.visits().into_iter().filter(|visit| visit.http2.requests.is_empty()).collect();
-        (site.visits().len() >= before + HELLOS).then_some(ours)
-    };
-    let ours = adit_lab::poll::until("our visits", std::time::Duration::from_secs(20), came);
+    let came = || Some(site.visits(OURS)).filter(|visits| visits.len() >= HELLOS);
+    let ours = adit_lab::poll::until("our visits", adit_lab::poll::PATIENCE, came);
     ours.into_iter().map(|visit| visit.hello).collect()
 }
 

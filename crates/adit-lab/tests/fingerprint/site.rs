@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -35,8 +35,10 @@ const PAGE: &[u8] = b"<!doctype html><html><head><link rel=stylesheet href=/a.cs
     <body><img src=/c.png>hello</body></html>";
 
 /// One visit, as an observer with the key sees it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Visit {
+    /// Where it came from.
+    pub(crate) from: IpAddr,
     /// The ClientHello, without the header of its record.
     pub(crate) hello: Vec<u8>,
     /// The sizes of the client's encrypted records after Finished, without their headers.
@@ -78,8 +80,8 @@ impl Site {
             runtime.block_on(async move {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 443)).await.unwrap();
                 tell.send(()).unwrap();
-                while let Ok((tcp, _)) = listener.accept().await {
-                    tokio::spawn(watch(tcp, acceptor.clone(), Arc::clone(&visits)));
+                while let Ok((tcp, from)) = listener.accept().await {
+                    tokio::spawn(watch((tcp, from.ip()), acceptor.clone(), Arc::clone(&visits)));
                 }
             });
         });
@@ -87,24 +89,25 @@ impl Site {
         site
     }
 
-    /// The visits so far, those first that asked for something.
-    pub(crate) fn visits(&self) -> Vec<Visit> {
+    /// The visits from one address so far, those first that asked for something.
+    pub(crate) fn visits(&self, from: Ipv4Addr) -> Vec<Visit> {
         let mut visits = self.visits.lock().unwrap().clone();
+        visits.retain(|visit| visit.from == from);
         visits.sort_by_key(|visit| std::cmp::Reverse(visit.http2.requests.len()));
         visits
     }
 }
 
 /// Serves one connection, and notes how it went whichever way it ends.
-async fn watch(tcp: TcpStream, acceptor: TlsAcceptor, visits: Arc<Mutex<Vec<Visit>>>) {
+async fn watch((tcp, from): (TcpStream, IpAddr), acceptor: TlsAcceptor, visits: Arc<Mutex<Vec<Visit>>>) {
     let noted = Arc::new(Mutex::new(Vec::new()));
     let tap = Tap { tcp, noted: Arc::clone(&noted) };
     let mut frames = Frames::default();
     // How a connection ends is no finding: clients hang up as they like.
-    let _ = tokio::time::timeout(PATIENCE, serve(tap, acceptor, &mut frames)).await;
+    drop(tokio::time::timeout(PATIENCE, serve(tap, acceptor, &mut frames)).await);
     let bytes = noted.lock().unwrap().clone();
     let (hello, records) = records(&bytes);
-    visits.lock().unwrap().push(Visit { hello, records, http2: frames.seen });
+    visits.lock().unwrap().push(Visit { from, hello, records, http2: frames.seen });
 }
 
 async fn serve(tap: Tap, acceptor: TlsAcceptor, frames: &mut Frames) -> io::Result<()> {
