@@ -15,6 +15,9 @@ use crate::exit::{Failure, Result};
 /// The directory of the daemon of the machine's own network namespace.
 const RUNTIME_DIR: &str = "/run/adit";
 
+/// What outlives a restart of the machine.
+const STATE_DIR: &str = "/var/lib/adit";
+
 /// Paths of one daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Places {
@@ -53,6 +56,12 @@ impl Places {
     /// Where the changes made to this machine are written down, to be undone after a crash.
     pub(crate) fn journals(&self) -> PathBuf {
         self.directory.join("host")
+    }
+
+    /// Where is kept what should outlive a restart: certificates, and which transport worked where. Another namespace's
+    /// daemon keeps it where everything else of it is.
+    pub(crate) fn state(&self) -> PathBuf {
+        if self.directory == Path::new(RUNTIME_DIR) { PathBuf::from(STATE_DIR) } else { self.directory.join("state") }
     }
 
     /// Makes the directory, for nobody but its owner.

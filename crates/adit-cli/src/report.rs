@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use adit::status::{CarrierStatus, WebSiteStatus};
 use serde::{Deserialize, Serialize};
 
 /// The number of this schema.
@@ -60,6 +61,12 @@ pub(crate) struct TunnelReport {
     pub(crate) fwmark: u32,
     /// What the wire sees.
     pub(crate) transport: String,
+    /// Why this one, where there is a choice of transports.
+    #[serde(default)]
+    pub(crate) carrier: Option<CarrierStatus>,
+    /// The web site of this end, if it is one.
+    #[serde(default)]
+    pub(crate) web_site: Option<WebSiteStatus>,
     /// What the kernel does for us, by side.
     pub(crate) offloads: Offloads,
     /// Bytes of WireGuard messages, all peers together.
@@ -90,6 +97,8 @@ impl TunnelReport {
             listen_port: None,
             fwmark: 0,
             transport: "udp".to_owned(),
+            carrier: None,
+            web_site: None,
             offloads: Offloads::default(),
             traffic: Traffic::default(),
             drops: BTreeMap::new(),
@@ -110,6 +119,9 @@ pub(crate) struct PeerReport {
     pub(crate) preshared_key: bool,
     /// Where it was last heard from, or is configured to be.
     pub(crate) endpoint: Option<String>,
+    /// The transport it was last heard over.
+    #[serde(default)]
+    pub(crate) transport: String,
     /// Its networks.
     pub(crate) allowed_ips: Vec<String>,
     /// When the last handshake was completed, in seconds since 1970; absent if there was none.

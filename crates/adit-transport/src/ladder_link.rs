@@ -31,9 +31,9 @@ pub struct LadderLink<U, H> {
     state: watch::Receiver<Https>,
     /// Whether it should be connected.
     wanted: watch::Sender<bool>,
-    requests: mpsc::Receiver<Request<H>>,
+    requests: mpsc::Receiver<Request>,
     /// Kept so that the channel never closes.
-    _control: mpsc::Sender<Request<H>>,
+    _control: mpsc::Sender<Request>,
     shown: watch::Sender<Shown>,
     calls: watch::Sender<u64>,
     /// Which network we are in, as the owner names it.
@@ -86,24 +86,23 @@ pub struct Shown {
 }
 
 /// Reaches a [`LadderLink`] that an engine owns.
-#[derive(Debug)]
-pub struct LadderControl<H> {
-    requests: mpsc::Sender<Request<H>>,
+#[derive(Debug, Clone)]
+pub struct LadderControl {
+    requests: mpsc::Sender<Request>,
     shown: watch::Receiver<Shown>,
     calls: watch::Receiver<u64>,
     memory: watch::Receiver<Memory>,
 }
 
 #[derive(Debug)]
-enum Request<H> {
+enum Request {
     Network(Option<String>),
     Order(Order, oneshot::Sender<()>),
-    Https(Box<(H, HttpsSide)>, oneshot::Sender<()>),
 }
 
 impl<U: DatagramIo, H: DatagramIo> LadderLink<U, H> {
     /// Both as one.
-    pub fn new(udp: U, https: H, side: HttpsSide, options: LadderOptions) -> (Self, LadderControl<H>) {
+    pub fn new(udp: U, https: H, side: HttpsSide, options: LadderOptions) -> (Self, LadderControl) {
         let LadderOptions { order, asks, network, memory } = options;
         let remembered = network.as_deref().and_then(|network| memory.of(network));
         let ladder = Ladder::new(order, remembered, now());
@@ -221,7 +220,7 @@ impl<U: DatagramIo, H: DatagramIo> LadderLink<U, H> {
         Ok(())
     }
 
-    fn obey(&mut self, request: Request<H>, now: Instant) {
+    fn obey(&mut self, request: Request, now: Instant) {
         match request {
             // One that cannot be told from others may be the same.
             Request::Network(None) => {}
@@ -230,12 +229,6 @@ impl<U: DatagramIo, H: DatagramIo> LadderLink<U, H> {
                 if self.network.replace(network.clone()).is_some_and(|before| before != network) {
                     self.ladder.network_changed(remembered, now);
                 }
-            }
-            Request::Https(new, done) => {
-                let (https, side) = *new;
-                (self.https, self.state, self.wanted) = (https, side.state, side.wanted);
-                self.ladder.https(Https::Down, now);
-                let _gone = done.send(());
             }
             Request::Order(order, done) => {
                 self.ladder.set_order(order, now);
@@ -246,9 +239,9 @@ impl<U: DatagramIo, H: DatagramIo> LadderLink<U, H> {
 }
 
 /// What brought [`LadderLink::ready`] back.
-enum Wake<H> {
+enum Wake {
     Ready(io::Result<Ready>),
-    Request(Request<H>),
+    Request(Request),
     Look,
 }
 
@@ -324,7 +317,7 @@ impl<U: DatagramIo, H: DatagramIo> DatagramIo for LadderLink<U, H> {
     }
 }
 
-impl<H> LadderControl<H> {
+impl LadderControl {
     /// We are on this network now. One that is as before changes nothing; `None` is one that cannot be told from others.
     pub async fn network_changed(&self, network: Option<String>) {
         // If the engine has stopped, no network matters.
@@ -335,14 +328,6 @@ impl<H> LadderControl<H> {
     pub async fn set_order(&self, order: Order) {
         let (done, is_done) = oneshot::channel();
         if self.requests.send(Request::Order(order, done)).await.is_ok() {
-            drop(is_done.await);
-        }
-    }
-
-    /// Another HTTPS link takes the place of the one there is. The path that the core sees stays.
-    pub async fn replace_https(&self, https: H, side: HttpsSide) {
-        let (done, is_done) = oneshot::channel();
-        if self.requests.send(Request::Https(Box::new((https, side)), done)).await.is_ok() {
             drop(is_done.await);
         }
     }
@@ -365,17 +350,6 @@ impl<H> LadderControl<H> {
     /// What worked where, with what was learnt since the start.
     pub fn memory(&self) -> watch::Receiver<Memory> {
         self.memory.clone()
-    }
-}
-
-impl<H> Clone for LadderControl<H> {
-    fn clone(&self) -> Self {
-        Self {
-            requests: self.requests.clone(),
-            shown: self.shown.clone(),
-            calls: self.calls.clone(),
-            memory: self.memory.clone(),
-        }
     }
 }
 

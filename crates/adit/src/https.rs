@@ -9,19 +9,23 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use adit_protocol::Secret;
-use adit_transport::config::{Hello, HttpsClient, Identity, Roots, Route, User};
+use adit_transport::config::{
+    Certificates, Front, Hello, HttpsClient, HttpsServer, Identity, Roots, Route, Site, User,
+};
 use adit_transport::ladder::Asks;
 use adit_wireguard::{PrivateKey, PublicKey};
 use aws_lc_rs::hkdf;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64ct::{Base64, Encoding as _};
 
-use crate::profile::wg_quick::{Host, Peer, Profile};
+use crate::profile::wg_quick::{Host, Peer, Profile, SiteSource, WebFront};
 
 /// The label of a device's Ed25519 seed.
 const SEED_LABEL: &[u8] = b"adit https v1 ed25519 seed";
 /// The label of the secret that two devices share for tokens.
 const TOKEN_LABEL: &[u8] = b"adit https v1 token secret";
+/// Where certificates come from if nothing else is said.
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 /// What a server is asked for if no `Endpoint` names its WireGuard socket. An adit server answers for any target.
 const USUAL_TARGET: (&str, u16) = ("127.0.0.1", 51820);
 
@@ -125,6 +129,33 @@ pub fn client(profile: &Profile, fwmark: u32, cache: Option<&Path>) -> Option<Ht
 /// A browser's hello where this program has it.
 pub const fn usual_hello() -> Hello {
     if cfg!(feature = "chrome") { Hello::Browser } else { Hello::Plain }
+}
+
+/// What the web server of this profile is. `None` if it is none. Certificates that are fetched are kept in `state`.
+pub fn server(profile: &Profile, state: &Path) -> Option<HttpsServer> {
+    let web = profile.web_site.as_ref()?;
+    let front = match &web.front {
+        WebFront::Behind => Front::Behind { replays: Some(state.join("tokens")) },
+        WebFront::Files { chain, key } => Front::Direct(Certificates::Files { chain: chain.clone(), key: key.clone() }),
+        WebFront::SelfSigned(names) => Front::Direct(Certificates::SelfSigned { names: names.clone() }),
+        WebFront::Acme { domains, directory, contact, root } => Front::Direct(Certificates::Acme {
+            domains: domains.clone(),
+            directory_url: directory.clone().unwrap_or_else(|| LETS_ENCRYPT.to_owned()),
+            contact: contact.clone(),
+            cache: state.join("acme"),
+            root: root.clone(),
+        }),
+    };
+    let site = match &web.site {
+        SiteSource::Directory(path) => Site::Directory(path.clone()),
+        SiteSource::Proxy(url) => Site::Proxy(url.clone()),
+    };
+    Some(HttpsServer {
+        listen: web.listen.iter().flat_map(|listen| listen.addresses()).collect(),
+        front,
+        site,
+        users: users(profile),
+    })
 }
 
 /// Who may use the tunnel of this profile's web server.

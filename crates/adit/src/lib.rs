@@ -20,6 +20,7 @@
 //!
 //! Not here: the wire (`adit-wireguard`), moving bytes (`adit-engine`), the machine (`adit-host`), printing (`adit-cli`).
 
+mod carriers;
 #[cfg(feature = "host")]
 mod follow;
 pub mod https;
@@ -30,9 +31,10 @@ pub mod status;
 mod tunnel;
 pub mod uapi_socket;
 
+pub use carriers::{Carriers, OpenError, Surroundings};
 #[cfg(feature = "host")]
 pub use follow::follow;
-pub use outside::Outside;
+pub use outside::{Outside, Visitor, WebServer};
 pub use tunnel::{Options, StartError, Tunnel};
 
 pub use adit_engine as engine;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use adit_engine::Status as EngineStatus;
-use adit_protocol::{Drops, Now, Why};
+use adit_protocol::{Drops, LinkId, Now, Why};
 use adit_wireguard::{DeviceStatus, PeerStatus as DevicePeer};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -19,8 +19,13 @@ pub struct TunnelStatus {
     pub state: State,
     /// Our public key in base64; `None` as long as there is no private key.
     pub public_key: Option<String>,
-    /// What carries the datagrams: `udp`, or `custom` for an outside that the program brought along.
+    /// What carries the datagrams: `udp`, `https`, both for a server that has both, or `custom` for an outside that the
+    /// program brought along.
     pub transport: String,
+    /// Why this one, where there is a choice.
+    pub carrier: Option<CarrierStatus>,
+    /// The web site of this end, if it is one.
+    pub web_site: Option<WebSiteStatus>,
     /// The UDP port of this end, if the outside is UDP.
     pub listen_port: Option<u16>,
     /// The mark of outgoing datagrams; 0 is none.
@@ -45,6 +50,40 @@ pub struct TunnelStatus {
     pub events_lost: u64,
 }
 
+/// Which of several carriers is in use, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CarrierStatus {
+    /// The one in use: `udp` or `https`.
+    pub carrier: String,
+    /// For how long.
+    pub for_seconds: u64,
+    /// Why this one, in words.
+    pub why: String,
+    /// Those that may be used, the first choice first.
+    pub order: Vec<String>,
+    /// How the HTTPS connection is, in words.
+    pub https: String,
+    /// The server's address, of that connection or the last one.
+    pub server: Option<SocketAddr>,
+    /// What that connection looks like from outside.
+    pub looks_like: Option<String>,
+    /// What should be done something about.
+    pub warning: Option<String>,
+}
+
+/// A web site whose visitors may be peers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebSiteStatus {
+    /// Where it listens.
+    pub listening: Vec<SocketAddr>,
+    /// The pin of its key; `None` behind another web server, or without a certificate yet.
+    pub pin: Option<String>,
+    /// Connections of everybody.
+    pub connections: usize,
+    /// Streams of peers.
+    pub streams: usize,
+}
+
 /// The state of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +105,8 @@ pub struct PeerStatus {
     pub preshared_key: bool,
     /// Where it is, if known.
     pub endpoint: Option<SocketAddr>,
+    /// The carrier that it was last heard over.
+    pub transport: String,
     /// The name its endpoint was configured by, if that is a name.
     pub endpoint_name: Option<String>,
     /// Wall clock of the last handshake, in seconds since 1970; `None` before the first.
@@ -97,6 +138,9 @@ pub struct Deadline {
     pub why: String,
 }
 
+/// The second carrier of a server that is a web site.
+const HTTPS: LinkId = LinkId(1);
+
 /// What is not known to the core: filled in by the tunnel.
 #[derive(Debug, Default)]
 pub(crate) struct Carrier {
@@ -113,6 +157,8 @@ impl TunnelStatus {
             state: if connected { State::Connected } else { State::Waiting },
             public_key: core.public_key.map(|key| key.to_string()),
             transport: carrier.transport.to_owned(),
+            carrier: None,
+            web_site: None,
             listen_port: carrier.listen_port,
             fwmark: carrier.fwmark,
             mtu: engine.mtu,
@@ -134,6 +180,7 @@ impl PeerStatus {
             public_key: peer.public_key.to_string(),
             preshared_key: peer.preshared_key.is_some(),
             endpoint: peer.endpoint,
+            transport: if peer.link == HTTPS { "https" } else { "udp" }.to_owned(),
             endpoint_name: None,
             last_handshake_unix: peer.last_handshake.map(|at| at.as_secs()),
             last_handshake_seconds_ago: peer.last_handshake.map(|at| now.unix.saturating_sub(at).as_secs()),

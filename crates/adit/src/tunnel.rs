@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Stopped};
 use adit_protocol::Protocol as _;
-use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PublicKey};
+use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PrivateKey, PublicKey};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::outside::Outside;
+use crate::outside::{Outside, Visitor, WebServer};
 use crate::profile::wg_quick::{Endpoint, Profile};
 use crate::resolve::{self, Names, Prefer};
 use crate::status::{Carrier, TunnelStatus};
@@ -84,10 +84,11 @@ impl Tunnel {
         let (events, _) = broadcast::channel(EVENTS);
         let (attendant, orders) = mpsc::channel(ORDERS);
         let (named, names) = watch::channel(BTreeMap::new());
+        let calls = options.outside.visitor().map(Visitor::calls);
         let tunnel = Self { engine, outside: options.outside, events: events.downgrade(), attendant, names };
         let engine = tunnel.engine.clone();
         tokio::spawn(attend(
-            Attendant { events, names: Names::default(), named, prefer: options.prefer },
+            Attendant { events, names: Names::default(), named, prefer: options.prefer, calls },
             engine,
             news,
             orders,
@@ -132,7 +133,28 @@ impl Tunnel {
             self.configure(change).await?;
         }
         self.follow_names(new).await;
-        Ok(changes)
+        Ok(changes | self.reload_outside(old, new).await)
+    }
+
+    /// What a profile says of users of the web site, and of carriers.
+    async fn reload_outside(&self, old: &Profile, new: &Profile) -> bool {
+        let mut changes = false;
+        if let (Some(server), true) = (self.outside.web_server(), keys(old) != keys(new)) {
+            server.set_users(crate::https::users(new));
+            changes = true;
+        }
+        if let Some(visitor) = self.outside.visitor()
+            && crate::https::reached_by_https(new).is_some()
+            && crate::carriers::order(old) != crate::carriers::order(new)
+        {
+            visitor.set_order(crate::carriers::order(new)).await;
+            changes = true;
+        }
+        if let (Some(visitor), true) = (self.outside.visitor(), other_site(old, new)) {
+            visitor.set_profile(new).await;
+            changes = true;
+        }
+        changes
     }
 
     /// Keeps the addresses of endpoints that are names up to date, from now on by this profile.
@@ -155,6 +177,11 @@ impl Tunnel {
             fwmark: self.outside.fwmark(),
         };
         let mut status = TunnelStatus::of(&device, &engine, &carrier, now);
+        status.web_site = self.outside.web_server().map(WebServer::status);
+        status.carrier = self.outside.visitor().map(Visitor::status);
+        if status.carrier.is_some() {
+            status.peers.iter_mut().for_each(|peer| peer.transport.clone_from(&status.transport));
+        }
         let names = self.names.borrow();
         for (peer, core) in status.peers.iter_mut().zip(&device.peers) {
             peer.endpoint_name = names.get(&core.public_key).cloned();
@@ -226,12 +253,29 @@ impl Tunnel {
     }
 }
 
+/// Whether the HTTPS connection of a client has to be made anew.
+fn other_site(old: &Profile, new: &Profile) -> bool {
+    let of = |profile: &Profile| {
+        let site = crate::https::reached_by_https(profile).map(|peer| (peer.public_key, peer.https.clone()));
+        site.zip(Some(profile.interface.private_key.as_ref().map(PrivateKey::public_key)))
+    };
+    of(new).is_some() && of(old) != of(new)
+}
+
+/// What users of the web site of a profile follow from.
+fn keys(profile: &Profile) -> (Option<PublicKey>, Vec<(PublicKey, Option<crate::https::HttpsKey>)>) {
+    let own = profile.interface.private_key.as_ref().map(PrivateKey::public_key);
+    (own, profile.peers.iter().map(|peer| (peer.public_key, peer.https_key)).collect())
+}
+
 /// Passes events on, and asks for names.
 struct Attendant {
     events: broadcast::Sender<Event>,
     names: Names,
     named: watch::Sender<BTreeMap<PublicKey, String>>,
     prefer: Prefer,
+    /// Counts up whenever the peers should be called.
+    calls: Option<watch::Receiver<u64>>,
 }
 
 /// A name that was asked for, and what came of it.
@@ -269,8 +313,23 @@ async fn attend(
                     return;
                 }
             }
+            () = called(&mut me.calls) => {
+                if engine.with(|device, now| device.call_peers(now)).await.is_err() {
+                    return;
+                }
+            }
             () = sleep_until(due) => {}
         }
+    }
+}
+
+/// Waits until the carriers want the peers to be called.
+async fn called(calls: &mut Option<watch::Receiver<u64>>) {
+    let Some(news) = calls else { return std::future::pending().await };
+    if news.changed().await.is_err() {
+        // The outside is gone, and the engine with it or soon.
+        *calls = None;
+        std::future::pending().await
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::units::{ago, bits_per_second, bytes, duration, until};
 use super::{Style, Tone};
+use adit::status::{CarrierStatus, WebSiteStatus};
+
 use crate::report::{Deadline, Offloads, PeerReport, State, StatusReport, Traffic, TunnelReport};
 
 /// Width of the labels, so that the values stand in a column.
@@ -20,6 +22,15 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     page.row("interface", &interface(t));
     page.row("public key", t.public_key.as_deref().unwrap_or("none"));
     page.row("transport", &transport(t));
+    if let Some(carrier) = &t.carrier {
+        carriers(&mut page, carrier);
+    }
+    if let Some(site) = &t.web_site {
+        page.row("web site", &web_site(site));
+        if let Some(pin) = &site.pin {
+            page.row("pin", pin);
+        }
+    }
     page.row("traffic", &traffic(&t.traffic));
     let dropped = drops(t);
     if !dropped.is_empty() {
@@ -47,7 +58,8 @@ fn peer(page: &mut Page, p: &PeerReport, why: bool) {
     let key = page.style.paint(Tone::Strong, &p.public_key);
     page.text.push_str(&format!("\n  peer {key}\n"));
     page.indent = 4;
-    page.row("endpoint", p.endpoint.as_deref().unwrap_or("not known yet"));
+    let over = if p.transport == "https" { " over HTTPS" } else { "" };
+    page.row("endpoint", &format!("{}{over}", p.endpoint.as_deref().unwrap_or("not known yet")));
     page.row("handshake", &ago(p.last_handshake_seconds_ago));
     page.row("traffic", &traffic(&p.traffic));
     page.row("allowed", &list(&p.allowed_ips, "nothing"));
@@ -100,6 +112,24 @@ fn interface(t: &TunnelReport) -> String {
 fn transport(t: &TunnelReport) -> String {
     let port = t.listen_port.map(|p| format!(" port {p}")).unwrap_or_default();
     format!("{}{port}; {}", t.transport, offloads(&t.offloads))
+}
+
+/// Which of several transports is in use, and why.
+fn carriers(page: &mut Page, c: &CarrierStatus) {
+    page.row("why", &format!("{}, for {}", c.why, duration(c.for_seconds)));
+    if c.order.iter().any(|carrier| carrier == "https") {
+        let at = c.server.map(|server| format!(", {server}")).unwrap_or_default();
+        let looks = c.looks_like.as_ref().map(|looks| format!("; looks like {looks}")).unwrap_or_default();
+        page.row("https", &format!("{}{at}{looks}", c.https));
+    }
+    if let Some(warning) = &c.warning {
+        page.row("note", &page.style.paint(Tone::Warning, warning));
+    }
+}
+
+fn web_site(site: &WebSiteStatus) -> String {
+    let at: Vec<_> = site.listening.iter().map(ToString::to_string).collect();
+    format!("{}; {} connections, {} of peers", at.join(", "), site.connections, site.streams)
 }
 
 /// Offloads as a phrase.
@@ -217,6 +247,8 @@ home  connected, up for 3 min 5 s
                 listen_port: Some(51820),
                 fwmark: 0,
                 transport: "udp".to_owned(),
+                carrier: None,
+                web_site: None,
                 offloads: Offloads {
                     inside: vec!["tso4".to_owned(), "tso6".to_owned()],
                     outside: vec!["gso".to_owned(), "gro".to_owned()],
@@ -230,6 +262,7 @@ home  connected, up for 3 min 5 s
                     public_key: "L+V9o0fNYkMVKNqsX7spBzD/9oSvxM/C7ZCZX1jLO3Q=".to_owned(),
                     preshared_key: true,
                     endpoint: Some("192.0.2.1:51820".to_owned()),
+                    transport: "udp".to_owned(),
                     allowed_ips: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
                     last_handshake_unix: Some(1_800_000_000),
                     last_handshake_seconds_ago: Some(12),

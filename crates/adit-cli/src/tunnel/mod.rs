@@ -4,6 +4,7 @@
 //! profile asks of the machine (`plan`), which sentence an error of the system becomes (`why`).
 
 mod foreground;
+mod network;
 mod plan;
 mod running;
 mod save;
@@ -35,6 +36,10 @@ pub(crate) async fn dry_run(loaded: Loaded, places: &Places) -> Result<Vec<Strin
         0 => "a free UDP port".to_owned(),
         port => format!("UDP port {port}"),
     };
+    let web_site = loaded.profile.web_site.as_ref().map(|site| {
+        let places: Vec<_> = site.listen.iter().map(ToString::to_string).collect();
+        format!("serve the web site {} on TCP {}", site.site, places.join(", "))
+    });
     let first = [
         format!("create the interface {}", loaded.name),
         format!("listen on {port}"),
@@ -43,7 +48,7 @@ pub(crate) async fn dry_run(loaded: Loaded, places: &Places) -> Result<Vec<Strin
             n => format!("configure {n} peers"),
         },
     ];
-    Ok(first.into_iter().chain(changes.iter().map(ToString::to_string)).collect())
+    Ok(first.into_iter().chain(web_site).chain(changes.iter().map(ToString::to_string)).collect())
 }
 
 /// Undoes what killed runs left: of one tunnel, or of all. Says what was undone.

@@ -34,9 +34,9 @@ pub(super) fn of_profile(name: &str, profile: &Profile) -> Result<HostPlan> {
 
 /// A name is not looked up for this: it only chooses the MTU, and the name server may be beyond the tunnel.
 fn address_of(peer: &adit::profile::wg_quick::Peer) -> Option<std::net::IpAddr> {
-    match &peer.endpoint.as_ref()?.host {
-        Host::Ip(ip) => Some(*ip),
-        Host::Zoned(ip, _) => Some((*ip).into()),
+    match peer.way()?.host {
+        Host::Ip(ip) => Some(ip),
+        Host::Zoned(ip, _) => Some(ip.into()),
         Host::Name(_) => None,
     }
 }

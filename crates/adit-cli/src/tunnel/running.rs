@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use adit::profile::file::{self, Loaded};
 use adit::profile::wg_quick::Profile;
 use adit::uapi_socket::UapiSocket;
-use adit::{Options, Outside, Tunnel};
-use adit_engine::{Offload, TunDevice, TunLink, UdpLink, UdpOptions};
+use adit::{Carriers, Options, Surroundings, Tunnel};
+use adit_engine::{Offload, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{host, host_failure, plan, save, status, why};
+use super::{host, host_failure, network, plan, save, status, why};
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
@@ -51,7 +51,9 @@ impl Running {
         let host = host(places);
         let wanted = plan::of_profile(name, &loaded.profile)?;
         let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
-        let (tunnel, control, link) = match start(name, &loaded.profile, prepared.fwmark().unwrap_or(0)).await {
+        let state = places.state();
+        let mark = prepared.fwmark().unwrap_or(0);
+        let (tunnel, control, link) = match start(name, &loaded.profile, mark, &state).await {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -72,6 +74,9 @@ impl Running {
         let answers = tokio::spawn(answer_wg(control, tunnel.clone(), why.clone()));
         let mut follower = JoinSet::new();
         follower.spawn(follow_machine(link, tunnel.clone(), why.clone()));
+        if let Some(visitor) = tunnel.outside().visitor() {
+            follower.spawn(network::follow(visitor.clone(), state));
+        }
         let mine = Mine { profile: loaded.profile, applied, file: file.to_owned(), follower };
         let running = Self {
             name: name.to_owned(),
@@ -119,6 +124,12 @@ impl Running {
             let failed = |e: std::io::Error| Failure::io(format!("cannot set the mark {mark:#x}"), &e);
             self.tunnel.set_fwmark(mark).await.map_err(failed)?;
             said.push(format!("mark datagrams with {mark:#x}"));
+        }
+        if mine.profile.web_site != new.web_site || https_peer(&mine.profile) != https_peer(new) {
+            said.push(format!(
+                "what [Https] says, and whether https is used at all, changes with `adit down {0}` and `adit up {0}`",
+                self.name
+            ));
         }
         if self.tunnel.reload(&mine.profile, new).await.map_err(Failure::failed)? {
             said.push("keys and peers changed; sessions of peers that stay are kept".to_owned());
@@ -197,6 +208,10 @@ impl Mine {
     }
 }
 
+fn https_peer(profile: &Profile) -> bool {
+    adit::https::reached_by_https(profile).is_some()
+}
+
 fn load(file: &Path) -> Result<Loaded> {
     file::load(file).map_err(|e| {
         let denied = matches!(e, file::LoadError::Denied { .. });
@@ -211,17 +226,20 @@ fn notes(loaded: &Loaded) -> Vec<String> {
 }
 
 /// Inside, protocol and outside, joined, and the socket of `wg`.
-async fn start(name: &str, profile: &Profile, fwmark: u32) -> Result<(Tunnel, UapiSocket, TunLink)> {
+async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Result<(Tunnel, UapiSocket, TunLink)> {
     let offload = offload()?;
     let port = profile.interface.listen_port.unwrap_or(0);
     // First what another program may have taken, so that no interface appears for nothing.
-    let (outside, control) =
-        UdpLink::bind(UdpOptions { port, fwmark, offload }).map_err(|e| why::udp(port, fwmark, &e))?;
+    let surroundings =
+        Surroundings { state: state.to_owned(), network: network::fingerprint(), memory: network::remembered(state) };
+    let (carriers, outside) = Carriers::open(profile, UdpOptions { port, fwmark, offload }, surroundings)
+        .await
+        .map_err(|e| why::outside(port, fwmark, &e))?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
     let socket = UapiSocket::bind(name).map_err(Failure::failed)?;
-    let options = Options { outside: Outside::Udp(control), ..Options::default() };
-    let tunnel = Tunnel::start_profile(profile, inside, outside, options).await.map_err(Failure::failed)?;
+    let options = Options { outside, ..Options::default() };
+    let tunnel = Tunnel::start_profile(profile, inside, carriers, options).await.map_err(Failure::failed)?;
     Ok((tunnel, socket, link))
 }
 

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 
+use adit::OpenError;
 use rustix::io::Errno;
 
 use crate::exit::Failure;
@@ -25,6 +26,27 @@ pub(super) fn tun(name: &str, error: &io::Error) -> Failure {
             .hint("creating interfaces needs CAP_NET_ADMIN, and access to /dev/net/tun: run it as root");
     }
     Failure::failed(format!("cannot create the interface {name}: {error}"))
+}
+
+/// The outside was not made.
+pub(super) fn outside(port: u16, fwmark: u32, error: &OpenError) -> Failure {
+    match error {
+        OpenError::Udp(error) => udp(port, fwmark, error),
+        OpenError::WebSite(error) => web_site(error),
+    }
+}
+
+/// The web site of `[Https]` was not made.
+fn web_site(error: &io::Error) -> Failure {
+    let failure = Failure::failed(format!("cannot serve the web site of [Https]: {error}"));
+    match error.kind() {
+        ErrorKind::AddrInUse => failure.hint(
+            "`ss -ltnp` shows which program listens there; end it, choose another Listen, or go behind it with Behind",
+        ),
+        ErrorKind::PermissionDenied => Failure::privilege(format!("cannot serve the web site of [Https]: {error}"))
+            .hint("ports below 1024 need CAP_NET_BIND_SERVICE; the files must be readable"),
+        _other => failure,
+    }
 }
 
 /// The UDP sockets were not made.

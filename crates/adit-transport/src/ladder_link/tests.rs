@@ -12,7 +12,7 @@ use crate::ladder::{FIRST_ANSWER, FIRST_PROBE, SILENCE};
 /// A link, the far ends of both its carriers, and what else it has to do with.
 struct World {
     link: LadderLink<DatagramChannel, DatagramChannel>,
-    control: LadderControl<DatagramChannel>,
+    control: LadderControl,
     far_udp: DatagramChannel,
     far_https: DatagramChannel,
     https: watch::Sender<Https>,
