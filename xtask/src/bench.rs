@@ -32,7 +32,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
                 .to_owned(),
         );
     }
-    show(cargo().args(["build", "--locked", "--release", "-p", "adit-cli", "--bin", "adit-wireguard"]))?;
+    show(cargo().args(["build", "--locked", "--release", "-p", "adit-cli", "--bins"]))?;
     show(cargo().args(["build", "--locked", "--release", "-p", "adit-lab", "--bin", "lab-bench", "--examples"]))?;
     let mut command = Command::new(root().join("target/release/lab-bench"));
     command.current_dir(root());

@@ -6,13 +6,14 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 22] = [
+const NEEDED: [(&str, &str); 25] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("chromium", "chromium"),
     ("clang", "clang libclang-dev"),
     ("cmake", "cmake"),
     ("curl", "curl"),
+    ("ethtool", "ethtool"),
     ("git", "git"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
@@ -20,11 +21,13 @@ const NEEDED: [(&str, &str); 22] = [
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("obfs4proxy", "obfs4proxy"),
+    ("openssl", "openssl"),
     ("openvpn", "openvpn"),
     ("pebble", "pebble"),
     ("ping", "iputils-ping"),
     ("ss", "iproute2"),
     ("sysctl", "procps"),
+    ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),

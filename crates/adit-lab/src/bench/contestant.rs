@@ -1,12 +1,13 @@
 //! Who takes part: WireGuard implementations, and the engine with a protocol that protects nothing, as its ceiling.
 
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
+use super::other::{self, Ended, Files};
 use crate::ns::{Family, Namespace, Side, World};
 use crate::poll::{self, PATIENCE};
 use crate::shell::Run;
-use crate::subjects::{Subject, Usage, beside_this_program};
+use crate::subjects::{Subject, Usage, beside_this_program, peer};
 use crate::traffic;
 use crate::tunnel::{PORT, Pairing, Tunnel};
 
@@ -15,6 +16,10 @@ use crate::tunnel::{PORT, Pairing, Tunnel};
 pub enum Contestant {
     /// A WireGuard implementation, both ends.
     WireGuard(Subject),
+    /// adit over HTTPS, both ends.
+    Https,
+    /// OpenVPN over TCP, both ends.
+    OpenVpn,
     /// Our engine with a null protocol, both ends; the mode is `null` or `aead`.
     Null(&'static str),
     /// The cable itself.
@@ -28,18 +33,8 @@ pub(super) struct Field {
     pub(super) target: std::net::IpAddr,
     pub(super) daemons: Vec<u32>,
     _tunnel: Option<[crate::tunnel::End; 2]>,
-    _null: Vec<Ended>,
-}
-
-/// A process that ends with its field.
-#[derive(Debug)]
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _gone_already = self.0.kill();
-        let _gone_already = self.0.wait();
-    }
+    _others: Vec<Ended>,
+    _files: Option<Files>,
 }
 
 impl Contestant {
@@ -52,6 +47,11 @@ impl Contestant {
                 None => missing.push(name),
             }
         }
+        here.push(Self::Https);
+        match peer("openvpn") {
+            Some(_) => here.push(Self::OpenVpn),
+            None => missing.push("openvpn"),
+        }
         here.extend([Self::Null("aead"), Self::Null("null"), Self::Cable]);
         (here, missing)
     }
@@ -60,6 +60,8 @@ impl Contestant {
     pub fn name(&self) -> &'static str {
         match self {
             Self::WireGuard(subject) => subject.name,
+            Self::Https => "adit, HTTPS",
+            Self::OpenVpn => "openvpn, TCP",
             Self::Null("aead") => "engine, AEAD only",
             Self::Null(_) => "engine, no crypto",
             Self::Cable => "no tunnel",
@@ -70,14 +72,18 @@ impl Contestant {
     pub const fn subject(&self) -> Option<&Subject> {
         match self {
             Self::WireGuard(subject) => Some(subject),
-            Self::Null(_) | Self::Cable => None,
+            Self::Https | Self::OpenVpn | Self::Null(_) | Self::Cable => None,
         }
     }
 
     /// What it says of its version.
     pub fn version(&self) -> String {
-        let Some(subject) = self.subject() else { return String::new() };
-        let said = Run::program(&subject.program).arg("--version").attempt();
+        let program = match self {
+            Self::WireGuard(subject) => subject.program.clone(),
+            Self::OpenVpn => "openvpn".into(),
+            Self::Https | Self::Null(_) | Self::Cable => return String::new(),
+        };
+        let said = Run::program(&program).arg("--version").attempt();
         let said = said.unwrap_or_else(|failed| failed.said);
         let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
         line.trim().to_owned()
@@ -88,12 +94,14 @@ impl Contestant {
         let world = World::direct();
         let target = match self {
             Self::Cable => world.address(Side::Bob, Family::V4),
-            Self::WireGuard(_) | Self::Null(_) => [10, 7, 0, 2].into(),
+            Self::WireGuard(_) | Self::Https | Self::OpenVpn | Self::Null(_) => other::INSIDE,
         };
         let mut field = match self {
             Self::WireGuard(subject) => wireguard(world, subject),
+            Self::Https => by_themselves(world, other::https),
+            Self::OpenVpn => by_themselves(world, other::openvpn),
             Self::Null(mode) => null(world, mode),
-            Self::Cable => Field { world, target, daemons: vec![], _tunnel: None, _null: vec![] },
+            Self::Cable => Field { world, target, daemons: vec![], _tunnel: None, _others: vec![], _files: None },
         };
         field.target = target;
         poll::until("the first answer", PATIENCE, || traffic::ping_once(&field.world.alice, target).then_some(()));
@@ -123,7 +131,17 @@ fn wireguard(world: World, subject: &Subject) -> Field {
     let pairing = Pairing { caller: subject.clone(), answerer: subject.clone() };
     let Tunnel { alice, bob, world } = Tunnel::new(world, &pairing);
     let daemons = vec![alice.daemon.pid(), bob.daemon.pid()];
-    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: Some([alice, bob]), _null: vec![] }
+    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: Some([alice, bob]), _others: vec![], _files: None }
+}
+
+/// Ends that configure themselves.
+fn by_themselves(world: World, start: fn(&World) -> (Vec<Ended>, Files)) -> Field {
+    let (ends, files) = start(&world);
+    for host in [&world.alice, &world.bob] {
+        other::wait_for_address(host);
+    }
+    let daemons = ends.iter().rev().map(|end| end.0.id()).collect();
+    Field { target: other::INSIDE, world, daemons, _tunnel: None, _others: ends, _files: Some(files) }
 }
 
 fn null(world: World, mode: &str) -> Field {
@@ -133,7 +151,7 @@ fn null(world: World, mode: &str) -> Field {
         start_null(world.host(side), remote, mode, address)
     });
     let daemons = ends.iter().map(|end| end.0.id()).collect();
-    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: None, _null: ends.into() }
+    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: None, _others: ends.into(), _files: None }
 }
 
 #[track_caller]

@@ -8,6 +8,7 @@ mod flood;
 mod handshakes;
 mod machine;
 mod markdown;
+mod other;
 mod plot;
 mod report;
 mod round;

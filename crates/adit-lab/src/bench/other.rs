@@ -1,0 +1,167 @@
+//! Contestants that are not driven by `wg`: adit over HTTPS, and OpenVPN over TCP.
+//!
+//! Not here: who takes part, and what is measured of whom (`contestant`, `round`).
+
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::ns::{Family, Namespace, Side, World};
+use crate::poll::{self, PATIENCE};
+use crate::shell::Run;
+use crate::subjects::beside_this_program;
+use crate::wg::KeyPair;
+
+/// Where the answering end is, inside.
+pub(super) const INSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 7, 0, 2));
+
+/// A process that ends with its field.
+#[derive(Debug)]
+pub(super) struct Ended(pub(super) Child);
+
+/// A directory that goes with its field.
+#[derive(Debug)]
+pub(super) struct Files(PathBuf);
+
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Both ends of adit, over HTTPS alone: a web site at Bob's, and a visitor.
+#[track_caller]
+pub(super) fn https(world: &World) -> (Vec<Ended>, Files) {
+    let files = Files::new();
+    let (key, certificate) = files.certificate("bench.test");
+    let (alice, bob) = (KeyPair::new(), KeyPair::new());
+    let visitor = Run::program(beside_this_program("adit")).arg("pubkey").arg("--https").input(&*alice.private).ok();
+    files.write("site/index.html", "<!doctype html><title>A site</title><p>Nothing to see.");
+    let server = format!(
+        "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.2/24\nMTU = 1420\n\n[Https]\nListen = 443\nSite = {}\n\
+         Certificate = {certificate}\nCertificateKey = {key}\n\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.7.0.1/32\n\
+         HttpsKey = {}\n",
+        bob.private,
+        files.path("site"),
+        alice.public,
+        visitor.trim(),
+    );
+    let client = format!(
+        "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.1/24\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
+         AllowedIPs = 10.7.0.2/32\nTransport = https\nHttpsUrl = https://bench.test\nHttpsAddress = {}\n\
+         HttpsRoots = pin\nHttpsPin = {}\n",
+        alice.private,
+        bob.public,
+        world.address(Side::Bob, Family::V4),
+        pin(&certificate),
+    );
+    let ends = [("bob", server, &world.bob), ("alice", client, &world.alice)].map(|(name, profile, host)| {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let file = files.secret(&format!("{name}{number}.conf"), &profile);
+        let adit = beside_this_program("adit");
+        let line = format!("{} up --foreground {file}", adit.display());
+        let place = files.path(&format!("run-{name}"));
+        start(host, &line, &[("ADIT_RUNTIME_DIR", &place)], &files.0.join(format!("{name}.log")))
+    });
+    (ends.into(), files)
+}
+
+/// Both ends of OpenVPN over TCP, with its usual cipher.
+#[track_caller]
+pub(super) fn openvpn(world: &World) -> (Vec<Ended>, Files) {
+    let files = Files::new();
+    let (key, certificate) = files.certificate("openvpn.test");
+    let common = format!(
+        "--ca {certificate} --cert {certificate} --key {key} --dev-type tun --cipher AES-256-GCM --verb 1 --tun-mtu 1420"
+    );
+    let bob = world.address(Side::Bob, Family::V4);
+    let server = format!(
+        "openvpn --dev ovb --ifconfig 10.7.0.2 10.7.0.1 --tls-server --dh none {common} --port 1194 --proto tcp-server"
+    );
+    let client = format!(
+        "openvpn --dev ova --ifconfig 10.7.0.1 10.7.0.2 --tls-client --nobind --connect-retry 1 {common} \
+         --remote {bob} 1194 --proto tcp-client"
+    );
+    let ends = [("server", server, &world.bob), ("client", client, &world.alice)]
+        .map(|(name, line, host)| start(host, &line, &[], &files.0.join(format!("{name}.log"))));
+    (ends.into(), files)
+}
+
+/// The pin of a certificate: the SHA-256 of its public key.
+#[track_caller]
+fn pin(certificate: &str) -> String {
+    let public = Run::line(&format!("openssl x509 -in {certificate} -noout -pubkey")).ok();
+    let script = "openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64 -A";
+    let digest = Run::program("sh").arg("-c").arg(script).input(&*public).ok();
+    format!("sha256/{}", digest.trim())
+}
+
+#[track_caller]
+fn start(host: &Namespace, line: &str, environment: &[(&str, &str)], log: &Path) -> Ended {
+    let open = || fs::File::options().create(true).append(true).open(log);
+    let (Ok(out), Ok(err)) = (open(), open()) else { panic!("cannot write {}", log.display()) };
+    // `ip netns exec` becomes the program it runs, so the child is the daemon itself.
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", host.name()]).args(line.split_whitespace());
+    command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(out).stderr(err);
+    Ended(command.spawn().unwrap_or_else(|error| panic!("cannot start `{line}`: {error}")))
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _gone_already = self.0.kill();
+        let _gone_already = self.0.wait();
+    }
+}
+
+impl Files {
+    #[track_caller]
+    fn new() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("adit-bench-{}-{number}", std::process::id()));
+        fs::create_dir_all(directory.join("site")).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
+        Self(directory)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+
+    #[track_caller]
+    fn write(&self, name: &str, text: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap_or_else(|e| panic!("{path}: {e}"));
+        path
+    }
+
+    #[track_caller]
+    fn secret(&self, name: &str, text: &str) -> String {
+        let path = self.write(name, text);
+        Run::line(&format!("chmod 600 {path}")).ok();
+        path
+    }
+
+    /// A key and a certificate for `name`, which signs itself.
+    #[track_caller]
+    fn certificate(&self, name: &str) -> (String, String) {
+        let (key, certificate) = (self.path("key.pem"), self.path("cert.pem"));
+        Run::line(&format!(
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {key} -out {certificate} \
+             -days 2 -subj /CN={name} -addext subjectAltName=DNS:{name}"
+        ))
+        .ok();
+        (key, certificate)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits until an interface is there.
+#[track_caller]
+pub(super) fn wait_for_address(host: &Namespace) {
+    poll::until("the tunnel's address", PATIENCE, || {
+        host.attempt("ip -o address show").is_ok_and(|all| all.contains(" 10.7.0.")).then_some(())
+    });
+}
