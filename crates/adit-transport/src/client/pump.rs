@@ -3,6 +3,9 @@
 //! One task for both directions. Large writes: what the engine gives is cut into frames that fill a TLS record each. Not
 //! here: how the tunnel was opened (`tunnel`), what comes after its end (`run`).
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering;
