@@ -148,6 +148,7 @@ impl Datagrams {
 pub struct Decoder {
     state: State,
     ignored: u64,
+    skipped: u64,
 }
 
 #[derive(Debug)]
@@ -185,6 +186,11 @@ impl Decoder {
         self.ignored
     }
 
+    /// Bytes of such capsules, their headers included, that have arrived: padding, for the most part.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// Whether the stream may end here: not inside a capsule.
     pub fn is_between_capsules(&self) -> bool {
         matches!(self.state, State::Header { len: 0, .. })
@@ -196,6 +202,7 @@ impl Decoder {
             State::Skip { left } => {
                 let n = (*left).min(bytes.len() as u64);
                 *left -= n;
+                self.skipped += n;
                 if *left == 0 {
                     self.state = State::default();
                 }
@@ -222,6 +229,9 @@ impl Decoder {
                     *had += n;
                     return Ok(n);
                 };
+                if kind != DATAGRAM {
+                    self.skipped += header as u64;
+                }
                 // What was there before was not a whole header, so the header ends in these bytes.
                 let header = header - begun;
                 let value = &bytes[header..];

@@ -35,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     /// The weight in its HEADERS frame, if it has a priority.
     pub(crate) weight: Option<u8>,
+    /// The stream that it depends on, with the bit that says it does so alone.
+    pub(crate) depends_on: Option<u32>,
 }
 
 impl Request {
@@ -44,6 +46,16 @@ impl Request {
 }
 
 impl Http2 {
+    /// Its requests for the page and what belongs to it, in order, with their priorities.
+    pub(crate) fn order(&self) -> Vec<String> {
+        let plain = self.requests.iter().filter(|request| request.header(":method") == "GET");
+        let words = plain.map(|request| {
+            let depends_on = request.depends_on.map_or_else(|| "none".to_owned(), |stream| format!("{stream:08x}"));
+            format!("{} {:?} {depends_on}", request.header(":path"), request.weight)
+        });
+        words.collect()
+    }
+
     /// The same as a profile has it. `records` are the sizes of the client's records.
     pub(crate) fn profile(&self, records: &[u16]) -> Http2Profile {
         let pseudo = |request: &Request| {
@@ -131,7 +143,8 @@ impl Frames {
                 self.hpack.decode(&mut body[skipped..].to_vec(), &mut found).expect("a browser compresses well");
                 let text = |bytes| String::from_utf8(bytes).expect("headers are text");
                 let headers = found.into_iter().map(|(name, value, _)| (text(name), text(value))).collect();
-                self.seen.requests.push(Request { headers, weight: (skipped > 0).then(|| body[4]) });
+                let depends_on = body.first_chunk::<4>().filter(|_| skipped > 0).map(|word| u32::from_be_bytes(*word));
+                self.seen.requests.push(Request { headers, weight: (skipped > 0).then(|| body[4]), depends_on });
                 // `:status: 200` is the eighth entry of the static table (RFC 7541, appendix A).
                 frame(answer, HEADERS, END_HEADERS, stream, &[0x88]);
                 frame(answer, DATA, END_STREAM, stream, page);

@@ -7,18 +7,20 @@ mod frames;
 mod site;
 mod text;
 
-use std::{net::Ipv4Addr, path::Path};
+use std::{net::Ipv4Addr, path::Path, time::Duration};
 
-use adit_lab::{ns::Namespace, shell::Run};
+use adit_lab::{ns::Namespace, poll::PATIENCE, shell::Run};
+use adit_protocol::Secret;
 use adit_transport::{
-    config::{Hello, Roots},
+    client::HttpsLink,
+    config::{Hello, HttpsClient, Identity, Roots, Route},
     tls::{
         self, ClientHello,
         observed::Observed,
         profile::{Http2Profile, Profile},
     },
 };
-use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 
 use self::site::{HOST, Site, Visit};
 
@@ -28,8 +30,11 @@ const UPDATE: &str = "ADIT_FINGERPRINT_UPDATE";
 /// Hellos of ours that are compared: they are drawn anew each time.
 const HELLOS: usize = 8;
 
-/// Where our client comes from, so that its visits are told from the browser's: that opens connections as it likes.
-const OURS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+/// Where our hellos go, so that they are told from the browser's: that opens connections as it likes.
+const HELLOS_TO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Where our whole client goes.
+const CLIENT_TO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
 
 #[test]
 fn our_client_looks_like_the_browser_of_this_machine() {
@@ -49,6 +54,16 @@ fn our_client_looks_like_the_browser_of_this_machine() {
     let profile = Profile::chromium();
     differences.extend(profile.tls.differences(&seen.profile).into_iter().map(|words| format!("profile: {words}")));
     differences.extend(http2_differences(&profile.http2, &http2).into_iter().map(|words| format!("profile: {words}")));
+    let visit = our_visit(&namespace, &site);
+    let ours = visit.http2.profile(&visit.records);
+    differences.extend(http2_differences(&ours, &http2).into_iter().map(|words| format!("our client: {words}")));
+    if visit.http2.order() != theirs.http2.order() {
+        differences.push(format!(
+            "our client: requests in order: {:?}, not {:?}",
+            visit.http2.order(),
+            theirs.http2.order()
+        ));
+    }
     for hello in our_hellos(&namespace, &site) {
         let ours = Observed::parse(&hello).expect("our hello can be read");
         differences.extend(ours.differences(&seen).into_iter().map(|words| format!("our hello: {words}")));
@@ -102,17 +117,47 @@ fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             for _ in 0..HELLOS {
-                let socket = TcpSocket::new_v4().unwrap();
-                socket.bind((OURS, 0).into()).unwrap();
-                let tcp = socket.connect((Ipv4Addr::LOCALHOST, 443).into()).await.unwrap();
+                let tcp = TcpStream::connect((HELLOS_TO, 443)).await.unwrap();
                 let stream = tls::connect(tcp, &greeting).await.unwrap();
                 assert_eq!(stream.alpn(), Some(&b"h2"[..]));
             }
         });
     });
-    let came = || Some(site.visits(OURS)).filter(|visits| visits.len() >= HELLOS);
-    let ours = adit_lab::poll::until("our visits", adit_lab::poll::PATIENCE, came);
+    let came = || Some(site.visits(HELLOS_TO)).filter(|visits| visits.len() >= HELLOS);
+    let ours = adit_lab::poll::until("our visits", PATIENCE, came);
     ours.into_iter().map(|visit| visit.hello).collect()
+}
+
+/// Lets our client visit the site as it does before it asks for a tunnel, which this site does not have.
+fn our_visit(namespace: &Namespace, site: &Site) -> Visit {
+    let config = HttpsClient {
+        host: HOST.to_owned(),
+        port: 443,
+        addresses: vec![(CLIENT_TO, 443).into()],
+        pins: vec![site.pin],
+        roots: Roots::PinOnly,
+        hello: Hello::Browser,
+        identity: Identity { seed: Secret::new([7; 32]), token_secret: None },
+        route: Route::ConnectUdp { target: "localhost".to_owned(), port: 51820 },
+        fwmark: 0,
+        visit: true,
+        cache: None,
+    };
+    namespace.within(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_link, _control) = HttpsLink::new(config);
+            let came = async {
+                loop {
+                    if let Some(visit) = site.visits(CLIENT_TO).into_iter().next() {
+                        return visit;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, came).await.expect("our client visits the site")
+        })
+    })
 }
 
 fn update(version: &str, visit: &Visit, seen: &Observed, http2: &Http2Profile) {

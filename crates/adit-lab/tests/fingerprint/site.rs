@@ -37,8 +37,8 @@ const PAGE: &[u8] = b"<!doctype html><html><head><link rel=stylesheet href=/a.cs
 /// One visit, as an observer with the key sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
-    /// Where it came from.
-    pub(crate) from: IpAddr,
+    /// The address that it went to: each visitor is sent to another.
+    pub(crate) to: IpAddr,
     /// The ClientHello, without the header of its record.
     pub(crate) hello: Vec<u8>,
     /// The sizes of the client's encrypted records after Finished, without their headers.
@@ -56,7 +56,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Opens the site in a namespace of its own, on port 443 of loopback.
+    /// Opens the site in a namespace, on port 443 of every address of loopback.
     pub(crate) fn open(namespace: &Namespace) -> Self {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap().self_signed(&key).unwrap();
@@ -78,10 +78,10 @@ impl Site {
         namespace.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 443)).await.unwrap();
+                let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 443)).await.unwrap();
                 tell.send(()).unwrap();
-                while let Ok((tcp, from)) = listener.accept().await {
-                    tokio::spawn(watch((tcp, from.ip()), acceptor.clone(), Arc::clone(&visits)));
+                while let Ok((tcp, _)) = listener.accept().await {
+                    tokio::spawn(watch(tcp, acceptor.clone(), Arc::clone(&visits)));
                 }
             });
         });
@@ -89,17 +89,18 @@ impl Site {
         site
     }
 
-    /// The visits from one address so far, those first that asked for something.
-    pub(crate) fn visits(&self, from: Ipv4Addr) -> Vec<Visit> {
+    /// The visits to one address that have ended, those first that asked for most.
+    pub(crate) fn visits(&self, to: Ipv4Addr) -> Vec<Visit> {
         let mut visits = self.visits.lock().unwrap().clone();
-        visits.retain(|visit| visit.from == from);
+        visits.retain(|visit| visit.to == to);
         visits.sort_by_key(|visit| std::cmp::Reverse(visit.http2.requests.len()));
         visits
     }
 }
 
 /// Serves one connection, and notes how it went whichever way it ends.
-async fn watch((tcp, from): (TcpStream, IpAddr), acceptor: TlsAcceptor, visits: Arc<Mutex<Vec<Visit>>>) {
+async fn watch(tcp: TcpStream, acceptor: TlsAcceptor, visits: Arc<Mutex<Vec<Visit>>>) {
+    let to = tcp.local_addr().unwrap().ip();
     let noted = Arc::new(Mutex::new(Vec::new()));
     let tap = Tap { tcp, noted: Arc::clone(&noted) };
     let mut frames = Frames::default();
@@ -107,7 +108,7 @@ async fn watch((tcp, from): (TcpStream, IpAddr), acceptor: TlsAcceptor, visits: 
     drop(tokio::time::timeout(PATIENCE, serve(tap, acceptor, &mut frames)).await);
     let bytes = noted.lock().unwrap().clone();
     let (hello, records) = records(&bytes);
-    visits.lock().unwrap().push(Visit { from, hello, records, http2: frames.seen });
+    visits.lock().unwrap().push(Visit { to, hello, records, http2: frames.seen });
 }
 
 async fn serve(tap: Tap, acceptor: TlsAcceptor, frames: &mut Frames) -> io::Result<()> {

@@ -20,6 +20,7 @@ use crate::capsule::{Datagrams, Decoder};
 use crate::grpc;
 use crate::h2::{Connection, Event, StreamId};
 use crate::hub::{FromEngine, Seat, ToEngine, TryDeliver};
+use crate::shape::{Outgoing, Role};
 
 /// Bytes taken from the engine at a time, at the most: a few frames.
 const TAKE: usize = 64 << 10;
@@ -73,7 +74,9 @@ struct Pump<W> {
     stream: StreamId,
     framing: Framing,
     decoder: Decoder,
-    /// From the engine, and not yet in frames.
+    /// From the engine, and not yet to be written.
+    outgoing: Outgoing,
+    /// To be written, and not yet in frames.
     chunks: VecDeque<Bytes>,
     /// For the engine, which had no room.
     arrived: Option<Datagrams>,
@@ -110,6 +113,7 @@ where
         stream,
         framing,
         decoder: Decoder::default(),
+        outgoing: Outgoing::new(Role::Client),
         chunks: VecDeque::new(),
         arrived: None,
         silence: Silence::default(),
@@ -122,8 +126,9 @@ where
             Ok(false) => return End::Replaced,
             Err(why) => return End::Closed(why),
         }
+        let shaped = pump.shape();
         pump.connection.send(stream, &mut pump.chunks);
-        let wants = pump.chunks.is_empty() && until.is_none() && pump.connection.has_room();
+        let wants = pump.chunks.is_empty() && pump.outgoing.is_empty() && until.is_none() && pump.connection.has_room();
         let writing = Instant::now();
         make_room(&mut pump.input);
         tokio::select! {
@@ -152,6 +157,7 @@ where
                 None => until = Some(Instant::now() + DRAIN),
             },
             () = around.changed() => pump.doubt(),
+            () = sleep_until(shaped.unwrap_or_else(Instant::now)), if shaped.is_some() => {}
             () = sleep_until(pump.silence.next()), if pump.silence.since.is_some() => {
                 if let Some(end) = pump.silent(&around) {
                     return end;
@@ -198,7 +204,10 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
                 Framing::Capsules => std::mem::take(&mut bytes),
                 Framing::Grpc(deframer) => deframer.next(&mut bytes).map_err(|error| error.to_string())?,
             };
+            let (len, skipped) = (capsules.len(), self.decoder.skipped());
             let datagrams = self.decoder.decode(capsules).map_err(|error| error.to_string())?;
+            let padding = (self.decoder.skipped() - skipped) as usize;
+            self.outgoing.heard(Instant::now().into_std(), len.saturating_sub(padding), padding);
             match to_engine.try_deliver(datagrams) {
                 Ok(()) => {}
                 Err(TryDeliver::Gone) => return Ok(false),
@@ -214,16 +223,27 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
 
     /// Takes what the engine has, up to a few frames.
     fn take(&mut self, first: Bytes, from_engine: &mut FromEngine) {
+        let now = Instant::now().into_std();
         let mut chunk = Some(first);
         let mut taken = 0;
         while let Some(bytes) = chunk {
             taken += bytes.len();
-            if let Framing::Grpc(_) = self.framing {
-                self.chunks.push_back(Bytes::copy_from_slice(&grpc::prefix(bytes.len())));
-            }
-            self.chunks.push_back(bytes);
+            self.outgoing.push(now, bytes);
             chunk = if taken < TAKE { from_engine.try_next() } else { None };
         }
+    }
+
+    /// Hands on what is to be written now, with its padding. When to look again, if nothing else happens before.
+    fn shape(&mut self) -> Option<Instant> {
+        if !self.chunks.is_empty() {
+            return None;
+        }
+        let wake = self.outgoing.pull(Instant::now().into_std(), &mut self.chunks);
+        if let Framing::Grpc(_) = self.framing {
+            let prefix = |piece: &Bytes| Bytes::copy_from_slice(&grpc::prefix(piece.len()));
+            self.chunks = self.chunks.drain(..).flat_map(|piece| [prefix(&piece), piece]).collect();
+        }
+        wake.map(Instant::from_std)
     }
 
     fn wrote(&mut self, len: usize, begun: Instant) {

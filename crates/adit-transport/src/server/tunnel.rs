@@ -2,10 +2,14 @@
 //!
 //! Not here: capsules (`capsule`), the seat (`hub`), who may have a tunnel (`admit`).
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
 
 use super::admit::Form;
 use super::h2::capacity;
@@ -13,6 +17,7 @@ use super::users::Entry;
 use crate::capsule::Decoder;
 use crate::grpc::{self, Deframer};
 use crate::hub::{FromEngine, Seat, ToEngine};
+use crate::shape::{Outgoing, Role};
 
 /// Chunks of the engine that are sent as one, if they lie ready.
 const JOIN_UP_TO: usize = 32 * 1024;
@@ -26,9 +31,10 @@ pub(super) async fn run(
     mut to_client: SendStream<Bytes>,
 ) {
     let Seat { to_engine, mut from_engine } = seat;
+    let heard = Heard::default();
     let end = tokio::select! {
-        end = up(form, &mut from_client, &to_engine) => end,
-        end = down(form, &mut from_engine, &mut to_client) => end,
+        end = up(form, &mut from_client, &to_engine, &heard) => end,
+        end = down(form, &mut from_engine, &mut to_client, &heard) => end,
         () = entry.ended() => End::Orderly,
     };
     match end {
@@ -36,6 +42,14 @@ pub(super) async fn run(
         End::Broken => to_client.send_reset(Reason::PROTOCOL_ERROR),
         End::Gone => {}
     }
+}
+
+/// What one direction tells the other: how much was heard from the client.
+#[derive(Debug, Default)]
+struct Heard {
+    real: AtomicUsize,
+    padding: AtomicUsize,
+    news: Notify,
 }
 
 /// How a tunnel ended.
@@ -49,7 +63,7 @@ enum End {
 }
 
 /// From the client to the engine. What the engine has not taken keeps the window closed.
-async fn up(form: Form, from: &mut RecvStream, to: &ToEngine) -> End {
+async fn up(form: Form, from: &mut RecvStream, to: &ToEngine, heard: &Heard) -> End {
     let (mut decoder, mut deframer) = (Decoder::default(), Deframer::default());
     while let Some(piece) = from.data().await {
         let Ok(mut piece) = piece else { return End::Gone };
@@ -65,7 +79,9 @@ async fn up(form: Form, from: &mut RecvStream, to: &ToEngine) -> End {
             if capsules.is_empty() {
                 break;
             }
+            let (bytes, skipped) = (capsules.len(), decoder.skipped());
             let Ok(datagrams) = decoder.decode(capsules) else { return End::Broken };
+            heard.tell(bytes, (decoder.skipped() - skipped) as usize);
             if to.deliver(datagrams).await.is_err() {
                 return End::Orderly;
             }
@@ -77,45 +93,70 @@ async fn up(form: Form, from: &mut RecvStream, to: &ToEngine) -> End {
     End::Orderly
 }
 
-/// From the engine to the client.
-async fn down(form: Form, from: &mut FromEngine, to: &mut SendStream<Bytes>) -> End {
+/// From the engine to the client, in the shape that the wire should show.
+async fn down(form: Form, from: &mut FromEngine, to: &mut SendStream<Bytes>, heard: &Heard) -> End {
+    let mut outgoing = Outgoing::new(Role::Server);
+    let mut pieces = VecDeque::new();
     loop {
-        let first = tokio::select! {
-            first = from.next() => first,
-            _ = poll_fn(|cx| to.poll_reset(cx)) => return End::Gone,
-        };
-        let Some(first) = first else { return End::Orderly };
-        let mut chunk = gather(form, first, from);
-        while !chunk.is_empty() {
-            let Some(room) = capacity(to, chunk.len()).await else { return End::Gone };
-            if to.send_data(chunk.split_to(room), false).is_err() {
-                return End::Gone;
+        let wake = outgoing.pull(Instant::now().into_std(), &mut pieces).map(Instant::from_std);
+        for piece in pieces.drain(..) {
+            let mut piece = wrapped(form, piece);
+            while !piece.is_empty() {
+                let Some(room) = capacity(to, piece.len()).await else { return End::Gone };
+                if to.send_data(piece.split_to(room), false).is_err() {
+                    return End::Gone;
+                }
             }
+        }
+        tokio::select! {
+            first = from.next(), if outgoing.is_empty() => {
+                let Some(first) = first else { return End::Orderly };
+                outgoing.push(Instant::now().into_std(), gather(first, from));
+            }
+            () = heard.news.notified() => {
+                let (real, padding) = heard.take();
+                outgoing.heard(Instant::now().into_std(), real, padding);
+            }
+            () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            _ = poll_fn(|cx| to.poll_reset(cx)) => return End::Gone,
         }
     }
 }
 
-/// The first chunk with those that lie ready behind it, in as few frames as may be.
-fn gather(form: Form, first: Bytes, from: &mut FromEngine) -> Bytes {
+impl Heard {
+    fn tell(&self, bytes: usize, padding: usize) {
+        self.real.fetch_add(bytes.saturating_sub(padding), Ordering::Relaxed);
+        self.padding.fetch_add(padding, Ordering::Relaxed);
+        self.news.notify_one();
+    }
+
+    fn take(&self) -> (usize, usize) {
+        (self.real.swap(0, Ordering::Relaxed), self.padding.swap(0, Ordering::Relaxed))
+    }
+}
+
+/// The first chunk with those that lie ready behind it, in as few pieces as may be.
+fn gather(first: Bytes, from: &mut FromEngine) -> Bytes {
     let second = if first.len() < JOIN_UP_TO { from.try_next() } else { None };
-    if second.is_none() && form == Form::Capsules {
+    if second.is_none() {
         return first;
     }
     let mut all = BytesMut::with_capacity(JOIN_UP_TO);
-    if form == Form::Grpc {
-        all.extend_from_slice(&[0; grpc::PREFIX_LEN]);
-    }
     all.extend_from_slice(&first);
     let mut next = second;
     while let Some(chunk) = next {
         all.extend_from_slice(&chunk);
         next = if all.len() < JOIN_UP_TO { from.try_next() } else { None };
     }
-    if form == Form::Grpc {
-        let prefix = grpc::prefix(all.len() - grpc::PREFIX_LEN);
-        all[..grpc::PREFIX_LEN].copy_from_slice(&prefix);
-    }
     all.freeze()
+}
+
+/// A piece as the stream carries it.
+fn wrapped(form: Form, piece: Bytes) -> Bytes {
+    match form {
+        Form::Capsules => piece,
+        Form::Grpc => [&grpc::prefix(piece.len())[..], &piece[..]].concat().into(),
+    }
 }
 
 /// The orderly end of an answer. The connection may be gone already.

@@ -8,6 +8,7 @@
 mod breaker;
 mod budget;
 mod machines;
+mod outgoing;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 pub use self::machines::{BadMachine, MAX_MACHINES, MachineSettings};
+pub(crate) use self::outgoing::Outgoing;
 use self::{
     breaker::{Breaker, Wish},
     budget::Budget,
@@ -124,21 +126,25 @@ impl Shaper {
     ///
     /// A padding machine cannot be read, or there are too many.
     pub fn new(role: Role, settings: Settings, seed: [u8; 32], now: Instant) -> Result<Self, BadMachine> {
-        let mut rng = ChaCha20Rng::from_seed(seed);
         let machines = match &settings.machines {
-            Some(machines) => Some(Machines::new(machines, &mut rng, now)?),
+            Some(machines) => Some(Machines::new(machines, &mut ChaCha20Rng::from_seed(seed), now)?),
             None => None,
         };
-        Ok(Self {
+        Ok(Self { machines, ..Self::without_machines(role, settings, seed) })
+    }
+
+    /// The same, whatever machines the settings name.
+    pub(crate) fn without_machines(role: Role, settings: Settings, seed: [u8; 32]) -> Self {
+        Self {
             breaker: Breaker::new(role),
-            machines,
+            machines: None,
             budget: Budget::new(settings.padding_per_mille),
-            rng,
+            rng: ChaCha20Rng::from_seed(seed),
             waiting: 0,
             waiting_since: None,
             cost: Cost::default(),
             settings,
-        })
+        }
     }
 
     /// So many bytes of capsules were added to what waits to be written.
@@ -177,7 +183,8 @@ impl Shaper {
             return Output::Timeout(Some(until), Why("something small waits for company"));
         }
         let real = self.waiting.min(MAX_PIECE);
-        let wish = self.wish(now, real);
+        // Where a piece is cut, a capsule goes on in the next: padding may follow only what ends with a whole one.
+        let wish = if real == self.waiting { self.wish(now, real) } else { 0 };
         let padding = self.afford(wish);
         if real == 0 && padding == 0 {
             let machine = self.machines.as_ref().and_then(Machines::next);
