@@ -173,8 +173,9 @@ where
 impl<W: AsyncWrite + Unpin> Pump<W> {
     /// Reads what was received, until the engine has no room for what is in it. `false` if the engine is gone.
     fn understand(&mut self, to_engine: &ToEngine) -> Result<bool, String> {
+        let now = Instant::now().into_std();
         while self.arrived.is_none() {
-            let event = self.connection.receive(&mut self.input).map_err(|error| error.to_string())?;
+            let event = self.connection.receive(&mut self.input, now).map_err(|error| error.to_string())?;
             match event {
                 None => return Ok(true),
                 Some(Event::Data { stream, bytes, end }) if stream == self.stream => {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::Instant;
 
 use crate::h2::{Connection, Event, Settings};
 
@@ -56,7 +57,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// What happens next, after everything was written.
     pub(super) async fn event(&mut self) -> io::Result<Event> {
         loop {
-            let event = self.connection.receive(&mut self.input).map_err(io::Error::other)?;
+            let event =
+                self.connection.receive(&mut self.input, Instant::now().into_std()).map_err(io::Error::other)?;
             self.settled |= event == Some(Event::Settings);
             if let Some(event) = event {
                 return Ok(event);

@@ -4,6 +4,7 @@
 //! Chromium gives to TLS by itself, so that it becomes one record.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -23,6 +24,8 @@ const MAX_OUT: usize = 256 << 10;
 /// The window that everything begins with, RFC 9113 §6.9.2.
 const FIRST_WINDOW: i64 = 65_535;
 const MAX_WINDOW: i64 = (1 << 31) - 1;
+/// What was read is told at the latest with the next data after this long, however little it is. As measured.
+const TELL_AFTER: Duration = Duration::from_secs(5);
 
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
@@ -114,6 +117,8 @@ struct Window {
     size: u32,
     left: i64,
     unacked: u32,
+    /// When the peer was last told, or first sent something.
+    told: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -304,7 +309,7 @@ impl Connection {
     }
 
     /// Takes the next event out of what was received; `None` when more is needed.
-    pub(crate) fn receive(&mut self, input: &mut BytesMut) -> Result<Option<Event>, Broken> {
+    pub(crate) fn receive(&mut self, input: &mut BytesMut, now: Instant) -> Result<Option<Event>, Broken> {
         while let Some(head) = Head::parse(input) {
             if head.len > frame::MAX_PAYLOAD {
                 return Err(broken(FRAME_SIZE_ERROR, "a frame is longer than allowed"));
@@ -314,7 +319,7 @@ impl Connection {
             }
             input.advance(frame::HEAD);
             let payload = input.split_to(head.len).freeze();
-            let event = self.handle(head, payload)?;
+            let event = self.handle(head, payload, now)?;
             if self.out.len() > MAX_OUT {
                 return Err(broken(ENHANCE_YOUR_CALM, "too many answers are asked for"));
             }
@@ -325,12 +330,12 @@ impl Connection {
         Ok(None)
     }
 
-    fn handle(&mut self, head: Head, payload: Bytes) -> Result<Option<Event>, Broken> {
+    fn handle(&mut self, head: Head, payload: Bytes, now: Instant) -> Result<Option<Event>, Broken> {
         if self.block.is_some() != (head.kind == frame::CONTINUATION) {
             return Err(broken(PROTOCOL_ERROR, "a header block is interrupted"));
         }
         match head.kind {
-            frame::DATA => self.data(head, payload),
+            frame::DATA => self.data(head, payload, now),
             frame::HEADERS => self.headers(head, payload),
             frame::CONTINUATION => self.more_headers(head, &payload),
             frame::RST_STREAM => {
@@ -353,17 +358,17 @@ impl Connection {
         }
     }
 
-    fn data(&mut self, head: Head, payload: Bytes) -> Result<Option<Event>, Broken> {
+    fn data(&mut self, head: Head, payload: Bytes, now: Instant) -> Result<Option<Event>, Broken> {
         let (id, len, end) = (head.stream, head.len as u32, head.flags & frame::END_STREAM != 0);
         if !self.was_opened(id) {
             return Err(broken(PROTOCOL_ERROR, "data on a stream that was never opened"));
         }
-        if let Some(update) = self.receive.take(len)? {
+        if let Some(update) = self.receive.take(len, now)? {
             self.frame(frame::WINDOW_UPDATE, 0, 0, &update.to_be_bytes());
         }
         let bytes = unpad(head, payload)?;
         let Some(stream) = self.streams.iter_mut().find(|stream| stream.id == id) else { return Ok(None) };
-        if let Some(update) = stream.receive.take(len)?
+        if let Some(update) = stream.receive.take(len, now)?
             && !end
         {
             self.frame(frame::WINDOW_UPDATE, 0, id, &update.to_be_bytes());
@@ -499,20 +504,22 @@ impl Connection {
 
 impl Window {
     fn new(size: u32) -> Self {
-        Self { size, left: i64::from(size), unacked: 0 }
+        Self { size, left: i64::from(size), unacked: 0, told: None }
     }
 
     /// So many bytes were received and read. Says by how much to open the window again: as Chromium, when more than half of
-    /// it was used.
-    fn take(&mut self, len: u32) -> Result<Option<u32>, Broken> {
+    /// it was used, or it was not told for long.
+    fn take(&mut self, len: u32, now: Instant) -> Result<Option<u32>, Broken> {
         self.left -= i64::from(len);
         if self.left < 0 {
             return Err(broken(FLOW_CONTROL_ERROR, "more data than the window allows"));
         }
         self.unacked += len;
-        if self.unacked <= self.size / 2 {
+        let is_late = now.saturating_duration_since(*self.told.get_or_insert(now)) >= TELL_AFTER;
+        if self.unacked <= self.size / 2 && !(is_late && self.unacked > 0) {
             return Ok(None);
         }
+        self.told = Some(now);
         self.left += i64::from(self.unacked);
         Ok(Some(std::mem::take(&mut self.unacked)))
     }

@@ -1,6 +1,7 @@
 //! The client's HTTP/2 against what Chromium sends, and against servers that mean ill.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
@@ -118,6 +119,28 @@ fn windows_are_opened_again_when_half_used() {
     assert_eq!(updates.iter().filter(|(_, update)| *update == stream_update).count(), 5);
 }
 
+/// As measured with an answer that trickles: what was read is told with the first data after five seconds.
+#[test]
+fn a_trickle_is_told_every_five_seconds() {
+    let mut connection = established();
+    let begun = Instant::now();
+    let stream = connection.request([(":method", "GET")], 219, true).unwrap();
+    drain(&mut connection);
+    let mut told = Vec::new();
+    for half_seconds in 0..26_u32 {
+        let now = begun + half_seconds * Duration::from_millis(500);
+        feed_at(&mut connection, &frame(frame::DATA, 0, stream, &[0; 16_384]), now).unwrap();
+        if !connection.record().is_empty() {
+            told.push((half_seconds, drain(&mut connection)));
+        }
+    }
+    let updates = |frames: u32| {
+        let more = (frames * 16_384).to_be_bytes();
+        [frame(frame::WINDOW_UPDATE, 0, 0, &more), frame(frame::WINDOW_UPDATE, 0, stream, &more)].concat()
+    };
+    assert_eq!(told, [(10, updates(11)), (20, updates(10))]);
+}
+
 #[test]
 fn more_data_than_a_window_allows_ends_the_connection() {
     let mut connection = Connection::new(&Settings { settings: vec![(4, 100)], window_update: 0 });
@@ -147,7 +170,7 @@ fn an_answer_in_several_frames_with_padding_and_priority_is_read() {
         let mut input = BytesMut::new();
         for piece in bytes.chunks(step) {
             input.put_slice(piece);
-            while let Some(event) = connection.receive(&mut input).unwrap() {
+            while let Some(event) = connection.receive(&mut input, Instant::now()).unwrap() {
                 events.push(event);
             }
         }
@@ -304,8 +327,14 @@ fn drain(connection: &mut Connection) -> Vec<u8> {
 }
 
 fn feed(connection: &mut Connection, bytes: &[u8]) -> Result<Vec<Event>, Broken> {
+    // All tests but one happen in a moment.
+    static NOW: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    feed_at(connection, bytes, *NOW)
+}
+
+fn feed_at(connection: &mut Connection, bytes: &[u8], now: Instant) -> Result<Vec<Event>, Broken> {
     let (mut input, mut events) = (BytesMut::from(bytes), Vec::new());
-    while let Some(event) = connection.receive(&mut input)? {
+    while let Some(event) = connection.receive(&mut input, now)? {
         events.push(event);
     }
     Ok(events)
