@@ -56,7 +56,13 @@ impl Tunnel {
     /// Builds it over IPv4 with MTU 1420. Nothing has been sent yet.
     #[track_caller]
     pub fn new(world: World, pairing: &Pairing) -> Self {
-        let bob = SocketAddr::new(world.address(Side::Bob, Family::V4), PORT);
+        Self::outside(world, pairing, Family::V4)
+    }
+
+    /// Builds it over this family with MTU 1420. Nothing has been sent yet.
+    #[track_caller]
+    pub fn outside(world: World, pairing: &Pairing, family: Family) -> Self {
+        let bob = SocketAddr::new(world.address(Side::Bob, family), PORT);
         Self::over(world, pairing, bob, 1420)
     }
 

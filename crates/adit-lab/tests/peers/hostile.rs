@@ -13,13 +13,22 @@ use adit_lab::traffic;
 use adit_lab::tunnel::{PORT, Pairing, Tunnel};
 use adit_wireguard::PublicKey;
 
-/// Bob is ours; Alice is his only friend, and speaks through a relay that records her.
 #[test]
 fn hostile_datagrams_bring_no_answer_and_no_growth() {
+    no_answer_and_no_growth(Family::V4);
+}
+
+#[test]
+fn hostile_datagrams_over_ipv6_bring_no_answer_and_no_growth() {
+    no_answer_and_no_growth(Family::V6);
+}
+
+/// Bob is ours; Alice is his only friend, and speaks through a relay that records her.
+fn no_answer_and_no_growth(outside: Family) {
     let pairing = Pairing { caller: Subject::wireguard_go(), answerer: Subject::adit() };
     let world = World::routed();
-    let bob = SocketAddr::new(world.address(Side::Bob, Family::V4), PORT);
-    let alice_side = Side::Alice.gateway(Family::V4);
+    let bob = SocketAddr::new(world.address(Side::Bob, outside), PORT);
+    let alice_side = Side::Alice.gateway(outside);
     let relay = Relay::start(world.router().namespace(), alice_side, bob, Mischief::default(), 1);
     let mut tunnel = Tunnel::over(world, &pairing, relay.address(), 1420);
     tunnel.connect_from(Side::Alice);
@@ -28,14 +37,15 @@ fn hostile_datagrams_bring_no_answer_and_no_growth() {
     assert!(recorded.len() > 100);
 
     // Answers to the stranger, and only to him, are counted: he lives at an address of his own.
-    let stranger = Side::Bob.address(Family::V4, 0x66);
+    let stranger = Side::Bob.address(outside, 0x66);
     let door = tunnel.world.router().namespace();
-    door.add_address("to-bob", stranger, 32);
+    let (network, whole) = if outside == Family::V4 { ("ip", 32) } else { ("ip6", 128) };
+    door.add_address("to-bob", stranger, whole);
     let count = format!(
         "table inet door {{
             chain out {{
                 type filter hook output priority filter
-                udp sport {PORT} ip daddr {stranger} counter
+                udp sport {PORT} {network} daddr {stranger} counter
             }}
         }}"
     );

@@ -8,24 +8,24 @@ use adit_lab::relay::{Mischief, Relay};
 use adit_lab::traffic;
 use adit_lab::tunnel::{PORT, Pairing, Tunnel};
 
-use crate::pairings::for_each_pairing;
+use crate::pairings::for_each_pairing_and_family;
 
-for_each_pairing!(two_percent_loss, reordering_and_duplication, a_black_hole_for_a_while);
+for_each_pairing_and_family!(two_percent_loss, reordering_and_duplication, a_black_hole_for_a_while);
 
-fn two_percent_loss(pairing: &Pairing) {
+fn two_percent_loss(pairing: &Pairing, outside: Family) {
     let world = World::routed();
     world.router().lose(2);
-    let tunnel = Tunnel::new(world, pairing);
+    let tunnel = Tunnel::outside(world, pairing, outside);
     tunnel.connect_from(Side::Alice);
     both_ways(&tunnel, 4 << 20);
     assert!(tunnel.world.router().dropped() > 0, "the router did lose packets");
 }
 
-fn reordering_and_duplication(pairing: &Pairing) {
+fn reordering_and_duplication(pairing: &Pairing, outside: Family) {
     let world = World::routed();
-    let bob = SocketAddr::new(world.address(Side::Bob, Family::V4), PORT);
+    let bob = SocketAddr::new(world.address(Side::Bob, outside), PORT);
     let mischief = Mischief { reorder: 10, duplicate: 10, lose: 1, delay: Duration::ZERO };
-    let relay = Relay::start(world.router().namespace(), Side::Alice.gateway(Family::V4), bob, mischief, 7);
+    let relay = Relay::start(world.router().namespace(), Side::Alice.gateway(outside), bob, mischief, 7);
     let tunnel = Tunnel::over(world, pairing, relay.address(), 1420);
     tunnel.connect_from(Side::Alice);
     let target = (&tunnel.bob.inside, tunnel.bob.address(Family::V4));
@@ -38,8 +38,8 @@ fn reordering_and_duplication(pairing: &Pairing) {
     assert!(reordered > 100 && duplicated > 100 && lost > 10, "{:?}", relay.done());
 }
 
-fn a_black_hole_for_a_while(pairing: &Pairing) {
-    let tunnel = Tunnel::new(World::routed(), pairing);
+fn a_black_hole_for_a_while(pairing: &Pairing, outside: Family) {
+    let tunnel = Tunnel::outside(World::routed(), pairing, outside);
     tunnel.connect_from(Side::Alice);
     tunnel.world.router().swallow();
     assert!(!tunnel.is_through());

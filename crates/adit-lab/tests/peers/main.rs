@@ -2,6 +2,7 @@
 //!
 //! One file is one story, told for each pairing. Needs root and the peers of `cargo xtask setup`; fails without them.
 
+mod cookies;
 mod hostile;
 mod link;
 mod live;

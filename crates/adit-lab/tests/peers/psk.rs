@@ -6,12 +6,12 @@ use adit_lab::traffic;
 use adit_lab::tunnel::{Pairing, Tunnel};
 use adit_lab::wg::random_key;
 
-use crate::pairings::for_each_pairing;
+use crate::pairings::for_each_pairing_and_family;
 
-for_each_pairing!(only_the_right_preshared_key_connects);
+for_each_pairing_and_family!(only_the_right_preshared_key_connects);
 
-fn only_the_right_preshared_key_connects(pairing: &Pairing) {
-    let tunnel = Tunnel::new(World::direct(), pairing);
+fn only_the_right_preshared_key_connects(pairing: &Pairing, outside: Family) {
+    let tunnel = Tunnel::outside(World::direct(), pairing, outside);
     let (right, wrong) = (random_key(), random_key());
     set_secret(&tunnel, Side::Alice, &wrong);
     set_secret(&tunnel, Side::Bob, &right);

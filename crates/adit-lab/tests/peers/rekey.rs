@@ -6,12 +6,22 @@ use adit_lab::ns::{Family, Side, World};
 use adit_lab::traffic;
 use adit_lab::tunnel::{Pairing, Tunnel};
 
-use crate::pairings::for_each_pairing;
+use crate::pairings::{adit_calls_wireguard_go, for_each_pairing};
 
 for_each_pairing!(a_rekey_under_traffic_loses_nothing);
 
+/// The others would tell nothing more, and take as long.
+#[test]
+fn a_rekey_under_traffic_over_ipv6_loses_nothing() {
+    loses_nothing(&adit_calls_wireguard_go(), Family::V6);
+}
+
 fn a_rekey_under_traffic_loses_nothing(pairing: &Pairing) {
-    let tunnel = Tunnel::new(World::direct(), pairing);
+    loses_nothing(pairing, Family::V4);
+}
+
+fn loses_nothing(pairing: &Pairing, outside: Family) {
+    let tunnel = Tunnel::outside(World::direct(), pairing, outside);
     tunnel.connect_from(Side::Alice);
     let before = [Side::Alice, Side::Bob].map(|side| tunnel.seen_by(side).latest_handshake);
 

@@ -4,20 +4,20 @@ use adit_lab::ns::{Family, Side, World};
 use adit_lab::traffic;
 use adit_lab::tunnel::{Pairing, Tunnel};
 
-use crate::pairings::for_each_pairing;
+use crate::pairings::for_each_pairing_and_family;
 
-for_each_pairing!(the_tunnel_recovers_from_restarts, the_tunnel_recovers_from_kill_9);
+for_each_pairing_and_family!(the_tunnel_recovers_from_restarts, the_tunnel_recovers_from_kill_9);
 
-fn the_tunnel_recovers_from_restarts(pairing: &Pairing) {
-    recovers(pairing, |tunnel, side| tunnel.end_mut(side).daemon.restart());
+fn the_tunnel_recovers_from_restarts(pairing: &Pairing, outside: Family) {
+    recovers(pairing, outside, |tunnel, side| tunnel.end_mut(side).daemon.restart());
 }
 
-fn the_tunnel_recovers_from_kill_9(pairing: &Pairing) {
-    recovers(pairing, |tunnel, side| tunnel.end_mut(side).daemon.crash());
+fn the_tunnel_recovers_from_kill_9(pairing: &Pairing, outside: Family) {
+    recovers(pairing, outside, |tunnel, side| tunnel.end_mut(side).daemon.crash());
 }
 
-fn recovers(pairing: &Pairing, again: impl Fn(&mut Tunnel, Side)) {
-    let mut tunnel = Tunnel::new(World::direct(), pairing);
+fn recovers(pairing: &Pairing, outside: Family, again: impl Fn(&mut Tunnel, Side)) {
+    let mut tunnel = Tunnel::outside(World::direct(), pairing, outside);
     tunnel.connect_from(Side::Alice);
     for side in [Side::Alice, Side::Bob] {
         again(&mut tunnel, side);
