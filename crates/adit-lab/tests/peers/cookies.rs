@@ -36,14 +36,14 @@ fn a_caller_gets_in_by_its_cookie_while_the_answerer_is_flooded(pairing: &Pairin
     );
     tunnel.world.bob.command("nft -f -").input(count).ok();
 
-    // Who knows Bob's public key can make initiations that pass the first check. They come from many places, so that it
-    // is not one place alone that has to show a cookie.
+    // Who knows Bob's public key can make initiations that pass the first check. They come from many networks, or it would
+    // be one network alone that has to show a cookie.
     let public = PublicKey::from_base64(&tunnel.bob.keys.public).expect("`wg` makes keys");
     let initiations: Vec<_> = (0..STRANGERS).filter_map(|_| initiation(random(), public, bob)).collect();
     let door = tunnel.world.router().namespace();
-    let strangers: Vec<_> = (0..STRANGERS).map(|n| Side::Bob.address(outside, 0x60 + n)).collect();
+    let strangers: Vec<_> = (0..STRANGERS).map(|n| stranger(outside, n)).collect();
     for stranger in &strangers {
-        door.add_address("to-bob", *stranger, whole);
+        door.add_address("lo", *stranger, whole);
     }
     let flood = Flood::start(door, strangers, bob, initiations);
     poll::until("the answerer to be under load", PATIENCE, || (cookies(&tunnel, "strangers") > 0).then_some(()));
@@ -60,7 +60,15 @@ fn a_caller_gets_in_by_its_cookie_while_the_answerer_is_flooded(pairing: &Pairin
 }
 
 /// Places that the flood comes from.
-const STRANGERS: u16 = 8;
+const STRANGERS: u8 = 8;
+
+/// Each in a network of its own.
+fn stranger(family: Family, number: u8) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::from([198, 19, number, 1]),
+        Family::V6 => IpAddr::from([0xfd19, 0, 0, u16::from(number), 0, 0, 0, 1]),
+    }
+}
 
 /// Cookie replies that Bob has sent.
 fn cookies(tunnel: &Tunnel, to: &str) -> u64 {
