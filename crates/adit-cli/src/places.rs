@@ -61,6 +61,9 @@ impl Places {
     /// Where is kept what should outlive a restart: certificates, and which transport worked where. Another namespace's
     /// daemon keeps it where everything else of it is.
     pub(crate) fn state(&self) -> PathBuf {
+        if let Some(directory) = std::env::var_os("ADIT_STATE_DIR").filter(|v| !v.is_empty()) {
+            return directory.into();
+        }
         if self.directory == Path::new(RUNTIME_DIR) { PathBuf::from(STATE_DIR) } else { self.directory.join("state") }
     }
 

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use adit_engine::{DatagramIo, Links, Offloads, Ready, RecvBatch, SendArena, UdpLink, UdpOptions, Want};
+use adit_transport::config::{Certificates, Front};
 use adit_transport::ladder::Order;
 use adit_transport::ladder_link::{LadderLink, LadderOptions};
 use adit_transport::ladder_memory::Memory;
 use adit_transport::on_demand::{OnDemand, Settings};
 use adit_transport::server::HttpsListener;
 
-use crate::https;
 use crate::outside::{Outside, Visitor, WebServer};
 use crate::profile::wg_quick::Profile;
+use crate::{https, self_signed};
 
 /// The outside of a tunnel.
 #[derive(Debug)]
@@ -63,7 +64,13 @@ impl Carriers {
     ) -> Result<(Self, Outside), OpenError> {
         let (udp, control) = UdpLink::bind(options).map_err(OpenError::Udp)?;
         let Surroundings { state, network, memory } = surroundings;
-        if let Some(server) = https::server(profile, &state) {
+        if let Some(mut server) = https::server(profile, &state) {
+            if let Front::Direct(certificates) = &mut server.front
+                && let Certificates::SelfSigned { names } = certificates
+            {
+                let (chain, key) = self_signed::files(&state, names).map_err(OpenError::WebSite)?;
+                *certificates = Certificates::Files { chain, key };
+            }
             let (listener, site) = HttpsListener::bind(server).await.map_err(OpenError::WebSite)?;
             let outside = Outside::WebSite(WebServer::new(control, site));
             return Ok((Self(Kind::WebSite(Box::new(Links::new(udp, listener)))), outside));

@@ -27,6 +27,7 @@ pub mod https;
 mod outside;
 pub mod profile;
 pub mod resolve;
+mod self_signed;
 pub mod status;
 mod tunnel;
 pub mod uapi_socket;

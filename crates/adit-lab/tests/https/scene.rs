@@ -119,7 +119,8 @@ impl Scene {
     /// The router drops all UDP between the networks.
     #[track_caller]
     pub(crate) fn block_udp(&self) {
-        let rules = "table inet noudp { chain f { type filter hook forward priority -20; meta l4proto udp counter drop; } }";
+        let rules =
+            "table inet noudp { chain f { type filter hook forward priority -20; meta l4proto udp counter drop; } }";
         self.world.router().namespace().command("nft -f -").input(rules).ok();
     }
 

@@ -45,6 +45,10 @@ pub(super) struct Door {
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // IPv4 has a socket of its own, where it is wanted.
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into()).map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
