@@ -54,3 +54,18 @@ fn suspect(der: &[u8]) -> Option<Judged> {
     }
     issuer.contains(SUSPECT_ISSUER).then(|| Judged::detected(format!("the certificate's issuer is suspect: {issuer}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::Talk;
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn the_post_quantum_exchange_passes_and_another_is_noted() {
+        for (group, expected) in [(0x11ec, Verdict::Pass), (29, Verdict::Note)] {
+            let flow = Talk::handshake_with(53, 53, group).flow();
+            assert_eq!(judge(&flow).unwrap().verdict, expected, "{group}");
+        }
+    }
+}

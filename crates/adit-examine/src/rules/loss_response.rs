@@ -55,3 +55,35 @@ fn judge(flow: &Flow) -> Option<Judged> {
     };
     Some(judged.with("losses", count(losses.len())).with("rate kept", ratio))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::Talk;
+    use crate::verdict::Verdict;
+
+    /// A download that loses a packet every two seconds and then sends at `kept` of its rate for a second.
+    fn download(kept: usize) -> Flow {
+        let mut flow = Talk::handshake().flow();
+        let packet = |ms: u64, repeated: bool| Seen {
+            at: Duration::from_millis(ms),
+            up: false,
+            length: 1000,
+            sequence: 0,
+            acknowledges: None,
+            repeated,
+        };
+        flow.packets = (0..60_000)
+            .step_by(10)
+            .filter(|ms| ms % 2000 >= 1000 || (ms / 10) as usize % 10 < kept)
+            .map(|ms| packet(ms, ms % 2000 == 0 && ms > 0))
+            .collect();
+        flow
+    }
+
+    #[test]
+    fn a_sender_that_does_not_slow_down_is_detected() {
+        assert_eq!(judge(&download(5)).unwrap().verdict, Verdict::Pass);
+        assert_eq!(judge(&download(10)).unwrap().verdict, Verdict::Detected);
+    }
+}

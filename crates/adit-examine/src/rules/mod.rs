@@ -156,6 +156,90 @@ mod tests {
         traffic.into_flows().remove(0)
     }
 
+    pub(super) const UP: bool = true;
+
+    /// A record of application data from the client, by its length.
+    pub(super) const fn up(length: u16) -> (bool, u16) {
+        (UP, length)
+    }
+
+    /// And one from the server.
+    pub(super) const fn down(length: u16) -> (bool, u16) {
+        (!UP, length)
+    }
+
+    /// A TLS connection that is made up record by record, each a segment of its own.
+    pub(super) struct Talk {
+        traffic: Traffic,
+        next: [u32; 2],
+        clock: u64,
+    }
+
+    impl Talk {
+        /// As after an ordinary TLS 1.3 handshake.
+        pub(super) fn handshake() -> Self {
+            Self::handshake_with(53, 53, 0x11ec)
+        }
+
+        /// With these lengths of the server's and the client's Finished, and this group.
+        pub(super) fn handshake_with(server: u16, client: u16, group: u16) -> Self {
+            let mut talk = Self { traffic: Traffic::new(), next: [1, 1], clock: 0 };
+            talk.segment(UP, true, &[]);
+            talk.segment(!UP, true, &[]);
+            let hex = include_str!("../../tests/hellos/chromium156-tcp.hex").trim();
+            let digits: Vec<u8> = hex.bytes().map(|d| char::from(d).to_digit(16).unwrap() as u8).collect();
+            let hello: Vec<u8> = digits.as_chunks::<2>().0.iter().map(|[high, low]| high << 4 | low).collect();
+            talk.whole(UP, 22, &hello);
+            let extensions = [&[0, 43, 0, 2, 3, 4, 0, 51, 0, 2][..], &group.to_be_bytes()].concat();
+            let body = [&[3, 3][..], &[7; 32], &[0, 0x13, 0x02, 0, 0, extensions.len() as u8], &extensions].concat();
+            talk.whole(!UP, 22, &[&[2, 0, 0, body.len() as u8][..], &body].concat());
+            talk.whole(!UP, 20, &[1]);
+            talk.records(&[down(2000), down(server)]);
+            talk.whole(UP, 20, &[1]);
+            talk.records(&[up(client)]);
+            talk
+        }
+
+        pub(super) fn records(&mut self, records: &[(bool, u16)]) {
+            for (up, length) in records {
+                self.record(*up, 23, *length);
+            }
+        }
+
+        /// A record whose body nobody can read.
+        pub(super) fn record(&mut self, up: bool, kind: u8, length: u16) {
+            let body: Vec<u8> = noise(self.clock).take(length.into()).collect();
+            self.whole(up, kind, &body);
+        }
+
+        fn whole(&mut self, up: bool, kind: u8, body: &[u8]) {
+            let header = [&[kind, 3, 3][..], &u16::try_from(body.len()).unwrap().to_be_bytes()].concat();
+            self.segment(up, false, &[&header, body].concat());
+        }
+
+        fn segment(&mut self, up: bool, syn: bool, payload: &[u8]) {
+            let (ends, ports) = if up { ([1, 2], (5000, 443)) } else { ([2, 1], (443, 5000)) };
+            let sequence = self.next[usize::from(up)];
+            let packet = PacketBuilder::ipv4([10, 0, 0, ends[0]], [10, 0, 0, ends[1]], 64);
+            let mut packet = packet.tcp(ports.0, ports.1, sequence, 64_240);
+            if syn {
+                packet = packet.syn();
+            }
+            if !up || !syn {
+                packet = packet.ack(self.next[usize::from(!up)]);
+            }
+            let mut bytes = Vec::new();
+            packet.write(&mut bytes, payload).unwrap();
+            self.clock += 1;
+            self.traffic.add(&Frame { at: Duration::from_millis(self.clock), link: Link::Raw, bytes: &bytes });
+            self.next[usize::from(up)] = sequence + u32::from(syn) + u32::try_from(payload.len()).unwrap();
+        }
+
+        pub(super) fn flow(self) -> Flow {
+            self.traffic.into_flows().remove(0)
+        }
+    }
+
     /// Bytes that look random, the same every time.
     pub(super) fn noise(seed: u64) -> impl Iterator<Item = u8> {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

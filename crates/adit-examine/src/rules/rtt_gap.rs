@@ -138,4 +138,15 @@ mod tests {
         assert!(found.iter().all(|exchange| (exchange.ratio() - 2.25).abs() < 0.01));
         assert!(exchanges(&talk(40, 40)).iter().all(|exchange| (exchange.ratio() - 1.0).abs() < 0.01));
     }
+
+    #[test]
+    fn answers_from_further_away_are_detected_where_the_path_is_long_enough() {
+        let mut flow = crate::rules::tests::Talk::handshake().flow();
+        for (path, answer, expected) in
+            [(40, 90, crate::Verdict::Detected), (40, 45, crate::Verdict::Pass), (1, 20, crate::Verdict::Undecidable)]
+        {
+            flow.packets = talk(path, answer);
+            assert_eq!(judge(&flow).unwrap().verdict, expected, "{path} {answer}");
+        }
+    }
 }

@@ -30,3 +30,20 @@ fn judge(flow: &Flow) -> Option<Judged> {
     };
     Some(judged.with("bytes down", u32::try_from(down).map_or(f64::INFINITY, f64::from)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::{Talk, down, up};
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn much_from_the_server_is_noted() {
+        let mut talk = Talk::handshake();
+        talk.records(&[up(465), down(10_000)]);
+        assert_eq!(judge(&talk.flow()).unwrap().verdict, Verdict::Pass);
+        let mut talk = Talk::handshake();
+        talk.records(&[up(465), down(10_000), down(10_000)]);
+        assert_eq!(judge(&talk.flow()).unwrap().verdict, Verdict::Note);
+    }
+}

@@ -57,3 +57,27 @@ fn judge(flow: &Flow) -> Option<Judged> {
     };
     Some(judged.with("client's Finished", client).with("tickets", count(tickets.len())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::{Talk, down, up};
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn two_tickets_after_an_ordinary_handshake_pass() {
+        let mut talk = Talk::handshake();
+        talk.records(&[up(465), down(282), down(282), down(3000)]);
+        let judged = judge(&talk.flow()).unwrap();
+        assert_eq!(judged.verdict, Verdict::Pass);
+        assert!(judged.why.contains("2 tickets of 282 bytes"), "{}", judged.why);
+    }
+
+    #[test]
+    fn a_finished_with_four_bytes_more_is_detected() {
+        for (server, client) in [(57, 53), (53, 57), (73, 69)] {
+            let talk = Talk::handshake_with(server, client, 0x11ec);
+            assert_eq!(judge(&talk.flow()).unwrap().verdict, Verdict::Detected, "{server} {client}");
+        }
+    }
+}

@@ -58,3 +58,27 @@ fn judge(flow: &Flow) -> Option<Judged> {
 fn on_the_wire(record: &Record) -> u32 {
     u32::from(record.length) + 5
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::tests::{Talk, down, up};
+    use crate::verdict::Verdict;
+
+    #[test]
+    fn a_hello_and_a_chain_of_certificates_are_detected() {
+        // Before the first record stand the change of cipher and the Finished: 6 and 58 bytes.
+        for (sent, answered, expected) in [
+            (1850, 5000, Verdict::Detected),
+            (620, 175 - 5, Verdict::Detected),
+            (620, 5000, Verdict::Detected),
+            (465, 5000, Verdict::Pass),
+            (1850, 600, Verdict::Pass),
+            (1850, 9000, Verdict::Pass),
+        ] {
+            let mut talk = Talk::handshake();
+            talk.records(&[up(sent), down(answered)]);
+            assert_eq!(judge(&talk.flow()).unwrap().verdict, expected, "{sent} {answered}");
+        }
+    }
+}

@@ -45,7 +45,7 @@ fn download() -> Captured {
     let capturing = scene.capture();
     poll::until("a page through obfs4", PATIENCE, || {
         let line = format!("curl -s -m 20 -o /dev/null -f --proxy socks5h://{} --proxy-user", method.trim());
-        let run = scene.world.alice.command(&line).arg(format!("cert={certificate};iat-mode=0"));
+        let run = scene.world.alice.command(&line).arg(format!("cert={certificate};iat-mode=:0"));
         run.arg(format!("http://{BOB}:{PORT}/page")).attempt().ok()
     });
     capturing.finish(scene)

@@ -122,7 +122,7 @@ impl Capturing {
     pub(crate) fn finish(mut self, scene: Scene) -> Captured {
         let mut before = 0;
         poll::until("the wire is quiet", PATIENCE, || {
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(QUIET);
             let now = length(&self.file);
             (std::mem::replace(&mut before, now) == now && now > 24).then_some(())
         });
@@ -130,6 +130,9 @@ impl Capturing {
         Captured { file: self.file, _scene: scene }
     }
 }
+
+/// Nothing new for this long, and everything has arrived: tcpdump on a loaded machine is late.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// A capture that is done.
 pub(crate) struct Captured {
