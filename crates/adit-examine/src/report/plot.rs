@@ -10,7 +10,7 @@ pub const MAX_POINTS: usize = 4000;
 
 const WIDTH: f64 = 960.0;
 const HALF: f64 = 90.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 84.0;
 
 /// A flow as SVG.
 pub(super) fn svg(flow: &Flow) -> String {
@@ -20,7 +20,7 @@ pub(super) fn svg(flow: &Flow) -> String {
     };
     let (begin, span) = (first.at, seconds(first.at, last.at).max(1e-3));
     let largest = packets.iter().map(|packet| packet.length).max().unwrap_or(1).max(1);
-    let (height, right) = (2.0 * HALF + 40.0, LEFT + WIDTH + 10.0);
+    let (height, right) = (2.0 * HALF + 40.0, LEFT + WIDTH + 30.0);
     let middle = HALF + 10.0;
     let mut svg = format!(
         "<svg viewBox=\"0 0 {right} {height}\" role=\"img\" aria-label=\"sizes of packets over time\">\n\

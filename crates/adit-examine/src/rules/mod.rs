@@ -4,6 +4,7 @@
 
 mod ack;
 mod amnezia;
+mod burst_tree;
 mod bursts;
 mod fet;
 mod handshakes;
@@ -55,7 +56,7 @@ struct Judged {
 }
 
 /// All rules that look at captures, in order.
-pub(crate) const RULES: [Rule; 17] = [
+pub(crate) const RULES: [Rule; 18] = [
     fet::RULE,
     opcode::RULE,
     ack::RULE,
@@ -63,6 +64,7 @@ pub(crate) const RULES: [Rule; 17] = [
     amnezia::RULE,
     tls_in_tls::RULE,
     trojan::RULE,
+    burst_tree::RULE,
     tickets::RULE,
     ja4::RULE,
     sixteen_kb::RULE,

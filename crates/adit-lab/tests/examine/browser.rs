@@ -12,7 +12,7 @@ fn a_browser_on_a_web_site_passes_every_rule() {
     let captured = visit();
     let examination = captured.examined();
     assert_eq!(detections(&examination), [""; 0], "{examination:#?}");
-    for rule in ["R1", "R7", "R8", "R10", "R14", "R16", "R18", "R22"] {
+    for rule in ["R1", "R7", "R8", "R9", "R10", "R14", "R16", "R18", "R22"] {
         assert_eq!(verdict(&examination, rule), Verdict::Pass, "{:#?}", examination.rule(rule));
     }
     assert_eq!(captured.ndpi(), ["TLS"]);
