@@ -17,7 +17,7 @@ fn an_interface_shows_each_datagram_once() {
             let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.send_to(b"hello", (target, PORT)).unwrap();
             let mut traffic = Traffic::new();
-            while let Some(frame) = tap.next().unwrap() {
+            while let Some(frame) = tap.next_frame().unwrap() {
                 traffic.add(&frame);
             }
             traffic
