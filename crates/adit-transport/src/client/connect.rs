@@ -126,11 +126,9 @@ impl Server {
 
 fn refusal(error: &TlsError) -> Attempt {
     let words = error.to_string();
-    match error {
-        TlsError::Handshake { .. } => Attempt::Failed(words),
-        // Whoever answered is not the server, or we could never know: trying again helps nobody but them.
-        _ => Attempt::Wrong(words),
-    }
+    // But for a broken connection: whoever answered is not the server, or we could never know. Trying again helps nobody
+    // but them.
+    if matches!(error, TlsError::Handshake { .. }) { Attempt::Failed(words) } else { Attempt::Wrong(words) }
 }
 
 impl Live for Tunnel {
