@@ -8,7 +8,7 @@ use std::io;
 use adit_engine::{DatagramIo, Offloads, Ready, RecvBatch, SendArena, Want};
 use tokio::sync::{mpsc, watch};
 
-use crate::client::{HttpsControl, HttpsLink, HttpsState, HttpsStatus};
+use crate::client::{HttpsControl, HttpsLink, HttpsState, HttpsStatus, Pace};
 use crate::config::HttpsClient;
 use crate::ladder::Https;
 use crate::ladder_link::HttpsSide;
@@ -25,6 +25,8 @@ pub type Settings = Box<dyn FnMut() -> Option<HttpsClient> + Send>;
 pub struct OnDemand {
     settings: Settings,
     link: Option<(HttpsLink, HttpsControl)>,
+    /// Outlives the links, so that the server is not greeted more often than it would be by one.
+    pace: Pace,
     wanted: watch::Receiver<bool>,
     state: watch::Sender<Https>,
     new_settings: mpsc::Receiver<Settings>,
@@ -52,7 +54,7 @@ impl OnDemand {
         let (state, state_now) = watch::channel(Https::Down);
         let (to_settings, new_settings) = mpsc::channel(SETTINGS);
         let (shown, shown_now) = watch::channel(None);
-        let link = Self { settings, link: None, wanted: is_wanted, state, new_settings, shown };
+        let link = Self { settings, link: None, pace: Pace::default(), wanted: is_wanted, state, new_settings, shown };
         let control = OnDemandControl { new_settings: to_settings, shown: shown_now };
         (link, control, HttpsSide { state: state_now, wanted })
     }
@@ -61,7 +63,7 @@ impl OnDemand {
     fn follow(&mut self) {
         let wanted = *self.wanted.borrow_and_update();
         if wanted && self.link.is_none() {
-            self.link = (self.settings)().map(HttpsLink::new);
+            self.link = (self.settings)().map(|settings| HttpsLink::with_pace(settings, self.pace.clone()));
             self.shown.send_replace(self.link.as_ref().map(|(_, control)| control.clone()));
         } else if !wanted && self.link.take().is_some() {
             self.shown.send_replace(None);

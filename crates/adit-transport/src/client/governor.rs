@@ -5,6 +5,7 @@
 //! never changes while it runs. Not here: dialling (`run`), which carrier is used meanwhile (`ladder`).
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The least time from one handshake to the next; up to as much again is added at random.
@@ -33,6 +34,28 @@ pub(super) enum Ending {
     Silent,
     /// The connection did its work for a while: the next attempt is the first again.
     Served,
+}
+
+/// How often a server is greeted: one for each server, shared by all links to it that there are after one another.
+#[derive(Debug, Clone)]
+pub struct Pace(Arc<Mutex<Governor>>);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new(getrandom::u64().unwrap_or(1))
+    }
+}
+
+impl Pace {
+    /// One that nothing has happened to yet.
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Governor::new(seed))))
+    }
+
+    /// The rules, for a moment.
+    pub(super) fn governor(&self) -> MutexGuard<'_, Governor> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The rules, and what has happened so far.

@@ -26,10 +26,10 @@ use adit_engine::{DatagramIo, Offloads, Ready, RecvBatch, SendArena, Want};
 use adit_protocol::Path;
 use tokio::sync::{Mutex, mpsc, watch};
 
+pub use self::governor::Pace;
 pub use self::status::{HttpsControl, HttpsState, HttpsStatus};
 
 use self::connect::Server;
-use self::governor::Governor;
 use self::run::Run;
 use self::status::{COMMANDS, Known};
 use self::wire::Traffic;
@@ -48,6 +48,11 @@ pub struct HttpsLink {
 impl HttpsLink {
     /// A link that begins to connect at once, on the runtime that this is called in.
     pub fn new(config: HttpsClient) -> (Self, HttpsControl) {
+        Self::with_pace(config, Pace::default())
+    }
+
+    /// As [`new`](Self::new), for a server that there were links to before: together they greet it no more often than one.
+    pub fn with_pace(config: HttpsClient, pace: Pace) -> (Self, HttpsControl) {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port));
         let first = config.addresses.first().copied().unwrap_or(nowhere);
         let (hub, joiner) = Hub::single(Bounds::default(), Path::to(first));
@@ -68,8 +73,7 @@ impl HttpsLink {
         let traffic = Arc::<Traffic>::default();
         let server =
             Server { config, profile, traffic: Arc::clone(&traffic), cache: Mutex::new(None), network: changes };
-        let governor = Governor::new(getrandom::u64().unwrap_or(1));
-        tokio::spawn(Run::new(Arc::new(server), joiner, governor, status, to_obey, network).run());
+        tokio::spawn(Run::new(Arc::new(server), joiner, pace, status, to_obey, network).run());
         (Self { hub }, HttpsControl { commands, status: known, traffic })
     }
 }

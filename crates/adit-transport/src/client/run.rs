@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use adit_protocol::Path;
 
-use super::governor::{Ending, Governor};
+use super::governor::{Ending, Pace};
 use super::pump::End;
 use super::status::{Command, HttpsState, Known};
 use crate::hub::{Joiner, Seat};
@@ -59,7 +59,7 @@ pub(super) trait Live: Send + 'static {
 pub(super) struct Run<C> {
     connect: C,
     joiner: Joiner,
-    governor: Governor,
+    pace: Pace,
     status: watch::Sender<Known>,
     commands: mpsc::Receiver<Command>,
     /// Tells connections that the network may have changed.
@@ -92,7 +92,7 @@ impl<C: Connect> Run<C> {
     pub(super) fn new(
         connect: C,
         joiner: Joiner,
-        governor: Governor,
+        pace: Pace,
         status: watch::Sender<Known>,
         commands: mpsc::Receiver<Command>,
         network: watch::Sender<u64>,
@@ -101,7 +101,7 @@ impl<C: Connect> Run<C> {
         Self {
             connect,
             joiner,
-            governor,
+            pace,
             status,
             commands,
             network,
@@ -133,7 +133,7 @@ impl<C: Connect> Run<C> {
     /// When the next connection is to be made; `None` while stopped.
     fn next_dial(&self) -> Option<Instant> {
         let now = Instant::now();
-        let earliest = Instant::from_std(self.governor.earliest(now.into_std()));
+        let earliest = Instant::from_std(self.pace.governor().earliest(now.into_std()));
         match &self.current {
             _ if self.stopped => None,
             Some(current) => Some(current.until.max(earliest)),
@@ -165,7 +165,7 @@ impl<C: Connect> Run<C> {
         };
         let live = match tcp {
             Ok(tcp) => {
-                self.governor.greeted(Instant::now().into_std());
+                self.pace.governor().greeted(Instant::now().into_std());
                 tokio::select! {
                     () = self.joiner.gone() => return false,
                     live = connect.greet(tcp) => live,
@@ -189,7 +189,7 @@ impl<C: Connect> Run<C> {
         let label = live.label();
         let task = self.carrying.spawn(live.carry(seat));
         let now = Instant::now();
-        let until = now + self.governor.lifetime();
+        let until = now + self.pace.governor().lifetime();
         self.current = Some(Current { id: task.id(), since: now, until });
         self.stalled = false;
         self.status.send_modify(|known| {
@@ -203,12 +203,12 @@ impl<C: Connect> Run<C> {
         let now = Instant::now().into_std();
         let words = match attempt {
             Attempt::Failed(words) => {
-                self.governor.ended(Ending::Closed, now);
+                self.pace.governor().ended(Ending::Closed, now);
                 self.turn = self.turn.wrapping_add(1);
                 words
             }
             Attempt::Silent(words) => {
-                self.governor.ended(Ending::Silent, now);
+                self.pace.governor().ended(Ending::Silent, now);
                 self.turn = self.turn.wrapping_add(1);
                 self.stalled = self.current.is_none();
                 words
@@ -228,7 +228,7 @@ impl<C: Connect> Run<C> {
     fn obey(&mut self, command: Command) {
         match command {
             Command::NetworkChanged => {
-                self.governor.moved();
+                self.pace.governor().moved();
                 (self.stopped, self.stalled) = (false, false);
                 self.network.send_modify(|changes| *changes += 1);
             }
@@ -239,7 +239,7 @@ impl<C: Connect> Run<C> {
             }
             Command::Retry => {
                 self.stopped = false;
-                self.governor.moved();
+                self.pace.governor().moved();
             }
         }
     }
@@ -255,14 +255,14 @@ impl<C: Connect> Run<C> {
             End::Closed(words) => (Ending::Closed, words),
             End::Silent => (Ending::Silent, "the connection fell silent".to_owned()),
             End::Moved => {
-                self.governor.moved();
+                self.pace.governor().moved();
                 (Ending::Served, "this machine has moved to another network".to_owned())
             }
             End::Replaced => return,
         };
         let how = if how == Ending::Closed && current.since.elapsed() >= SERVED { Ending::Served } else { how };
         self.stalled = how == Ending::Silent;
-        self.governor.ended(how, Instant::now().into_std());
+        self.pace.governor().ended(how, Instant::now().into_std());
         self.status.send_modify(|known| known.failure = Some(words));
     }
 

@@ -25,7 +25,8 @@ async fn capsules_travel_both_ways_and_padding_is_ignored() {
     let mut world = World::new(false).await;
     world.send(b"up");
     let (kind, _, payload) = world.frame().await;
-    assert_eq!((kind, payload), (DATA, vec![0, 3, 0, b'u', b'p']));
+    // Padding may follow.
+    assert_eq!((kind, &payload[..5]), (DATA, &[0, 3, 0, b'u', b'p'][..]));
     let mut capsules = Vec::new();
     put_padding(&mut capsules, 100);
     put_datagram(&mut capsules, b"down");
@@ -38,7 +39,7 @@ async fn in_the_shape_of_grpc_capsules_are_messages() {
     let mut world = World::new(true).await;
     world.send(b"up");
     let (_, _, payload) = world.frame().await;
-    assert_eq!(payload, [0, 0, 0, 0, 5, 0, 3, 0, b'u', b'p']);
+    assert_eq!(payload[..10], [0, 0, 0, 0, 5, 0, 3, 0, b'u', b'p']);
     // Two messages, of which the first ends inside a capsule.
     let mut stream = Vec::new();
     for part in [&[0, 5, 0, b'd'][..], b"own"] {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use adit_engine::{DatagramIo, SendArena};
 use tokio::sync::oneshot;
 
-use super::super::governor::{FREEZE, LIFETIME, SPACING};
+use super::super::governor::{FREEZE, LIFETIME, PER_PERIOD, PERIOD, SPACING};
 use super::*;
 use crate::hub::{Bounds, Hub};
 
@@ -114,6 +114,23 @@ async fn a_connection_is_renewed_on_request_and_the_task_ends_with_the_engine() 
     assert!(tokio::time::timeout(Duration::from_secs(30), world.task).await.is_ok());
 }
 
+/// A carrier that is dropped and made again, as one that is only wanted now and then, keeps to the same rules.
+#[tokio::test(start_paused = true)]
+async fn links_after_one_another_share_one_pace() {
+    let (pace, server) = (Pace::new(5), Server::default());
+    for _ in 0..500 {
+        let world = World::with_pace(pace.clone(), server.clone());
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        drop(world.hub);
+        world.task.await.unwrap();
+    }
+    let inner = server.0.lock().unwrap();
+    for four in inner.log.windows(PER_PERIOD + 1) {
+        assert!(four[PER_PERIOD].begun - four[0].begun >= PERIOD);
+    }
+    assert!(inner.log.len() >= PER_PERIOD, "{}", inner.log.len());
+}
+
 struct World {
     hub: Hub,
     status: watch::Receiver<Known>,
@@ -205,6 +222,10 @@ impl Live for FakeLive {
 
 impl World {
     fn new() -> Self {
+        Self::with_pace(Pace::new(3), Server::default())
+    }
+
+    fn with_pace(pace: Pace, server: Server) -> Self {
         let (hub, joiner) = Hub::single(Bounds::default(), Path::to(([192, 0, 2, 1], 443).into()));
         let known = Known {
             state: HttpsState::Connecting,
@@ -218,8 +239,7 @@ impl World {
         let (to_tell, status) = watch::channel(known);
         let (commands, to_obey) = mpsc::channel(4);
         let (network, _) = watch::channel(0);
-        let server = Server::default();
-        let run = Run::new(server.clone(), joiner, Governor::new(3), to_tell, to_obey, network);
+        let run = Run::new(server.clone(), joiner, pace, to_tell, to_obey, network);
         let task = tokio::spawn(run.run());
         Self { hub, status, commands, server, task }
     }
