@@ -7,6 +7,8 @@ use adit_transport::tls::profile::{Http2Profile, Kind, RequestProfile};
 use crate::site::HOST;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// `:status: 200` and `content-type: text/html`: entry 8 of HPACK's static table, and the name of entry 31 (RFC 7541).
+const ANSWER: &[u8] = b"\x88\x5f\x09text/html";
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
@@ -35,8 +37,6 @@ pub(crate) struct Request {
     pub(crate) headers: Vec<(String, String)>,
     /// The weight in its HEADERS frame, if it has a priority.
     pub(crate) weight: Option<u8>,
-    /// The stream that it depends on, with the bit that says it does so alone.
-    pub(crate) depends_on: Option<u32>,
 }
 
 impl Request {
@@ -46,14 +46,10 @@ impl Request {
 }
 
 impl Http2 {
-    /// Its requests for the page and what belongs to it, in order, with their priorities.
-    pub(crate) fn order(&self) -> Vec<String> {
+    /// What it asked for, in order. On which request another depends is not here: that changes with the answers' times.
+    pub(crate) fn order(&self) -> Vec<&str> {
         let plain = self.requests.iter().filter(|request| request.header(":method") == "GET");
-        let words = plain.map(|request| {
-            let depends_on = request.depends_on.map_or_else(|| "none".to_owned(), |stream| format!("{stream:08x}"));
-            format!("{} {:?} {depends_on}", request.header(":path"), request.weight)
-        });
-        words.collect()
+        plain.map(|request| request.header(":path")).collect()
     }
 
     /// The same as a profile has it. `records` are the sizes of the client's records.
@@ -143,10 +139,8 @@ impl Frames {
                 self.hpack.decode(&mut body[skipped..].to_vec(), &mut found).expect("a browser compresses well");
                 let text = |bytes| String::from_utf8(bytes).expect("headers are text");
                 let headers = found.into_iter().map(|(name, value, _)| (text(name), text(value))).collect();
-                let depends_on = body.first_chunk::<4>().filter(|_| skipped > 0).map(|word| u32::from_be_bytes(*word));
-                self.seen.requests.push(Request { headers, weight: (skipped > 0).then(|| body[4]), depends_on });
-                // `:status: 200` is the eighth entry of the static table (RFC 7541, appendix A).
-                frame(answer, HEADERS, END_HEADERS, stream, &[0x88]);
+                self.seen.requests.push(Request { headers, weight: (skipped > 0).then(|| body[4]) });
+                frame(answer, HEADERS, END_HEADERS, stream, ANSWER);
                 frame(answer, DATA, END_STREAM, stream, page);
             }
             PING if flags & ACK == 0 => frame(answer, PING, ACK, 0, body),

@@ -227,14 +227,23 @@ prop_compose! {
     ) -> Peer {
         let mut known = std::collections::HashSet::new();
         let allowed_ips = networks.iter().map(IpNet::trunc).filter(|n| known.insert(*n)).collect();
-        Peer { public_key: PublicKey::new(key), preshared_key: preshared.map(PresharedKey::new), allowed_ips, endpoint, persistent_keepalive }
+        Peer {
+            public_key: PublicKey::new(key),
+            preshared_key: preshared.map(PresharedKey::new),
+            allowed_ips,
+            endpoint,
+            persistent_keepalive,
+            transport: None,
+            https: None,
+            https_key: None,
+        }
     }
 }
 
 proptest! {
     #[test]
     fn any_profile_survives_being_written_and_read(interface in any_interface(), peers in prop::collection::vec(any_peer(), 0..4)) {
-        let profile = Profile { interface, peers };
+        let profile = Profile { interface, peers, web_site: None };
         let parsed = parse(&profile.emit());
         prop_assert!(parsed.findings.iter().all(|f| !f.is_wrong()), "{:?}", parsed.findings);
         prop_assert_eq!(&parsed.profile, &profile);
