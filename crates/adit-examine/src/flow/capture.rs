@@ -263,7 +263,10 @@ mod tests {
         file
     }
 
-    fn frames(file: &[u8]) -> (Result<End, CaptureError>, Vec<(Duration, Link, Vec<u8>)>) {
+    /// When, on what kind of link, and the bytes.
+    type Seen = (Duration, Link, Vec<u8>);
+
+    fn frames(file: &[u8]) -> (Result<End, CaptureError>, Vec<Seen>) {
         let mut seen = Vec::new();
         let end = read(file, |frame| seen.push((frame.at, frame.link, frame.bytes.to_vec())));
         (end, seen)
