@@ -1,5 +1,7 @@
 //! Both halves of the HTTPS carrier on loopback: the real client against the real server, with an observer in between.
 
+#![expect(clippy::unwrap_used, reason = "a test")]
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
