@@ -65,6 +65,7 @@ impl Carriers {
         let (udp, control) = UdpLink::bind(options).map_err(OpenError::Udp)?;
         let Surroundings { state, network, memory } = surroundings;
         if let Some(mut server) = https::server(profile, &state) {
+            std::fs::create_dir_all(&state).map_err(OpenError::WebSite)?;
             if let Front::Direct(certificates) = &mut server.front
                 && let Certificates::SelfSigned { names } = certificates
             {

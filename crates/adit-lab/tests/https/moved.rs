@@ -9,8 +9,8 @@ fn a_client_whose_address_changes_goes_on_over_https() {
     let scene = Scene::up("https");
     scene.connect();
     let old = scene.world.address(Side::Alice, Family::V4);
-    scene.alice.host.add_address("eth0", Side::Alice.address(Family::V4, 0x77), 24);
     scene.alice.host.remove_address("eth0", old, 24);
+    scene.alice.host.add_address("eth0", Side::Alice.address(Family::V4, 0x77), 24);
     let gateway = Side::Alice.gateway(Family::V4);
     scene.alice.host.run(&format!("ip route replace default via {gateway}"));
     scene.connect_within("an answer from the new address");

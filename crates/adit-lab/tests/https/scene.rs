@@ -119,8 +119,12 @@ impl Scene {
     /// The router drops all UDP between the networks.
     #[track_caller]
     pub(crate) fn block_udp(&self) {
-        let rules =
-            "table inet noudp { chain f { type filter hook forward priority -20; meta l4proto udp counter drop; } }";
+        let rules = "table inet noudp {
+            chain f {
+                type filter hook forward priority -20
+                meta l4proto udp counter drop
+            }
+        }";
         self.world.router().namespace().command("nft -f -").input(rules).ok();
     }
 
@@ -237,8 +241,9 @@ impl Machine {
     pub(crate) fn crash(&mut self) {
         self.daemon.kill().unwrap();
         self.daemon.wait().unwrap();
+        fs::remove_file(self.dir.join("run/adit.sock")).unwrap();
         self.daemon = spawn(&self.host, &self.dir);
-        poll::until("the new daemon", PATIENCE, || self.adit("status").attempt().is_ok().then_some(()));
+        self.wait_for_daemon();
     }
 
     /// What its daemon has said.
