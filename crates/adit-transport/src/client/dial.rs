@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
@@ -19,6 +19,8 @@ const MAX_ADDRESSES: usize = 8;
 /// Bytes that wait in the kernel without having been sent: little, so that what is urgent does not wait behind them. The
 /// wire does not show it.
 const UNSENT: u32 = 128 << 10;
+/// When an idle connection is probed, and how often: as Chromium does. It keeps the ways through routers open, too.
+const KEEPALIVE: Duration = Duration::from_secs(45);
 
 /// Where the server is; `turn` decides which address is first.
 pub(super) async fn addresses(config: &HttpsClient, turn: usize) -> io::Result<Vec<SocketAddr>> {
@@ -54,6 +56,7 @@ async fn connect(address: SocketAddr, fwmark: u32) -> io::Result<TcpStream> {
     let socket = socket(address, Type::STREAM, Protocol::TCP, fwmark)?;
     let stream = TcpSocket::from_std_stream(socket.into()).connect(address).await?;
     stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE))?;
     if let Err(error) = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT) {
         tracing::debug!(%error, "the kernel keeps more unsent bytes");
     }
@@ -90,6 +93,9 @@ mod tests {
         let stream = tcp(&[closed, open], 0).await.unwrap();
         assert_eq!(stream.peer_addr().unwrap(), open);
         assert!(stream.nodelay().unwrap());
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
         assert_eq!(tcp(&[closed], 0).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(source_towards(open, 0), Some(open.ip()));
     }

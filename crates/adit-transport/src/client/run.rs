@@ -64,7 +64,7 @@ pub(super) struct Run<C> {
     commands: mpsc::Receiver<Command>,
     /// Tells connections that the network may have changed.
     network: watch::Sender<u64>,
-    /// Of the newest first connection and those that drain; ids tell them apart.
+    /// The connection in use and those that drain.
     carrying: JoinSet<End>,
     current: Option<Current>,
     turn: usize,
