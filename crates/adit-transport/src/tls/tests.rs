@@ -90,6 +90,20 @@ async fn a_certificate_for_another_name_is_refused() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_has_expired_is_refused_even_with_the_pinned_key() {
+    for &hello in HELLOS {
+        let site = Site::until(2024);
+        let server = site.serve().await;
+        let greeting = greeting(hello, Roots::System, vec![site.pin]);
+        let judge = site.judge(&greeting);
+        let problem = connect_judged(server.dial().await, &greeting, judge).await.unwrap_err();
+        assert!(matches!(problem, TlsError::Untrusted { .. }), "{hello:?}: {problem}");
+        assert!(problem.to_string().contains("expired"), "{problem}");
+        assert_eq!(server.seen().await.bytes, b"", "{hello:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_chain_that_leads_to_a_trusted_authority_needs_no_pin() {
     for &hello in HELLOS {
         let site = Site::new();
@@ -197,11 +211,18 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::until(4096)
+    }
+
+    /// A site whose certificate ends with the beginning of this year.
+    fn until(year: i32) -> Self {
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+        let mut certificate = CertificateParams::new(vec![HOST.to_owned()]).unwrap();
+        certificate.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let certificate = certificate.signed_by(&key, &authority).unwrap();
         Self {
             authority: authority.der().clone(),
             certificate: certificate.der().clone(),
