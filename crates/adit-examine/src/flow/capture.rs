@@ -295,6 +295,19 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_beyond_the_bound_have_no_packets() {
+        let file = pcapng(101, b"hello");
+        // The section's header, then the interface over and over, then a packet of the last one.
+        let (header, interface, packet) = (&file[..28], &file[28..48], &file[48..]);
+        for (n, seen) in [(MAX_INTERFACES, 1), (MAX_INTERFACES + 1, 0)] {
+            let mut packet = packet.to_vec();
+            packet[8..12].copy_from_slice(&u32::try_from(n - 1).unwrap().to_le_bytes());
+            let file = [header, &interface.repeat(n), &packet].concat();
+            assert_eq!(frames(&file).1.len(), seen, "{n}");
+        }
+    }
+
+    #[test]
     fn a_block_larger_than_the_bound_ends_the_reading() {
         let file = pcap(1, &vec![0; 2 * MAX_BLOCK + 1]);
         assert_eq!(frames(&file), (Ok(End::Damaged), vec![]));

@@ -3,7 +3,7 @@
 //! OpenGFW published the idea against Trojan (four burst lengths, 1 % false, 10 % missed), but a tree grown on hellos
 //! before post-quantum keys. This one is our own. It was grown on captures of Chromium 156, November 2026: 198
 //! connections to an HTTPS proxy with the browser's TLS inside (servers with TLS 1.2 and 1.3 and three sizes of
-//! certificate chains, 40 pages), and 127 direct connections to the same pages. It finds 197 of the former, missing a
+//! certificate chains, 40 pages), and 94 direct connections to the same pages. It finds 197 of the former, missing a
 //! resumed session whose server sends no certificate, and none of the latter.
 //!
 //! What it cannot know: browsers that send cookies of two kilobytes with a first request, and inner hellos without

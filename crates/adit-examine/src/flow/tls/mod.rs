@@ -14,9 +14,9 @@ pub use record::{Kind, Record};
 use record::{Scanner, Step};
 
 /// Records of one connection that are kept; later ones are only counted.
-pub const MAX_RECORDS: usize = 8192;
+pub const MAX_RECORDS: usize = 1024;
 /// Bytes of the clear handshake that are kept, each way. A client's hello is some 2 kB, a chain of certificates some 6 kB.
-pub const MAX_HANDSHAKE: usize = 64 << 10;
+pub const MAX_HANDSHAKE: usize = 32 << 10;
 
 /// What is known of the TLS in one connection.
 #[derive(Debug, Default)]
@@ -128,3 +128,50 @@ impl Tls {
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const CERTIFICATE: u8 = 11;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        [&[kind, 3, 3][..], &u16::try_from(body.len()).unwrap().to_be_bytes(), body].concat()
+    }
+
+    #[test]
+    fn records_are_bounded_and_counted() {
+        let mut tls = Tls::default();
+        for _ in 0..MAX_RECORDS + 10 {
+            tls.feed(true, Duration::ZERO, &record(23, &[0]));
+        }
+        assert_eq!((tls.records.len(), tls.uncounted), (MAX_RECORDS, 10));
+    }
+
+    #[test]
+    fn a_handshake_without_end_is_given_up() {
+        let mut tls = Tls::default();
+        // A hello that says it has 16 MiB, and one that comes in small pieces and never ends.
+        tls.feed(true, Duration::ZERO, &record(22, &[1, 0xff, 0xff, 0xff, 0]));
+        assert!(tls.up.closed);
+        tls.feed(false, Duration::ZERO, &record(22, &[2, 0, 0x7f, 0xff]));
+        for _ in 0..100 {
+            tls.feed(false, Duration::ZERO, &record(22, &[7; 1000]));
+            assert!(tls.down.handshake.len() <= MAX_HANDSHAKE);
+        }
+        assert!(tls.client_hello.is_none() && tls.server_hello.is_none());
+    }
+
+    #[test]
+    fn a_second_hello_follows_a_retry_request() {
+        let retry = |group: u8, random: [u8; 32]| {
+            let extensions = [0, 43, 0, 2, 3, 4, 0, 51, 0, 2, 0, group];
+            let body = [&[3, 3][..], &random, &[0, 0x13, 0x01, 0, 0, 12], &extensions].concat();
+            record(22, &[&[2, 0, 0, u8::try_from(body.len()).unwrap()][..], &body].concat())
+        };
+        let mut tls = Tls::default();
+        tls.feed(false, Duration::ZERO, &retry(24, hello::RETRY));
+        assert!(tls.server_hello.as_ref().unwrap().is_retry);
+        tls.feed(false, Duration::ZERO, &retry(29, [7; 32]));
+        tls.feed(false, Duration::ZERO, &retry(23, [7; 32]));
+        assert_eq!(tls.server_hello.unwrap().group, Some(29));
+    }
+}
