@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use adit_engine::{DatagramIo, Links, Offloads, Ready, RecvBatch, SendArena, UdpLink, UdpOptions, Want};
 use adit_transport::config::{Certificates, Front};
-use adit_transport::ladder::Order;
+use adit_transport::ladder::{Carrier, Order};
 use adit_transport::ladder_link::{LadderLink, LadderOptions};
 use adit_transport::ladder_memory::Memory;
 use adit_transport::on_demand::{OnDemand, Settings};
@@ -89,9 +89,10 @@ impl Carriers {
     }
 }
 
-/// The carriers of a profile's HTTPS peer.
+/// The carriers of a profile, in the order of its HTTPS peer, if it has one.
 pub(crate) fn order(profile: &Profile) -> Order {
-    https::reached_by_https(profile).and_then(|peer| peer.transport).unwrap_or(Order::UDP_FIRST)
+    let https = https::reached_by_https(profile);
+    https.map_or(Order::only(Carrier::Udp), |peer| peer.transport.unwrap_or(Order::UDP_FIRST))
 }
 
 /// What an HTTPS link of this profile is made with, whenever one is made.

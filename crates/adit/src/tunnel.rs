@@ -144,7 +144,6 @@ impl Tunnel {
             changes = true;
         }
         if let Some(visitor) = self.outside.visitor()
-            && crate::https::reached_by_https(new).is_some()
             && crate::carriers::order(old) != crate::carriers::order(new)
         {
             visitor.set_order(crate::carriers::order(new)).await;

@@ -75,9 +75,10 @@ pub(super) async fn follow(visitor: Visitor, state: PathBuf) {
             },
             () = tokio::time::sleep(PAUSE), if tries > 0 => {
                 tries -= 1;
-                if let Some(network) = fingerprint() {
+                let network = fingerprint();
+                if network.is_some() || tries == 0 {
                     tries = 0;
-                    visitor.network_changed(Some(network)).await;
+                    visitor.network_changed(network).await;
                 }
             }
         }

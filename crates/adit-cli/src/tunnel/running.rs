@@ -125,10 +125,11 @@ impl Running {
             self.tunnel.set_fwmark(mark).await.map_err(failed)?;
             said.push(format!("mark datagrams with {mark:#x}"));
         }
-        if mine.profile.web_site != new.web_site || https_peer(&mine.profile) != https_peer(new) {
+        let begins_https = self.tunnel.outside().visitor().is_none() && adit::https::reached_by_https(new).is_some();
+        if mine.profile.web_site != new.web_site || begins_https {
+            let name = &self.name;
             said.push(format!(
-                "what [Https] says, and whether https is used at all, changes with `adit down {0}` and `adit up {0}`",
-                self.name
+                "what [Https] says, and a first HttpsUrl, count after `adit down {name}` and `adit up {name}`"
             ));
         }
         if self.tunnel.reload(&mine.profile, new).await.map_err(Failure::failed)? {
@@ -206,10 +207,6 @@ impl Mine {
     fn addresses(&self) -> Vec<String> {
         self.applied.plan().addresses.iter().map(ToString::to_string).collect()
     }
-}
-
-fn https_peer(profile: &Profile) -> bool {
-    adit::https::reached_by_https(profile).is_some()
 }
 
 fn load(file: &Path) -> Result<Loaded> {

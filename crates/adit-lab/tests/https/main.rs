@@ -7,4 +7,5 @@ mod carries;
 mod front;
 mod ladder;
 mod moved;
+mod reload;
 mod scene;

@@ -210,6 +210,15 @@ impl Machine {
         self.adit(&format!("up {}", self.file().display())).ok();
     }
 
+    /// Writes something else into the file in place of this, and has it read again.
+    #[track_caller]
+    pub(crate) fn edit(&self, old: &str, new: &str) {
+        let text = fs::read_to_string(self.file()).unwrap();
+        assert!(text.contains(old), "there is no `{old}` in\n{text}");
+        self.write(&text.replace(old, new));
+        self.adit(&format!("reload {}", self.name)).ok();
+    }
+
     /// What `adit status --json` says of its tunnel.
     #[track_caller]
     pub(crate) fn status(&self) -> Value {
