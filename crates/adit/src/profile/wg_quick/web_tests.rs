@@ -90,7 +90,7 @@ fn what_does_not_fit_together_is_said_with_its_line_and_what_to_write() {
         (server("Site = /var/www\nBehind = true"), 3, "`Listen` is missing"),
         (server("Site = www\nSelfSigned = a.example"), 4, "neither a directory nor a web server"),
         (server("Site = /var/www\nSelfSigned = a.example\n[Https]\n"), 6, "there is one already, in line 3"),
-        (format!("{}\n{url}\n", server("Site = /var/www\nSelfSigned = a.example")), 9, "a web site itself"),
+        (format!("{}\n{url}\n", server("Site = /var/www\nSelfSigned = a.example")), 10, "a web site itself"),
     ] {
         let wrong: Vec<_> = parse(&text).findings.into_iter().filter(Finding::is_wrong).collect();
         let [finding] = &wrong[..] else { panic!("one wrong line in\n{text}\nnot {wrong:?}") };
