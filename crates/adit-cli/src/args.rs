@@ -158,7 +158,7 @@ pub(crate) struct ExamineArgs {
     #[arg(long, value_name = "IFACE", conflicts_with = "capture")]
     pub(crate) live: Option<String>,
     /// Stop listening after this long
-    #[arg(long, value_name = "N", requires = "live", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    #[arg(long, value_name = "N", requires = "live", conflicts_with = "capture", value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) seconds: Option<u32>,
     /// Report as JSON
     #[arg(long)]

@@ -45,6 +45,7 @@ mod tests {
                 "adit-daemon.1",
                 "adit-demo.1",
                 "adit-down.1",
+                "adit-examine.1",
                 "adit-genkey.1",
                 "adit-genpsk.1",
                 "adit-pubkey.1",
