@@ -58,6 +58,10 @@ impl Connect for Arc<Server> {
     type Tcp = TcpStream;
     type Live = Tunnel;
 
+    fn ways(&self) -> usize {
+        self.config.addresses.len().max(1)
+    }
+
     async fn tcp(&mut self, turn: usize) -> Result<TcpStream, Attempt> {
         let failed =
             |error: std::io::Error| Attempt::Failed(format!("{} cannot be reached: {error}", self.config.host));

@@ -41,6 +41,9 @@ pub(super) trait Connect: Clone + Send + 'static {
     type Tcp: Send;
     type Live: Live;
 
+    /// How many addresses there are to choose from.
+    fn ways(&self) -> usize;
+
     /// Connects, without sending anything. `turn` counts the addresses that were given up.
     fn tcp(&mut self, turn: usize) -> impl Future<Output = Result<Self::Tcp, Attempt>> + Send;
 
@@ -68,6 +71,8 @@ pub(super) struct Run<C> {
     carrying: JoinSet<End>,
     current: Option<Current>,
     turn: usize,
+    /// Silences so far in this network.
+    silences: usize,
     stopped: bool,
     stalled: bool,
 }
@@ -108,6 +113,7 @@ impl<C: Connect> Run<C> {
             carrying,
             current: None,
             turn,
+            silences: 0,
             stopped: false,
             stalled: false,
         }
@@ -208,9 +214,9 @@ impl<C: Connect> Run<C> {
                 words
             }
             Attempt::Silent(words) => {
-                self.pace.governor().ended(Ending::Silent, now);
-                self.turn = self.turn.wrapping_add(1);
-                self.stalled = self.current.is_none();
+                let how = self.fell_silent();
+                self.pace.governor().ended(how, now);
+                self.stalled = self.current.is_none() && how == Ending::Silent;
                 words
             }
             Attempt::Wrong(words) => {
@@ -225,11 +231,18 @@ impl<C: Connect> Run<C> {
         self.status.send_modify(|known| known.failure = Some(words));
     }
 
+    /// A freeze concerns an address: only when all have fallen silent there is nothing but to wait.
+    fn fell_silent(&mut self) -> Ending {
+        self.turn = self.turn.wrapping_add(1);
+        self.silences += 1;
+        if self.silences.is_multiple_of(self.connect.ways().max(1)) { Ending::Silent } else { Ending::Closed }
+    }
+
     fn obey(&mut self, command: Command) {
         match command {
             Command::NetworkChanged => {
                 self.pace.governor().moved();
-                (self.stopped, self.stalled) = (false, false);
+                (self.stopped, self.stalled, self.silences) = (false, false, 0);
                 self.network.send_modify(|changes| *changes += 1);
             }
             Command::Renew => {
@@ -253,14 +266,15 @@ impl<C: Connect> Run<C> {
         let Some(current) = self.current.take_if(|current| current.id == id) else { return };
         let (how, words) = match end {
             End::Closed(words) => (Ending::Closed, words),
-            End::Silent => (Ending::Silent, "the connection fell silent".to_owned()),
+            End::Silent => (self.fell_silent(), "the connection fell silent".to_owned()),
             End::Moved => {
                 self.pace.governor().moved();
                 (Ending::Served, "this machine has moved to another network".to_owned())
             }
             End::Replaced => return,
         };
-        let how = if how == Ending::Closed && current.since.elapsed() >= SERVED { Ending::Served } else { how };
+        let has_served = how == Ending::Closed && current.since.elapsed() >= SERVED;
+        let how = if has_served { Ending::Served } else { how };
         self.stalled = how == Ending::Silent;
         self.pace.governor().ended(how, Instant::now().into_std());
         self.status.send_modify(|known| known.failure = Some(words));

@@ -84,6 +84,22 @@ async fn a_silent_stall_is_waited_out_and_a_new_network_is_not() {
     assert_eq!(world.log().len(), 3);
 }
 
+/// A server with two addresses: the other one is tried at once, and when that falls silent too, it is waited.
+#[tokio::test(start_paused = true)]
+async fn a_silent_address_is_left_for_another() {
+    let world = World::new();
+    world.server.0.lock().unwrap().other_ways = 1;
+    world.settle().await;
+    world.end_newest(End::Silent);
+    world.settle().await;
+    assert_eq!(world.log().len(), 2);
+    assert_eq!(world.status.borrow().state, HttpsState::Up);
+    world.end_newest(End::Silent);
+    tokio::time::sleep(FREEZE.0 - Duration::from_secs(1)).await;
+    assert_eq!(world.log().len(), 2);
+    assert_eq!(world.status.borrow().state, HttpsState::Waiting { stalled: true });
+}
+
 /// A server with a wrong key: said so, and not greeted again until somebody says so.
 #[tokio::test(start_paused = true)]
 async fn a_wrong_server_is_not_greeted_again() {
@@ -144,6 +160,7 @@ struct Server(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
+    other_ways: usize,
     greeted: usize,
     is_wrong: bool,
     log: Vec<Connection>,
@@ -172,6 +189,10 @@ struct FakeLive {
 impl Connect for Server {
     type Tcp = ();
     type Live = FakeLive;
+
+    fn ways(&self) -> usize {
+        self.0.lock().unwrap().other_ways + 1
+    }
 
     async fn tcp(&mut self, _turn: usize) -> Result<(), Attempt> {
         tokio::time::sleep(Duration::from_millis(20)).await;
