@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use adit_protocol::{LinkId, Path};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, HeaderName, TE, TRANSFER_ENCODING, UPGRADE};
@@ -29,6 +29,8 @@ use super::scene::Scene;
 use super::tunnel;
 use super::users::Entry;
 use super::wire::{Exporter, Wire};
+use crate::capsule::put_padding;
+use crate::grpc;
 
 /// What one connection's requests share.
 #[derive(Debug, Clone)]
@@ -129,12 +131,24 @@ async fn accept_tunnel(
     };
     response.headers_mut().insert(name, value);
     add_date(&mut response);
-    let Ok(to_client) = respond.send_response(response, false) else { return };
+    let Ok(mut to_client) = respond.send_response(response, false) else { return };
+    if form == Form::Grpc && to_client.send_data(greeting(), false).is_err() {
+        return;
+    }
     // Full means that it was said already.
     let _ = shared.widen.try_send(());
     tracing::debug!(from = %shared.peer, "a tunnel begins");
     tunnel::run(form, seat, entry, from_client, to_client).await;
     tracing::debug!(from = %shared.peer, "a tunnel ends");
+}
+
+/// The first message of a stream in the shape of gRPC: padding. A front may keep the head of an answer until something
+/// follows it, as nginx does.
+fn greeting() -> Bytes {
+    const LEN: usize = 40;
+    let mut message = BytesMut::from(&grpc::prefix(LEN)[..]);
+    put_padding(&mut message, LEN);
+    message.freeze()
 }
 
 /// Sends an answer of the site.

@@ -2,6 +2,7 @@
 
 mod behind;
 mod hostile;
+mod proxy;
 mod site;
 mod tunnel;
 mod world;
