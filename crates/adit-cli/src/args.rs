@@ -48,7 +48,8 @@ pub(crate) enum Command {
         traffic as well), or not decidable from this capture; and why.\n\n\
         Exit codes:\n  0  nothing detected\n  1  detected\n  2  wrong usage, or no capture\n  5  needs privilege (--live)\n\n\
         Examples:\n  tcpdump -i eth0 -w mine.pcap\n  adit examine mine.pcap --html report.html\n  \
-        adit examine --live eth0 --seconds 60"
+        adit examine --live eth0 --seconds 60\n  \
+        adit examine --probe www.example.org:443 --against 192.0.2.7:443 --name www.example.org --rounds 50"
     )]
     Examine(ExamineArgs),
     /// Run the process that owns this machine's tunnels
@@ -152,7 +153,7 @@ pub(crate) struct DemoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExamineArgs {
     /// A pcap or pcapng file
-    #[arg(value_name = "PCAP", value_hint = ValueHint::FilePath, required_unless_present = "live")]
+    #[arg(value_name = "PCAP", value_hint = ValueHint::FilePath, required_unless_present_any = ["live", "probe"])]
     pub(crate) capture: Option<PathBuf>,
     /// Examine what passes this interface, until Ctrl-C
     #[arg(long, value_name = "IFACE", conflicts_with = "capture")]
@@ -166,6 +167,24 @@ pub(crate) struct ExamineArgs {
     /// Also write a page with verdicts and pictures
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) html: Option<PathBuf>,
+    /// Put a censor's questions to this server, and to another that serves the same site without a tunnel
+    #[arg(long, value_name = "HOST:PORT", requires = "against", conflicts_with_all = ["capture", "live", "html"])]
+    pub(crate) probe: Option<String>,
+    /// The other server
+    #[arg(long, value_name = "HOST:PORT", requires = "probe")]
+    pub(crate) against: Option<String>,
+    /// The name of the site; without it, the host of --probe
+    #[arg(long, value_name = "SNI", requires = "probe")]
+    pub(crate) name: Option<String>,
+    /// A path that the site has; may be given several times
+    #[arg(long, value_name = "PATH", requires = "probe")]
+    pub(crate) path: Vec<String>,
+    /// How often all questions are asked, each time with other random parts
+    #[arg(long, value_name = "N", requires = "probe", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) rounds: u32,
+    /// What the random parts follow from; without it, chosen and said
+    #[arg(long, value_name = "N", requires = "probe")]
+    pub(crate) seed: Option<u64>,
 }
 
 /// `adit daemon`.
@@ -231,6 +250,11 @@ mod tests {
         assert!(Cli::try_parse_from(["adit", "examine", "x.pcap", "--live", "eth0"]).is_err());
         assert!(Cli::try_parse_from(["adit", "examine", "x.pcap", "--seconds", "3"]).is_err());
         assert!(Cli::try_parse_from(["adit", "examine", "--live", "eth0", "--seconds", "3"]).is_ok());
+        assert!(Cli::try_parse_from(["adit", "examine", "--probe", "a:1"]).is_err());
+        assert!(
+            Cli::try_parse_from(["adit", "examine", "--probe", "a:1", "--against", "b:1", "--rounds", "50"]).is_ok()
+        );
+        assert!(Cli::try_parse_from(["adit", "examine", "x.pcap", "--probe", "a:1", "--against", "b:1"]).is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod examine;
 pub mod flow;
 pub mod ja4;
 pub mod live;
+pub mod probe;
 pub mod reference;
 pub mod report;
 mod rules;

@@ -1,4 +1,4 @@
-//! `adit examine`.
+//! `adit examine`: captures and interfaces. Not here: questions to servers (`probe`).
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,6 +17,9 @@ use crate::render::{self, Style};
 
 /// Examines a capture, or what passes an interface until it is told to stop.
 pub(super) fn run(args: &ExamineArgs) -> Result<Exit> {
+    if let (Some(target), Some(against)) = (&args.probe, &args.against) {
+        return super::probe::run(args, target, against);
+    }
     let (source, traffic, damaged) = match (&args.capture, &args.live) {
         (Some(path), _) => of_file(path)?,
         (None, Some(interface)) => (interface.clone(), listen(interface, args.seconds)?, false),

@@ -9,6 +9,7 @@ mod down;
 mod examine;
 mod generate;
 mod keys;
+mod probe;
 mod reload;
 mod status;
 mod up;
