@@ -23,6 +23,11 @@ impl Budget {
         self.left = (self.left + bytes as u64 * self.per_mille).min(ALLOWANCE * 1_000);
     }
 
+    /// Whether there is enough for small things: half of the allowance is kept for handshakes.
+    pub(super) fn is_ample(&self) -> bool {
+        self.left >= ALLOWANCE * 1_000 / 2
+    }
+
     /// Takes the price of so many bytes of padding, if it is there.
     pub(super) fn spend(&mut self, bytes: usize) -> bool {
         let price = bytes as u64 * 1_000;

@@ -218,7 +218,8 @@ impl Shaper {
         if let Some(machines) = &mut self.machines {
             wish += machines.take_due(now);
         }
-        if self.settings.blur && (1..BLUR_BELOW).contains(&real) && wish < MIN_PADDING {
+        let small = (1..BLUR_BELOW).contains(&real);
+        if self.settings.blur && small && wish < MIN_PADDING && self.budget.is_ample() {
             wish = draw(&mut self.rng, MIN_PADDING, BLUR_MAX);
         }
         wish.min(MAX_PIECE)

@@ -60,6 +60,21 @@ fn without_settings_what_waits_is_written_and_nothing_else() {
     assert_eq!(outcome.padding, 0);
 }
 
+/// A tunnel that carries nothing but small talk for days still has padding for the handshake that comes then.
+#[test]
+fn small_talk_leaves_enough_for_a_handshake() {
+    let mut now = Instant::now();
+    let mut shaper = Shaper::new(Role::Client, Settings::default(), [9; 32], now).unwrap();
+    for _ in 0..20_000 {
+        shaper.handle_outgoing(now, capsule_of(44));
+        assert!(matches!(shaper.poll_output(now), Output::Write { real: 132, padding: 0..=BLUR_MAX }));
+        now += Duration::from_secs(10);
+    }
+    shaper.handle_outgoing(now, capsule_of(520));
+    let Output::Write { padding, .. } = shaper.poll_output(now) else { panic!("what waits is written") };
+    assert!(padding > 2_000, "{padding}");
+}
+
 /// A train of datagrams is cut where a record is full, not where a datagram ends.
 #[test]
 fn large_transfers_travel_in_full_records() {
