@@ -81,6 +81,8 @@ struct Pump<W> {
     /// For the engine, which had no room.
     arrived: Option<Datagrams>,
     silence: Silence,
+    /// Since when a record waits to be taken, whatever else happened meanwhile.
+    writing: Option<Instant>,
 }
 
 /// Since when something should have come, and what was done about it.
@@ -117,6 +119,7 @@ where
         chunks: VecDeque::new(),
         arrived: None,
         silence: Silence::default(),
+        writing: None,
     };
     let traffic = wire.traffic;
     let mut until = None;
@@ -129,7 +132,9 @@ where
         let shaped = pump.shape();
         pump.connection.send(stream, &mut pump.chunks);
         let wants = pump.chunks.is_empty() && pump.outgoing.is_empty() && until.is_none() && pump.connection.has_room();
-        let writing = Instant::now();
+        if !pump.connection.record().is_empty() {
+            pump.writing.get_or_insert_with(Instant::now);
+        }
         make_room(&mut pump.input);
         tokio::select! {
             room = to_engine.room(), if pump.arrived.is_some() => match room {
@@ -146,7 +151,7 @@ where
             },
             wrote = pump.writer.write(pump.connection.record()), if !pump.connection.record().is_empty() => match wrote {
                 Ok(len) if len > 0 => {
-                    pump.wrote(len, writing);
+                    pump.wrote(len);
                     traffic.sent.fetch_add(len as u64, Ordering::Relaxed);
                 }
                 Ok(_) => return End::Closed("the connection takes nothing".into()),
@@ -247,9 +252,10 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
         wake.map(Instant::from_std)
     }
 
-    fn wrote(&mut self, len: usize, begun: Instant) {
+    fn wrote(&mut self, len: usize) {
         self.connection.written(len);
         let now = Instant::now();
+        let begun = self.writing.take().unwrap_or(now);
         if now - begun > WAITED {
             self.silence = Silence::default();
         }
