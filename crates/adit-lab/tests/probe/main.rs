@@ -1,0 +1,39 @@
+//! The web site with a tunnel behind it, and the same site without: at least ten thousand of a censor's questions to each,
+//! and no answer that tells them apart.
+//!
+//! That the prober finds what there is to find is tested beside it, in adit-examine.
+
+mod site;
+
+use adit_examine::probe::{Comparison, Plan, compare};
+use site::{HOST, Server, Site};
+
+/// Probes to each of the two servers.
+const MANY: usize = 10_000;
+
+/// A tunnel is in use all the while.
+#[tokio::test]
+async fn a_server_with_a_tunnel_answers_as_the_same_server_without() {
+    let site = Site::new();
+    let (with, without) = (Server::start(&site, true), Server::start(&site, false));
+    let traffic = with.traffic();
+    let comparison = ask(&site, with.address, without.address, MANY).await;
+    assert!(traffic.stop() > 0, "the tunnel was in use");
+    assert_alike(&comparison, MANY);
+}
+
+async fn ask(site: &Site, target: std::net::SocketAddr, against: std::net::SocketAddr, count: usize) -> Comparison {
+    let mut plan = Plan { paths: site.paths(), seed: 20, ..Plan::new(target, against, HOST) };
+    plan.rounds = u32::try_from(count.div_ceil(plan.probes_in_a_round() - 20)).unwrap();
+    compare(&plan).await.unwrap()
+}
+
+fn assert_alike(comparison: &Comparison, count: usize) {
+    let words = comparison.words(|_, text| text.to_owned());
+    eprintln!("{words}");
+    assert!(!comparison.different, "{words}");
+    assert!(comparison.probes >= count as u64, "{words}");
+    assert_eq!(comparison.unconnected, 0, "{words}");
+    // What is answered in several ways by one server is nothing that tells two apart; but it must be rare.
+    assert!(comparison.unsteady * 50 <= comparison.probes, "{words}");
+}
