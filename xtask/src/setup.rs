@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 25] = [
+const NEEDED: [(&str, &str); 26] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("chromium", "chromium"),
@@ -26,6 +26,7 @@ const NEEDED: [(&str, &str); 25] = [
     ("pebble", "pebble"),
     ("ping", "iputils-ping"),
     ("ss", "iproute2"),
+    ("python3", "python3"),
     ("sysctl", "procps"),
     ("tcpdump", "tcpdump"),
     ("tshark", "tshark"),
