@@ -49,11 +49,12 @@ impl Drop for IperfServer {
 pub fn iperf(from: &Namespace, to: IpAddr, streams: u32, seconds: Duration, reverse: bool) -> Iperf {
     let reverse = if reverse { "--reverse" } else { "" };
     let line = format!("iperf3 --client {to} --parallel {streams} --time {} {reverse} --json", seconds.as_secs());
-    // A server is still busy for a moment after its last client has gone.
+    // A server is still busy for a moment after its last client has gone, and says so, or hangs up.
     poll::until(&line, poll::PATIENCE, || {
         let text = from.attempt(&line).unwrap_or_else(|failed| failed.said);
         let moved = Iperf::parse(&text);
-        assert!(moved.is_some() || text.contains("is busy"), "`{line}` printed something else:\n{text}");
+        let is_busy = text.contains("is busy") || text.contains("unable to receive control message");
+        assert!(moved.is_some() || is_busy, "`{line}` printed something else:\n{text}");
         moved
     })
 }
