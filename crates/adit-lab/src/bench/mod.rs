@@ -16,5 +16,6 @@ mod round;
 pub use contestant::Contestant;
 pub use figure::{FIGURES, Figure};
 pub use machine::Machine;
+pub use other::{Ended, WebSite};
 pub use report::{Entry, Report, Spread};
 pub use round::{Settings, round};

@@ -17,9 +17,9 @@ use crate::wg::KeyPair;
 /// Where the answering end is, inside.
 pub(super) const INSIDE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 7, 0, 2));
 
-/// A process that ends with its field.
+/// A process that is ended when this is dropped.
 #[derive(Debug)]
-pub(super) struct Ended(pub(super) Child);
+pub struct Ended(pub(super) Child);
 
 /// A directory that goes with its field.
 #[derive(Debug)]
@@ -30,38 +30,101 @@ static NEXT: AtomicUsize = AtomicUsize::new(0);
 /// Both ends of adit, over HTTPS alone: a web site at Bob's, and a visitor.
 #[track_caller]
 pub(super) fn https(world: &World) -> (Vec<Ended>, Files) {
-    let files = Files::new();
-    let (key, certificate) = files.certificate("bench.test");
-    let (alice, bob) = (KeyPair::new(), KeyPair::new());
-    let visitor = Run::program(beside_this_program("adit")).arg("pubkey").arg("--https").input(&*alice.private).ok();
-    files.write("site/index.html", "<!doctype html><title>A site</title><p>Nothing to see.");
-    let server = format!(
-        "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.2/24\nMTU = 1420\n\n[Https]\nListen = 443\nSite = {}\n\
-         Certificate = {certificate}\nCertificateKey = {key}\n\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.7.0.1/32\n\
-         HttpsKey = {}\n",
-        bob.private,
-        files.path("site"),
-        alice.public,
-        visitor.trim(),
-    );
-    let client = format!(
-        "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.1/24\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
-         AllowedIPs = 10.7.0.2/32\nTransport = https\nHttpsUrl = https://bench.test\nHttpsAddress = {}\n\
-         HttpsRoots = pin\nHttpsPin = {}\n",
-        alice.private,
-        bob.public,
-        world.address(Side::Bob, Family::V4),
-        pin(&certificate),
-    );
-    let ends = [("bob", server, &world.bob), ("alice", client, &world.alice)].map(|(name, profile, host)| {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let file = files.secret(&format!("{name}{number}.conf"), &profile);
-        let adit = beside_this_program("adit");
-        let line = format!("{} up --foreground {file}", adit.display());
-        let place = files.path(&format!("run-{name}"));
-        start(host, &line, &[("ADIT_RUNTIME_DIR", &place)], &files.0.join(format!("{name}.log")))
-    });
-    (ends.into(), files)
+    let site = WebSite::at_bobs(world);
+    let visitor = site.visitor(world);
+    let WebSite { server, files, .. } = site;
+    (vec![server, visitor], files)
+}
+
+/// A web site of adit's at Bob's, which lets one visitor through to a tunnel.
+#[derive(Debug)]
+pub struct WebSite {
+    /// Its certificate, a file.
+    pub certificate: String,
+    alice: KeyPair,
+    bob: KeyPair,
+    server: Ended,
+    files: Files,
+}
+
+impl WebSite {
+    /// The name it is called by.
+    pub const NAME: &'static str = "site.test";
+
+    /// Starts it, with a page that has a style, a script and a picture.
+    #[track_caller]
+    pub fn at_bobs(world: &World) -> Self {
+        let files = Files::new();
+        let (key, certificate) = files.certificate(Self::NAME);
+        let (alice, bob) = (KeyPair::new(), KeyPair::new());
+        let visitor = Run::program(beside_this_program("adit")).arg("pubkey").arg("--https");
+        let visitor = visitor.input(&*alice.private).ok();
+        files.write("site/index.html", INDEX);
+        files.write("site/style.css", &"p { color: teal }\n".repeat(300));
+        files.write("site/script.js", &"// nothing to do here, slowly\n".repeat(1200));
+        files.write("site/picture.svg", PICTURE);
+        let profile = format!(
+            "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.2/24\nMTU = 1420\n\n[Https]\nListen = 443\nSite = {}\n\
+             Certificate = {certificate}\nCertificateKey = {key}\n\n[Peer]\nPublicKey = {}\nAllowedIPs = 10.7.0.1/32\n\
+             HttpsKey = {}\n",
+            bob.private,
+            files.path("site"),
+            alice.public,
+            visitor.trim(),
+        );
+        let server = adit_up("bob", &profile, &world.bob, &files);
+        Self { certificate, alice, bob, server, files }
+    }
+
+    /// Starts the visitor at Alice's: it has no other way than this site.
+    #[track_caller]
+    pub fn visitor(&self, world: &World) -> Ended {
+        let profile = format!(
+            "[Interface]\nPrivateKey = {}\nAddress = 10.7.0.1/24\nMTU = 1420\n\n[Peer]\nPublicKey = {}\n\
+             AllowedIPs = 10.7.0.2/32\nTransport = https\nHttpsUrl = https://{}\nHttpsAddress = {}\n\
+             HttpsRoots = pin\nHttpsPin = sha256/{}\n",
+            self.alice.private,
+            self.bob.public,
+            Self::NAME,
+            world.address(Side::Bob, Family::V4),
+            self.pin(),
+        );
+        adit_up("alice", &profile, &world.alice, &self.files)
+    }
+
+    /// The SHA-256 of its public key, in base64.
+    #[track_caller]
+    pub fn pin(&self) -> String {
+        let public = Run::line(&format!("openssl x509 -in {} -noout -pubkey", self.certificate)).ok();
+        let script = "openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64 -A";
+        Run::program("sh").arg("-c").arg(script).input(&*public).ok().trim().to_owned()
+    }
+
+    /// A file of its own, that goes with it.
+    pub fn path(&self, name: &str) -> String {
+        self.files.path(name)
+    }
+}
+
+const INDEX: &str = "<!doctype html><title>site</title><link rel=stylesheet href=style.css><script src=script.js></script>\
+    <img src=picture.svg><p>a page\n";
+
+const PICTURE: &str =
+    "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle cx='4' cy='4' r='4' fill='teal'/></svg>";
+
+#[track_caller]
+fn adit_up(name: &str, profile: &str, host: &Namespace, files: &Files) -> Ended {
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let file = files.secret(&format!("{name}{}n{number}.conf", std::process::id()), profile);
+    let adit = beside_this_program("adit");
+    let (run, state) = (files.path(&format!("run-{name}")), files.path(&format!("state-{name}")));
+    let environment = [("ADIT_RUNTIME_DIR", run.as_str()), ("ADIT_STATE_DIR", state.as_str())];
+    start(
+        host,
+        &format!("{} up --foreground {file}", adit.display()),
+        &environment,
+        &files.0.join(format!("{name}.log")),
+    )
 }
 
 /// Both ends of OpenVPN over TCP, with its usual cipher.
@@ -83,15 +146,6 @@ pub(super) fn openvpn(world: &World) -> (Vec<Ended>, Files) {
     let ends = [("server", server, &world.bob), ("client", client, &world.alice)]
         .map(|(name, line, host)| start(host, &line, &[], &files.0.join(format!("{name}.log"))));
     (ends.into(), files)
-}
-
-/// The pin of a certificate: the SHA-256 of its public key.
-#[track_caller]
-fn pin(certificate: &str) -> String {
-    let public = Run::line(&format!("openssl x509 -in {certificate} -noout -pubkey")).ok();
-    let script = "openssl pkey -pubin -outform der | openssl dgst -sha256 -binary | openssl base64 -A";
-    let digest = Run::program("sh").arg("-c").arg(script).input(&*public).ok();
-    format!("sha256/{}", digest.trim())
 }
 
 #[track_caller]

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
 mod browser;
+mod disguise;
 mod live;
 mod obfs4;
 mod openvpn;
