@@ -3,6 +3,8 @@
 //!
 //! That the prober finds what there is to find is tested beside it, in adit-examine.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
+
 mod site;
 
 use adit_examine::probe::{Comparison, Plan, compare};
