@@ -28,7 +28,7 @@ use vnet::{VNET_LEN, Vnet};
 pub use link::{Elsewhere, LinkState, TunLink};
 
 /// How often the MTU is looked at while packets flow.
-const MTU_EVERY: Duration = Duration::from_secs(1);
+const MTU_EVERY: Duration = Duration::from_millis(100);
 /// Errors of reading in a row after which it pauses.
 const ERRORS: usize = 16;
 /// How long it pauses.

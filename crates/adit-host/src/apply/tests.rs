@@ -54,9 +54,11 @@ impl World {
     }
 }
 
-/// Nothing waits here: the machine is in memory, and nobody else wants a turn.
+/// Runs to its end, which is at once: the machine is in memory. Only the lock may make it wait: a child that another test
+/// is about to start has inherited it for a moment.
 fn now<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("nothing to wait for")
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future)
 }
 
 fn plan_of(full: bool, dns: bool, hooks: bool) -> HostPlan {

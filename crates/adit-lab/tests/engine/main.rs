@@ -37,8 +37,11 @@ fn transfers_arrive_whole_with_every_offload_and_every_mtu() {
             tcp(&pair.world.alice, (&pair.world.bob, inside(Side::Bob, inner)), 8 << 20).finish();
             tcp(&pair.world.bob, (&pair.world.alice, inside(Side::Alice, inner)), 8 << 20).finish();
         }
+        // It is looked at now and then, and a status is a reason to.
+        adit_lab::poll::until("the MTU to be noticed", adit_lab::poll::PATIENCE, || {
+            (pair.status(Side::Bob).mtu == mtu as usize).then_some(())
+        });
         let status = pair.status(Side::Bob);
-        assert_eq!(status.mtu, mtu as usize);
         if offload == Offload::OFF {
             assert_eq!(status.offloads, Offloads::default());
         }
