@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::*;

@@ -38,9 +38,7 @@ fn transfers_arrive_whole_with_every_offload_and_every_mtu() {
             tcp(&pair.world.bob, (&pair.world.alice, inside(Side::Alice, inner)), 8 << 20).finish();
         }
         // It is looked at now and then, and a status is a reason to.
-        adit_lab::poll::until("the MTU to be noticed", adit_lab::poll::PATIENCE, || {
-            (pair.status(Side::Bob).mtu == mtu as usize).then_some(())
-        });
+        until("the MTU to be noticed", PATIENCE, || (pair.status(Side::Bob).mtu == mtu as usize).then_some(()));
         let status = pair.status(Side::Bob);
         if offload == Offload::OFF {
             assert_eq!(status.offloads, Offloads::default());

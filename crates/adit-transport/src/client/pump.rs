@@ -144,7 +144,7 @@ where
             read = reader.read_buf(&mut pump.input), if pump.arrived.is_none() => match read {
                 Ok(0) => return End::Closed("the server closed the connection".into()),
                 Ok(len) => {
-                    pump.silence = Silence::default();
+                    pump.heard();
                     traffic.received.fetch_add(len as u64, Ordering::Relaxed);
                 }
                 Err(error) => return End::Closed(error.to_string()),
@@ -197,8 +197,9 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
                 Some(Event::GoAway { last, .. }) if last < self.stream => {
                     return Err("the server refused the tunnel".into());
                 }
+                Some(Event::Pong) => self.silence = Silence::default(),
                 Some(Event::Data { .. } | Event::Head { .. } | Event::Reset { .. }) => {}
-                Some(Event::GoAway { .. } | Event::Settings | Event::Pong) => {}
+                Some(Event::GoAway { .. } | Event::Settings) => {}
             }
         }
         Ok(true)
@@ -256,10 +257,17 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
         self.connection.written(len);
         let now = Instant::now();
         let begun = self.writing.take().unwrap_or(now);
-        if now - begun > WAITED {
+        if now - begun > WAITED && !self.silence.doubted {
             self.silence = Silence::default();
         }
         self.silence.since.get_or_insert(now);
+    }
+
+    /// Something came. After the network has changed it may have been on its way before: then only the answer counts.
+    fn heard(&mut self) {
+        if !self.silence.doubted {
+            self.silence = Silence::default();
+        }
     }
 
     /// The network may have changed: asks for a sign of life at once.
