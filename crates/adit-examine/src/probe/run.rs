@@ -17,8 +17,9 @@ use super::report::{self, Comparison, Difference, RuleCount, Timing};
 use super::script::Probe;
 use super::{Plan, catalog, timing};
 
-/// How often two servers must differ, asked again when little else is going on, before it counts.
-const REPEATS: usize = 3;
+/// How often two servers must differ, asked again when little else is going on, before it counts. A server that answers in
+/// two ways, as who is first decides, must have the time to show both.
+const REPEATS: usize = 12;
 /// Probes of one kind that are asked again.
 const SUSPECTS_OF_KIND: usize = 3;
 /// Kinds of probes that are asked again at a time.
@@ -127,16 +128,16 @@ async fn ask_kind_again(plan: Arc<Plan>, Suspects { probes, count }: Suspects) -
 /// What differs, if no answer of the one is also one of the other.
 async fn differs_always(plan: &Plan, probe: &Probe) -> Option<Vec<(&'static str, String, String)>> {
     let patience = plan.patience.longer();
-    let ask = |server| async move {
-        let mut answers = Vec::with_capacity(REPEATS);
-        for _ in 0..REPEATS {
-            answers.push(observe(probe, server, patience).await);
+    let (mut here, mut there): (Vec<Observation>, Vec<Observation>) = (Vec::new(), Vec::new());
+    for _ in 0..REPEATS {
+        let (one, other) = tokio::join!(observe(probe, plan.target, patience), observe(probe, plan.against, patience));
+        here.push(one);
+        there.push(other);
+        if here.iter().any(|one| there.iter().any(|other| one.equals(other))) {
+            return None;
         }
-        answers
-    };
-    let (here, there) = tokio::join!(ask(plan.target), ask(plan.against));
-    let alike = here.iter().any(|one| there.iter().any(|other| one.equals(other)));
-    if alike { None } else { Some(here.last()?.differences(there.last()?)) }
+    }
+    Some(here.last()?.differences(there.last()?))
 }
 
 /// Probes of one kind whose answers differed.
