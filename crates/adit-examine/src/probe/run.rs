@@ -19,7 +19,7 @@ use super::{Plan, catalog, timing};
 
 /// How often two servers must differ, asked again when little else is going on, before it counts. A server that answers in
 /// two ways, as who is first decides, must have the time to show both.
-const REPEATS: usize = 12;
+const REPEATS: usize = 6;
 /// Probes of one kind that are asked again.
 const SUSPECTS_OF_KIND: usize = 3;
 /// Kinds of probes that are asked again at a time.
