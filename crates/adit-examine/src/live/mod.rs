@@ -25,7 +25,7 @@ pub struct Tap {
 }
 
 impl Tap {
-    /// Begins to listen. `patience` is how long [`Tap::next`] waits for a frame.
+    /// Begins to listen. `patience` is how long [`Tap::next_frame`] waits for a frame.
     pub fn open(interface: &str, patience: Duration) -> io::Result<Self> {
         // Cooked: what comes is the IP packet, whatever link it came over. Nothing comes before `bind` says from where.
         let socket = Socket::new(Domain::PACKET, Type::DGRAM, None)?;
