@@ -32,7 +32,6 @@ async fn ask(site: &Site, target: std::net::SocketAddr, against: std::net::Socke
 
 fn assert_alike(comparison: &Comparison, count: usize) {
     let words = comparison.words(|_, text| text.to_owned());
-    eprintln!("{words}");
     assert!(!comparison.different, "{words}");
     assert!(comparison.probes >= count as u64, "{words}");
     assert_eq!(comparison.unconnected, 0, "{words}");
