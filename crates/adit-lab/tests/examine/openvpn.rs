@@ -49,9 +49,12 @@ fn tunnel(server: &str, client: &str) -> Captured {
     let _client = Running::start(&scene.world.alice, &line, &[], Some(&scene.files.join("client.log")));
     let inside = "10.9.0.1".parse().unwrap();
     poll::until("OpenVPN connects", PATIENCE, || traffic::ping_once(&scene.world.alice, inside).then_some(()));
-    let echoes = traffic::ping(&scene.world.alice, inside, 70, Duration::from_millis(10), "");
-    // OpenVPN drops a packet now and then when the machine is busy; what is looked at here is what it sends.
-    assert!(echoes.received >= 60, "{echoes:?}");
+    // OpenVPN drops a packet now and then when the machine is busy: as many more are sent, so that as much is looked at.
+    let mut answered = 0;
+    poll::until("seventy echoes", PATIENCE, || {
+        answered += traffic::ping(&scene.world.alice, inside, 70 - answered, Duration::from_millis(10), "").received;
+        (answered == 70).then_some(())
+    });
     capturing.finish(scene)
 }
 
