@@ -48,13 +48,14 @@ impl Shortcut {
             return Err(io::Error::other("made in another network namespace than the link's sockets"));
         }
         let gro = prepare(&raw, remote.is_ipv6(), options)?;
-        raw.set_reuse_address(true)?;
-        // Only for this moment: another program must not be able to take the port, nor we that of another.
-        SockRef::from(&main_fd).set_reuse_address(true)?;
+        // Only for this moment, and only with sockets of the same user, which reusing the address would not ask for:
+        // another program must not be able to take the port, nor we that of another.
+        raw.set_reuse_port(true)?;
+        SockRef::from(&main_fd).set_reuse_port(true)?;
         let bound = raw.bind(&SocketAddr::new(local, port).into());
-        SockRef::from(&main_fd).set_reuse_address(false)?;
+        SockRef::from(&main_fd).set_reuse_port(false)?;
         bound?;
-        raw.set_reuse_address(false)?;
+        raw.set_reuse_port(false)?;
         raw.connect(&remote.into())?;
         Ok(Self { socket: Socket { io: Evented::Fresh(OwnedFd::from(raw)), gro }, remote, local })
     }
