@@ -3,17 +3,27 @@
 use crate::metadata::{Package, Workspace};
 
 /// Each crate, those of ours it may use, and what it must never use whatever the reason.
-const ARROWS: [(&str, &[&str], &[&str]); 10] = [
+const ARROWS: [(&str, &[&str], &[&str]); 11] = [
     ("adit-protocol", &[], &["tokio", "socket2", "rustix", "libc"]),
     ("adit-wireguard", &["adit-protocol"], &["tokio", "socket2", "rustix", "libc"]),
     ("adit-engine", &["adit-protocol"], &["clap", "zbus", "rtnetlink"]),
     ("adit-transport", &["adit-protocol", "adit-engine"], &["clap", "zbus", "rtnetlink"]),
     ("adit-examine", &[], &["clap", "zbus", "rtnetlink"]),
+    ("adit-control", &["adit-wireguard"], &["clap", "socket2", "rtnetlink", "openssl"]),
     ("adit-host", &["adit-protocol"], &["clap", "quinn-udp"]),
     ("adit", &["adit-protocol", "adit-wireguard", "adit-engine", "adit-transport", "adit-host"], &["clap"]),
     (
         "adit-cli",
-        &["adit", "adit-protocol", "adit-wireguard", "adit-engine", "adit-transport", "adit-examine", "adit-host"],
+        &[
+            "adit",
+            "adit-protocol",
+            "adit-wireguard",
+            "adit-engine",
+            "adit-transport",
+            "adit-examine",
+            "adit-host",
+            "adit-control",
+        ],
         &[],
     ),
     (

@@ -1,0 +1,279 @@
+//! Commands in, models out: one task decides, stores with a row of the log, and tells whoever watches.
+//!
+//! It follows what other gateways change, and goes on with what it knows when the database is gone. Not here: what a
+//! command means (`decide`), how it is stored (`store`), what a gateway makes of it (`desired`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::decide::{Command, Decision, Outcome, Refusal, decide};
+use crate::model::{Change, Model};
+use crate::peer::PeerId;
+use crate::store::{Actor, AuditRow, Entry, Store, StoreError};
+use crate::time::UnixTime;
+use crate::usage::{Usage, UsageDelta};
+
+/// Commands that wait.
+const MAX_WAITING: usize = 256;
+/// How often a command is decided anew because another gateway was faster.
+const MAX_TRIES: usize = 16;
+/// How long after a failure the database is asked again for what others changed.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often usage that other gateways counted is read.
+const REFRESH_USAGE: Duration = Duration::from_secs(30);
+
+/// Why a command did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ServiceError {
+    /// It is not right.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It could not be stored.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The people of one network. Clones are the same one; when the last is dropped, its task ends.
+#[derive(Debug, Clone)]
+pub struct Service {
+    asks: mpsc::Sender<Ask>,
+    model: watch::Receiver<Arc<Model>>,
+    usage: watch::Receiver<Arc<Usage>>,
+    store: Store,
+}
+
+enum Ask {
+    Execute {
+        command: Box<Command>,
+        actor: Actor,
+        now: UnixTime,
+        reply: oneshot::Sender<Result<Outcome, ServiceError>>,
+    },
+    RecordUsage {
+        deltas: Vec<UsageDelta>,
+        now: UnixTime,
+        reply: oneshot::Sender<Result<(), StoreError>>,
+    },
+    /// Everything was replaced.
+    Reload(oneshot::Sender<Result<(), StoreError>>),
+}
+
+impl Service {
+    /// Reads everything, and starts the task. Inside a tokio runtime.
+    pub async fn start(store: Store) -> Result<Self, StoreError> {
+        let (model, seen_model) = watch::channel(Arc::new(store.load().await?));
+        let (usage, seen_usage) = watch::channel(Arc::new(store.load_usage().await?));
+        let (asks, asked) = mpsc::channel(MAX_WAITING);
+        let task = Task { store: store.clone(), model, usage, unrecorded: BTreeMap::new(), behind: false };
+        tokio::spawn(task.run(asked));
+        Ok(Self { asks, model: seen_model, usage: seen_usage, store })
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> Arc<Model> {
+        self.model.borrow().clone()
+    }
+
+    /// Every model from now on; a slow reader sees the newest only.
+    pub fn watch(&self) -> watch::Receiver<Arc<Model>> {
+        self.model.clone()
+    }
+
+    /// What devices used, with what could not be stored yet.
+    pub fn usage(&self) -> Arc<Usage> {
+        self.usage.borrow().clone()
+    }
+
+    /// As [`watch`](Self::watch), of usage.
+    pub fn watch_usage(&self) -> watch::Receiver<Arc<Usage>> {
+        self.usage.clone()
+    }
+
+    /// What a command would change. Nothing is changed.
+    pub fn preview(&self, command: Command, now: UnixTime) -> Result<Decision, Refusal> {
+        decide(&self.model(), command, now)
+    }
+
+    /// Carries a command out: when it is answered, it is stored, in the log, and seen by whoever watches.
+    pub async fn execute(&self, command: Command, actor: Actor, now: UnixTime) -> Result<Outcome, ServiceError> {
+        let command = Box::new(command);
+        self.ask(|reply| Ask::Execute { command, actor, now, reply }).await?
+    }
+
+    /// Adds what devices used since the last time. If it cannot be stored now it counts all the same, and is stored with
+    /// the next.
+    pub async fn record_usage(&self, deltas: Vec<UsageDelta>, now: UnixTime) -> Result<(), StoreError> {
+        self.ask(|reply| Ask::RecordUsage { deltas, now, reply }).await?
+    }
+
+    /// See [`Store::audit`].
+    pub async fn audit(&self, before: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.store.audit(before, limit).await
+    }
+
+    /// See [`Store::backup`].
+    pub async fn backup(&self, file: &Path, now: UnixTime) -> Result<(), StoreError> {
+        self.store.backup(file, now).await
+    }
+
+    /// See [`Store::restore`]. Whoever watches sees it.
+    pub async fn restore(&self, file: &Path, actor: &Actor, now: UnixTime) -> Result<(), StoreError> {
+        self.store.restore(file, actor, now).await?;
+        self.ask(Ask::Reload).await?
+    }
+
+    /// Lets the database go, and waits until another server can have it.
+    pub async fn close(self) {
+        self.store.close().await;
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)
+    }
+}
+
+/// What the task owns.
+struct Task {
+    store: Store,
+    model: watch::Sender<Arc<Model>>,
+    usage: watch::Sender<Arc<Usage>>,
+    /// Usage that is counted and not stored: one for each device, so it is bounded.
+    unrecorded: BTreeMap<PeerId, UsageDelta>,
+    /// Others changed something that could not be read yet.
+    behind: bool,
+}
+
+impl Task {
+    async fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+        let mut newest = self.store.watch();
+        let mut refresh = tokio::time::interval(REFRESH_USAGE);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                ask = asked.recv() => match ask {
+                    Some(ask) => self.handle(ask).await,
+                    None => return,
+                },
+                Ok(()) = newest.changed() => {
+                    let heard = *newest.borrow_and_update();
+                    self.behind |= heard > self.model.borrow().revision;
+                    self.follow().await;
+                }
+                () = tokio::time::sleep(RETRY), if self.behind => self.follow().await,
+                _ = refresh.tick(), if self.store.is_shared() => self.refresh_usage().await,
+            }
+        }
+    }
+
+    async fn handle(&mut self, ask: Ask) {
+        // Whoever asked may have gone; what was done is done.
+        match ask {
+            Ask::Execute { command, actor, now, reply } => drop(reply.send(self.execute(*command, &actor, now).await)),
+            Ask::RecordUsage { deltas, now, reply } => drop(reply.send(self.record_usage(&deltas, now).await)),
+            Ask::Reload(reply) => {
+                let loaded = self.load().await;
+                let loaded = match self.store.load_usage().await {
+                    Ok(usage) => loaded.map(|()| drop(self.usage.send_replace(Arc::new(usage)))),
+                    Err(error) => loaded.and(Err(error)),
+                };
+                drop(reply.send(loaded));
+            }
+        }
+    }
+
+    async fn execute(&mut self, command: Command, actor: &Actor, now: UnixTime) -> Result<Outcome, ServiceError> {
+        let mut tries = 1;
+        loop {
+            let model = self.model.borrow().clone();
+            let decision = decide(&model, command.clone(), now)?;
+            if decision.changes.is_empty() {
+                return Ok(decision.outcome);
+            }
+            let entry = Entry::new(actor, decision.verb, decision.what, now);
+            match self.store.commit(model.revision, decision.changes.clone(), entry).await {
+                Ok(revision) => {
+                    self.publish(&model, &decision.changes, revision);
+                    return Ok(decision.outcome);
+                }
+                Err(StoreError::Conflict { .. }) if tries < MAX_TRIES => {
+                    tries += 1;
+                    self.load().await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn publish(&self, model: &Model, changes: &[Change], revision: u64) {
+        let mut next = model.clone();
+        for change in changes {
+            next.apply(change);
+            if let Change::RemovePeer(id) = change {
+                self.usage.send_if_modified(|usage| Arc::make_mut(usage).peers.remove(id).is_some());
+            }
+        }
+        next.revision = revision;
+        self.model.send_replace(Arc::new(next));
+    }
+
+    async fn record_usage(&mut self, deltas: &[UsageDelta], now: UnixTime) -> Result<(), StoreError> {
+        let model = self.model.borrow().clone();
+        let known: Vec<_> = deltas.iter().filter(|delta| model.peers.contains_key(&delta.peer)).copied().collect();
+        if !known.is_empty() {
+            self.usage.send_modify(|usage| Arc::make_mut(usage).add(&known, now));
+        }
+        for delta in known {
+            let sum = self.unrecorded.entry(delta.peer).or_insert(UsageDelta { received: 0, sent: 0, ..delta });
+            sum.received = sum.received.saturating_add(delta.received);
+            sum.sent = sum.sent.saturating_add(delta.sent);
+            sum.seen = sum.seen.max(delta.seen);
+        }
+        if self.unrecorded.is_empty() {
+            return Ok(());
+        }
+        let unrecorded = self.unrecorded.values().copied().collect();
+        self.store.record_usage(unrecorded, now).await?;
+        self.unrecorded.clear();
+        Ok(())
+    }
+
+    /// Reads what others changed. If that fails, the known model stays, and it is tried again.
+    async fn follow(&mut self) {
+        if self.behind && self.load().await.is_ok() {
+            self.behind = false;
+        }
+    }
+
+    async fn load(&mut self) -> Result<(), StoreError> {
+        let model = self.store.load().await?;
+        let is_news = model.revision != self.model.borrow().revision;
+        if is_news {
+            self.unrecorded.retain(|peer, _| model.peers.contains_key(peer));
+            self.model.send_replace(Arc::new(model));
+        }
+        Ok(())
+    }
+
+    /// What all gateways counted, and what this one has not told yet.
+    async fn refresh_usage(&mut self) {
+        if let Ok(mut usage) = self.store.load_usage().await
+            && self.unrecorded.is_empty()
+        {
+            usage.peers.retain(|peer, _| self.model.borrow().peers.contains_key(peer));
+            self.usage.send_if_modified(|known| {
+                let is_news = **known != usage;
+                if is_news {
+                    *known = Arc::new(usage);
+                }
+                is_news
+            });
+        }
+    }
+}

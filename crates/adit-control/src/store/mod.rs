@@ -1,0 +1,144 @@
+//! Where the state is kept. One handle for every database; behind it, one owner of the connection that is asked in turn.
+//!
+//! The seam is [`Ask`]: what a database must be able to answer. SQLite and PostgreSQL do, and one suite of tests holds both
+//! to the same answers. Not here: what is kept (`model`), what is changed (`decide`).
+
+mod audit;
+mod backup;
+mod error;
+mod sqlite;
+
+use std::path::{Path, PathBuf};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use audit::{Actor, AuditRow, Entry, MAX_ACTOR, MAX_AUDIT_PAGE};
+pub(crate) use backup::Snapshot;
+pub use error::StoreError;
+
+use crate::model::{Change, Model};
+use crate::time::UnixTime;
+use crate::usage::{Usage, UsageDelta};
+
+/// Questions that wait for the owner of the connection.
+const MAX_WAITING: usize = 64;
+
+/// The state of one network. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Store {
+    asks: mpsc::Sender<Ask>,
+    newest: watch::Receiver<u64>,
+    is_shared: bool,
+}
+
+/// What a database is asked. Whatever fails has changed nothing.
+enum Ask {
+    /// Everything but usage and log.
+    Load(Reply<Model>),
+    /// In one transaction: all changes, the revision after `expected`, and a row of the log.
+    Commit { expected: u64, changes: Vec<Change>, entry: Entry, reply: Reply<u64> },
+    /// Adds what devices used. Devices that are gone are passed over.
+    RecordUsage { deltas: Vec<UsageDelta>, now: UnixTime, reply: Reply<()> },
+    /// What devices used.
+    LoadUsage(Reply<Usage>),
+    /// The newest rows of the log that are older than `before`.
+    Audit { before: Option<u64>, limit: u32, reply: Reply<Vec<AuditRow>> },
+    /// Everything, of one moment.
+    Snapshot(Reply<Snapshot>),
+    /// Everything becomes this, but for the log, which goes on. Answers with the new revision.
+    Restore { snapshot: Box<Snapshot>, entry: Entry, reply: Reply<u64> },
+    /// The last question.
+    Close(oneshot::Sender<()>),
+}
+
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+impl Store {
+    /// Opens the state in a directory, which becomes its owner's only; makes it if it is not there. One server at a time
+    /// has it, until the last clone is dropped or [closed](Self::close).
+    pub fn sqlite(dir: &Path) -> Result<Self, StoreError> {
+        sqlite::open(dir)
+    }
+
+    /// Whether other servers may change it.
+    pub const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The newest revision that this server has heard of, as others make them. SQLite has no others: it stays.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.newest.clone()
+    }
+
+    /// Reads the whole model.
+    pub async fn load(&self) -> Result<Model, StoreError> {
+        self.ask(Ask::Load).await
+    }
+
+    /// Makes changes to revision `expected`, and writes the log's row, all or nothing. Gives the new revision.
+    pub async fn commit(&self, expected: u64, changes: Vec<Change>, entry: Entry) -> Result<u64, StoreError> {
+        self.ask(|reply| Ask::Commit { expected, changes, entry, reply }).await
+    }
+
+    /// Adds what devices used, as one batch.
+    pub async fn record_usage(&self, deltas: Vec<UsageDelta>, now: UnixTime) -> Result<(), StoreError> {
+        self.ask(|reply| Ask::RecordUsage { deltas, now, reply }).await
+    }
+
+    /// Reads what devices used.
+    pub async fn load_usage(&self) -> Result<Usage, StoreError> {
+        self.ask(Ask::LoadUsage).await
+    }
+
+    /// Up to `limit` (at most [`MAX_AUDIT_PAGE`]) rows of the log before the row `before`, newest first.
+    pub async fn audit(&self, before: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
+        self.ask(|reply| Ask::Audit { before, limit: limit.min(MAX_AUDIT_PAGE), reply }).await
+    }
+
+    /// Writes everything to a file, while the server runs.
+    pub async fn backup(&self, file: &Path, now: UnixTime) -> Result<(), StoreError> {
+        let snapshot = self.ask(Ask::Snapshot).await?;
+        let file = file.to_owned();
+        blocking(move || backup::write(&file, &snapshot, now)).await
+    }
+
+    /// Makes everything as it is in a backup, while the server runs; the log goes on, with a row about it. A log without
+    /// rows becomes the backup's. Gives the new revision.
+    pub async fn restore(&self, file: &Path, actor: &Actor, now: UnixTime) -> Result<u64, StoreError> {
+        let what = format!("restored everything from {}", file.display());
+        let entry = Entry::new(actor, "server.restore", what, now);
+        let file: PathBuf = file.to_owned();
+        let snapshot = Box::new(blocking(move || backup::read(&file)).await?);
+        self.ask(|reply| Ask::Restore { snapshot, entry, reply }).await
+    }
+
+    /// Lets the database go, and waits until it is free for another server. Other clones find it closed.
+    pub async fn close(self) {
+        let (reply, closed) = oneshot::channel();
+        if self.asks.send(Ask::Close(reply)).await.is_ok() {
+            closed.await.unwrap_or_default();
+        }
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+}
+
+/// Gives an answer. Whoever asked may have gone; a change is made all the same.
+fn answer<T>(reply: oneshot::Sender<T>, answer: T) {
+    drop(reply.send(answer));
+}
+
+/// The number after the highest that these changes give away.
+fn next_id(changes: &[Change]) -> u64 {
+    changes.iter().map(|change| change.id().saturating_add(1)).max().unwrap_or(0)
+}

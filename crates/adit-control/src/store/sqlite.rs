@@ -1,0 +1,244 @@
+//! The state in a SQLite file: one thread owns the connection, one server owns the directory.
+//!
+//! Every commit is on the disk before it is answered (`synchronous = FULL`, write-ahead log). Not here: what is kept
+//! (`model`), the rows of each table (`rows`).
+
+mod rows;
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use tokio::sync::{mpsc, watch};
+
+use super::{Ask, AuditRow, Entry, MAX_WAITING, Snapshot, Store, StoreError, answer, next_id};
+use crate::model::{Change, Model};
+use crate::time::UnixTime;
+use crate::usage::UsageDelta;
+
+/// The file in the state's directory.
+const FILE: &str = "adit.db";
+/// Locked while a server uses the directory.
+const LOCK: &str = "lock";
+/// Each makes of the schema before it the next. Only ever appended to.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001-tables.sql")];
+
+/// What the thread owns.
+struct Sqlite {
+    connection: Connection,
+    place: String,
+    /// Unlocked when it is dropped, after the connection.
+    _lock: File,
+}
+
+pub(super) fn open(dir: &Path) -> Result<Store, StoreError> {
+    let mut sqlite = Sqlite::open(dir)?;
+    let revision = sqlite.load()?.revision;
+    let (asks, asked) = mpsc::channel(MAX_WAITING);
+    // The sender goes with the thread: then nobody waits for others' changes, of which there are none.
+    let (newest, heard) = watch::channel(revision);
+    let run = move || {
+        let _newest = newest;
+        sqlite.run(asked);
+    };
+    let thread = std::thread::Builder::new().name("adit-state".to_owned()).spawn(run);
+    thread.map_err(|error| StoreError::file("start a thread for", dir, &error))?;
+    Ok(Store { asks, newest: heard, is_shared: false })
+}
+
+impl Sqlite {
+    fn open(dir: &Path) -> Result<Self, StoreError> {
+        let lock = own(dir)?;
+        let path = dir.join(FILE);
+        let create = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path);
+        create.map_err(|error| StoreError::file("open", &path, &error))?;
+        let place = path.display().to_string();
+        let failed = |error| explain(&place, &error);
+        let connection = connect(&path).map_err(failed)?;
+        let mut sqlite = Self { connection, place, _lock: lock };
+        sqlite.migrate()?;
+        Ok(sqlite)
+    }
+
+    fn migrate(&mut self) -> Result<(), StoreError> {
+        let place = self.place.clone();
+        let failed = |error| explain(&place, &error);
+        let known = MIGRATIONS.len();
+        let found: u32 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+        if found as usize > known {
+            return Err(StoreError::Newer { place, found: u64::from(found), known: known as u64 });
+        }
+        for (number, migration) in (1_u32..).zip(MIGRATIONS).skip(found as usize) {
+            let transaction =
+                self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            transaction.execute_batch(migration).map_err(failed)?;
+            if number == 1 {
+                rows::begin(&transaction).map_err(failed)?;
+            }
+            transaction.pragma_update(None, "user_version", number).map_err(failed)?;
+            transaction.commit().map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn run(mut self, mut asked: mpsc::Receiver<Ask>) {
+        while let Some(ask) = asked.blocking_recv() {
+            match ask {
+                Ask::Load(reply) => answer(reply, self.load()),
+                Ask::Commit { expected, changes, entry, reply } => {
+                    answer(reply, self.commit(expected, &changes, &entry))
+                }
+                Ask::RecordUsage { deltas, now, reply } => answer(reply, self.record_usage(&deltas, now)),
+                Ask::LoadUsage(reply) => answer(reply, self.read(rows::usage)),
+                Ask::Audit { before, limit, reply } => {
+                    answer(reply, self.read(|connection| rows::audit(connection, before, limit)));
+                }
+                Ask::Snapshot(reply) => answer(reply, self.snapshot()),
+                Ask::Restore { snapshot, entry, reply } => answer(reply, self.restore(&snapshot, &entry)),
+                Ask::Close(reply) => {
+                    drop(self);
+                    return answer(reply, ());
+                }
+            }
+        }
+    }
+
+    fn load(&mut self) -> Result<Model, StoreError> {
+        self.in_transaction(|transaction| rows::model(transaction))
+    }
+
+    fn commit(&mut self, expected: u64, changes: &[Change], entry: &Entry) -> Result<u64, StoreError> {
+        self.in_transaction(|transaction| {
+            let found = rows::revision(transaction)?;
+            if found != expected {
+                return Err(Trouble::Store(StoreError::Conflict { expected, found }));
+            }
+            for change in changes {
+                rows::write(transaction, change)?;
+            }
+            let revision = found + 1;
+            rows::move_on(transaction, revision, next_id(changes))?;
+            rows::log(transaction, revision, entry)?;
+            Ok(revision)
+        })
+    }
+
+    fn record_usage(&mut self, deltas: &[UsageDelta], now: UnixTime) -> Result<(), StoreError> {
+        self.in_transaction(|transaction| {
+            for delta in deltas {
+                rows::add_usage(transaction, delta, now)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
+        self.in_transaction(|transaction| {
+            let audit = rows::audit(transaction, None, u32::MAX)?.into_iter().rev().collect();
+            Ok(Snapshot { model: rows::model(transaction)?, usage: rows::usage(transaction)?, audit })
+        })
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<u64, StoreError> {
+        self.in_transaction(|transaction| {
+            let revision = rows::revision(transaction)? + 1;
+            rows::replace(transaction, &snapshot.model, &snapshot.usage)?;
+            if rows::audit(transaction, None, 1)?.is_empty() {
+                snapshot.audit.iter().try_for_each(|row: &AuditRow| rows::log_again(transaction, row))?;
+            }
+            rows::move_on(transaction, revision, snapshot.model.next_id)?;
+            rows::log(transaction, revision, entry)?;
+            Ok(revision)
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        work(&self.connection).map_err(|trouble| trouble.explain(&self.place))
+    }
+
+    /// All of it, or nothing: a transaction that is dropped is rolled back.
+    fn in_transaction<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let done = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = work(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        };
+        done(&mut self.connection).map_err(|trouble: Trouble| trouble.explain(&self.place))
+    }
+}
+
+/// What ends a transaction.
+#[derive(Debug)]
+enum Trouble {
+    Sqlite(rusqlite::Error),
+    Store(StoreError),
+    /// A row that is not what was written.
+    Row(String),
+}
+
+impl Trouble {
+    fn explain(self, place: &str) -> StoreError {
+        match self {
+            Self::Sqlite(error) => explain(place, &error),
+            Self::Store(error) => error,
+            Self::Row(reason) => StoreError::Damaged { place: place.to_owned(), reason },
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn explain(place: &str, error: &rusqlite::Error) -> StoreError {
+    let (place, reason) = (place.to_owned(), error.to_string());
+    let code = error.sqlite_error_code();
+    tracing::debug!(?code, reason, "the state could not be read or written");
+    if code == Some(ErrorCode::DiskFull) {
+        StoreError::Full(place)
+    } else if code == Some(ErrorCode::ReadOnly) {
+        StoreError::ReadOnly(place)
+    } else if code == Some(ErrorCode::DatabaseCorrupt) || code == Some(ErrorCode::NotADatabase) {
+        StoreError::Damaged { place, reason }
+    } else {
+        StoreError::Failed { place, reason }
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    Ok(connection)
+}
+
+/// Makes the directory its owner's only, and this process the only server that uses it.
+fn own(dir: &Path) -> Result<File, StoreError> {
+    let failed = |what| move |error: std::io::Error| StoreError::file(what, dir, &error);
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed("make"))?;
+    let mode = fs::metadata(dir).map_err(failed("look at"))?.permissions().mode();
+    if mode & 0o777 != 0o700 {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).map_err(failed("close to others"))?;
+    }
+    let path: PathBuf = dir.join(LOCK);
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = lock.map_err(|error| StoreError::file("open", &path, &error))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(Errno::WOULDBLOCK) => Err(StoreError::InUse(dir.to_owned())),
+        Err(error) => Err(StoreError::file("lock", &path, &error.into())),
+    }
+}
