@@ -5,8 +5,8 @@ use std::process::Command;
 
 use crate::step::{Outcome, is_root, show};
 
-/// Programs the tests run, and the Debian packages they are in.
-const NEEDED: [(&str, &str); 26] = [
+/// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
+const NEEDED: [(&str, &str); 28] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("chromium", "chromium"),
@@ -33,6 +33,8 @@ const NEEDED: [(&str, &str); 26] = [
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),
     ("wireguard-go", "wireguard-go"),
+    ("/usr/lib/python3/dist-packages/OpenSSL/__init__.py", "python3-openssl"),
+    ("/usr/lib/python3/dist-packages/h2/__init__.py", "python3-h2"),
 ];
 
 /// Installs what the tests need and this machine lacks, and says what it does.

@@ -33,7 +33,7 @@ pub(crate) struct Machine {
     pub(crate) name: String,
     pub(crate) dir: PathBuf,
     daemon: Child,
-    inside: IpAddr,
+    pub(crate) inside: IpAddr,
 }
 
 impl Scene {
@@ -66,15 +66,17 @@ impl Scene {
     fn with_tunnels(self, transport: &str) -> Self {
         let scene = self;
         let pin = scene.bob.certificate();
-        let dir = scene.bob.dir.display();
-        scene.bob_up(&format!(
-            "Listen = 443\nSite = {dir}/site\nCertificate = {dir}/cert.pem\nCertificateKey = {dir}/key.pem"
-        ));
-        scene.alice_up(&format!(
-            "Transport = {transport}\nHttpsUrl = https://{SITE}\nHttpsAddress = {}\nHttpsRoots = pin\nHttpsPin = {pin}",
-            scene.bob_address()
-        ));
+        scene.bob_up(&scene.bob.web_site());
+        scene.alice_up(&scene.visits(transport, &pin));
         scene
+    }
+
+    /// What Alice's file says of Bob's web site.
+    pub(crate) fn visits(&self, transport: &str, pin: &str) -> String {
+        let at = self.bob_address();
+        format!(
+            "Transport = {transport}\nHttpsUrl = https://{SITE}\nHttpsAddress = {at}\nHttpsRoots = pin\nHttpsPin = {pin}"
+        )
     }
 
     /// Where Bob is, outside the tunnel.
@@ -84,7 +86,12 @@ impl Scene {
 
     #[track_caller]
     pub(crate) fn bob_up(&self, https: &str) {
-        let key = self.alice.https_key();
+        self.bob_up_for(&self.alice.https_key(), https);
+    }
+
+    /// As [`bob_up`](Self::bob_up), for somebody with another `HttpsKey` than Alice's adit.
+    #[track_caller]
+    pub(crate) fn bob_up_for(&self, key: &str, https: &str) {
         let text = format!(
             "[Interface]\nPrivateKey = {}\nAddress = 10.9.0.2/24\nListenPort = 51820\n[Https]\n{https}\n\
              [Peer]\nPublicKey = {}\nAllowedIPs = 10.9.0.1/32\nHttpsKey = {key}\n",
@@ -227,7 +234,13 @@ impl Machine {
         report["tunnels"][0].clone()
     }
 
-    fn https_key(&self) -> String {
+    /// A web site of its own, with the certificate of [`certificate`](Self::certificate).
+    pub(crate) fn web_site(&self) -> String {
+        let dir = self.dir.display();
+        format!("Listen = 443\nSite = {dir}/site\nCertificate = {dir}/cert.pem\nCertificateKey = {dir}/key.pem")
+    }
+
+    pub(crate) fn https_key(&self) -> String {
         self.adit("pubkey --https").input(self.keys.private.clone()).ok().trim().to_owned()
     }
 
