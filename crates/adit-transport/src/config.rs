@@ -11,6 +11,8 @@ use adit_protocol::Secret;
 use aws_lc_rs::digest;
 use base64ct::{Base64, Encoding};
 
+use crate::shape::Settings;
+
 /// What a client needs to reach one server.
 #[derive(Debug)]
 pub struct HttpsClient {
@@ -32,6 +34,8 @@ pub struct HttpsClient {
     pub route: Route,
     /// The firewall mark of the sockets; 0 is none.
     pub fwmark: u32,
+    /// What is done about the shape of what we send.
+    pub shape: Settings,
     /// Whether the page of the web site is loaded before the tunnel is asked for.
     pub visit: bool,
     /// Where validators of pages that were loaded are kept from one run to the next; `None` keeps them in memory only.
@@ -92,6 +96,8 @@ pub struct HttpsServer {
     pub site: Site,
     /// Who may use the tunnel.
     pub users: Vec<User>,
+    /// What is done about the shape of what is sent to them.
+    pub shape: Settings,
 }
 
 /// Who ends TLS in front of a server.
@@ -285,6 +291,7 @@ mod tests {
             identity: Identity { seed: Secret::new([0; 32]), token_secret: None },
             route: Route::Grpc { path: "/a/b".into() },
             fwmark: 0,
+            shape: Settings::default(),
             visit: true,
             cache: None,
         };

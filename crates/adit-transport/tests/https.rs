@@ -17,6 +17,7 @@ use adit_transport::config::{
     Certificates, Front, Hello, HttpsClient, HttpsServer, Identity, Pin, Roots, Route, Site, User,
 };
 use adit_transport::server::{HttpsListener, ServerControl};
+use adit_transport::shape::{Level, MachineSettings, PaddingMachine, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -180,6 +181,70 @@ async fn a_bulk_of_datagrams_arrives_in_order() {
     assert_eq!(got, (0..COUNT).collect::<Vec<_>>());
 }
 
+/// The machine of the documentation at both ends: a packet of padding for each of ours, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_pad_both_ways_and_lose_nothing() {
+    const COUNT: u64 = 60;
+    let machines = MachineSettings::usual(&[shown_machine()]).unwrap();
+    let mut totals = Vec::new();
+    for machines in [None, Some(machines)] {
+        let shape = Settings { machines, ..Settings::off() };
+        let server = Server::start_with(shape.clone()).await;
+        let (mut link, control) = HttpsLink::new(HttpsClient { shape, ..server.client(server.address()) });
+        assert_eq!(ask(&mut link, b"begin").await, b"begin");
+        for number in 0..COUNT {
+            let datagram = [&number.to_be_bytes()[..], &[3; 600]].concat();
+            assert_eq!(ask(&mut link, &datagram).await, datagram);
+            // Longer than the machine takes to pad.
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        let status = control.status();
+        assert_eq!((status.connections, status.failure), (1, None));
+        totals.push([status.sent, status.received]);
+    }
+    for way in [0, 1] {
+        let more = totals[1][way] - totals[0][way];
+        // A packet of padding is 512 bytes, in a frame and a record of its own; a busy machine may be late for some.
+        let said = COUNT / 2 * 512..=(COUNT + 2) * (512 + 64);
+        assert!(said.contains(&more), "{more} bytes more: {totals:?}");
+    }
+}
+
+/// At the strong level datagrams wait for company, and none is lost or changes places.
+#[tokio::test(flavor = "multi_thread")]
+async fn strong_shaping_loses_nothing() {
+    let shape = Level::Strong.settings();
+    let server = Server::start_with(shape.clone()).await;
+    let (mut link, _control) = HttpsLink::new(HttpsClient { shape, ..server.client(server.address()) });
+    for len in [1, 148, 900, 1452, 9000, 65_507] {
+        let datagram = vec![len as u8; len];
+        assert_eq!(ask(&mut link, &datagram).await, datagram, "{len} bytes");
+    }
+    let (mut arena, mut batch, mut got) =
+        (SendArena::with_capacity(64 << 10), RecvBatch::with_capacity(1 << 20), vec![]);
+    for number in 0..100_u8 {
+        arena.push(there(), 0, &[number; 100]).unwrap();
+        link.try_send(&mut arena).unwrap();
+    }
+    while got.len() < 100 {
+        let ready = timeout(PATIENCE, link.ready(Want { read: true, write: false })).await.unwrap().unwrap();
+        if ready.read && link.try_recv(&mut batch).is_ok() {
+            while let Some(datagram) = batch.front() {
+                // Something before may have been answered twice.
+                got.extend((datagram.len() == 100).then(|| datagram[0]));
+                batch.pop_front();
+            }
+        }
+    }
+    assert_eq!(got, (0..100).collect::<Vec<_>>());
+}
+
+/// As `docs/shape.md` shows it.
+fn shown_machine() -> PaddingMachine {
+    let page = include_str!("../../../docs/shape.md");
+    page.lines().find_map(|line| line.strip_prefix("HttpsMachine = ")).unwrap().parse().unwrap()
+}
+
 /// A server with a small site, and an engine that sends back what it gets.
 struct Server {
     control: ServerControl,
@@ -189,6 +254,10 @@ struct Server {
 
 impl Server {
     async fn start() -> Self {
+        Self::start_with(Settings::default()).await
+    }
+
+    async fn start_with(shape: Settings) -> Self {
         let site = Dir::new("site");
         let page = "<link rel=stylesheet href=/style.css><img src=picture.png><p>Hello.";
         std::fs::write(site.0.join("index.html"), page).unwrap();
@@ -199,6 +268,7 @@ impl Server {
             front: Front::Direct(Certificates::SelfSigned { names: vec![HOST.into()] }),
             site: Site::Directory(site.0.clone()),
             users: vec![user()],
+            shape,
         })
         .await
         .unwrap();
@@ -221,6 +291,7 @@ impl Server {
             identity: Identity { seed: Secret::new(SEED), token_secret: None },
             route: Route::ConnectUdp { target: "adit".into(), port: 51_820 },
             fwmark: 0,
+            shape: Settings::default(),
             visit: false,
             cache: None,
         }

@@ -121,6 +121,7 @@ pub fn client(profile: &Profile, fwmark: u32, cache: Option<&Path>) -> Option<Ht
         identity,
         route,
         fwmark,
+        shape: https.shape.settings(),
         visit: true,
         cache: cache.map(Path::to_owned),
     })
@@ -155,6 +156,7 @@ pub fn server(profile: &Profile, state: &Path) -> Option<HttpsServer> {
         front,
         site,
         users: users(profile),
+        shape: web.shape.settings(),
     })
 }
 

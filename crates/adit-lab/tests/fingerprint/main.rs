@@ -12,6 +12,7 @@ use std::{net::Ipv4Addr, path::Path, time::Duration};
 
 use adit_lab::{ns::Namespace, poll::PATIENCE, shell::Run};
 use adit_protocol::Secret;
+use adit_transport::shape::Settings;
 use adit_transport::{
     client::HttpsLink,
     config::{Hello, HttpsClient, Identity, Roots, Route},
@@ -160,6 +161,7 @@ fn our_visit(namespace: &Namespace, site: &Site) -> Visit {
         identity: Identity { seed: Secret::new([7; 32]), token_secret: None },
         route: Route::ConnectUdp { target: "localhost".to_owned(), port: 51820 },
         fwmark: 0,
+        shape: Settings::default(),
         visit: true,
         cache: None,
     };

@@ -17,6 +17,7 @@ use adit_transport::config::{
     Certificates, Front, Hello, HttpsClient, HttpsServer, Identity, Pin, Roots, Route, Site as Shown, User,
 };
 use adit_transport::server::HttpsListener;
+use adit_transport::shape::Settings;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -88,6 +89,7 @@ impl Server {
             front: Front::Direct(files),
             site: Shown::Directory(site.path("site")),
             users: if has_user { vec![User::new(key, Some(Secret::new([9; 32])))] } else { Vec::new() },
+            shape: Settings::default(),
         };
         let (end, ended) = oneshot::channel();
         let (tell, told) = std::sync::mpsc::channel();
@@ -116,6 +118,7 @@ impl Server {
             identity: Identity { seed: Secret::new(SEED), token_secret: None },
             route: Route::ConnectUdp { target: "adit".to_owned(), port: 51_820 },
             fwmark: 0,
+            shape: Settings::default(),
             visit: true,
             cache: None,
         };

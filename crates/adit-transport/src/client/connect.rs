@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
@@ -22,6 +22,7 @@ use crate::config::{HttpsClient, Route};
 use crate::grpc;
 use crate::h2::StreamId;
 use crate::hub::Seat;
+use crate::shape::{Outgoing, Role, Settings};
 use crate::tls::profile::Profile;
 use crate::tls::{self, ClientHello, TlsError, TlsStream};
 
@@ -51,6 +52,7 @@ pub(super) struct Tunnel {
     remote: SocketAddr,
     local: Option<IpAddr>,
     fwmark: u32,
+    shape: Settings,
     network: watch::Receiver<u64>,
 }
 
@@ -105,8 +107,8 @@ impl Connect for Arc<Server> {
             Route::ConnectUdp { .. } => Framing::Capsules,
             Route::Grpc { .. } => Framing::Grpc(grpc::Deframer::default()),
         };
-        let network = self.network.clone();
-        Ok(Tunnel { wire, stream, framing, remote, local, fwmark: config.fwmark, network })
+        let (shape, network) = (config.shape.clone(), self.network.clone());
+        Ok(Tunnel { wire, stream, framing, remote, local, fwmark: config.fwmark, shape, network })
     }
 }
 
@@ -146,7 +148,8 @@ impl Live for Tunnel {
 
     async fn carry(self, seat: Seat) -> End {
         let around = Network { remote: self.remote, local: self.local, fwmark: self.fwmark, changes: self.network };
-        pump(self.wire, self.stream, self.framing, seat, around).await
+        let outgoing = Outgoing::new(Role::Client, &self.shape, Instant::now());
+        pump(self.wire, self.stream, self.framing, seat, outgoing, around).await
     }
 }
 

@@ -20,7 +20,7 @@ use crate::capsule::{Datagrams, Decoder};
 use crate::grpc;
 use crate::h2::{Connection, Event, StreamId};
 use crate::hub::{FromEngine, Seat, ToEngine, TryDeliver};
-use crate::shape::{Outgoing, Role};
+use crate::shape::Outgoing;
 
 /// Bytes taken from the engine at a time, at the most: a few frames.
 const TAKE: usize = 64 << 10;
@@ -101,6 +101,7 @@ pub(super) async fn pump<S>(
     stream: StreamId,
     framing: Framing,
     seat: Seat,
+    outgoing: Outgoing,
     mut around: impl Surroundings,
 ) -> End
 where
@@ -115,7 +116,7 @@ where
         stream,
         framing,
         decoder: Decoder::default(),
-        outgoing: Outgoing::new(Role::Client),
+        outgoing,
         chunks: VecDeque::new(),
         arrived: None,
         silence: Silence::default(),
@@ -131,7 +132,7 @@ where
         }
         let shaped = pump.shape();
         pump.connection.send(stream, &mut pump.chunks);
-        let wants = pump.chunks.is_empty() && pump.outgoing.is_empty() && until.is_none() && pump.connection.has_room();
+        let wants = pump.chunks.is_empty() && pump.outgoing.has_room() && until.is_none() && pump.connection.has_room();
         if !pump.connection.record().is_empty() {
             pump.writing.get_or_insert_with(Instant::now);
         }

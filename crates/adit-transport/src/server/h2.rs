@@ -138,7 +138,7 @@ async fn accept_tunnel(
     // Full means that it was said already.
     let _ = shared.widen.try_send(());
     tracing::debug!(from = %shared.peer, "a tunnel begins");
-    tunnel::run(form, seat, entry, from_client, to_client).await;
+    tunnel::run(form, seat, entry, &shared.scene.shape, from_client, to_client).await;
     tracing::debug!(from = %shared.peer, "a tunnel ends");
 }
 

@@ -87,7 +87,7 @@ impl HttpsListener {
             }
         };
         let admission = Admission { register: Arc::clone(&register), proof };
-        let door = Arc::new(Door::new(Arc::new(Scene { site, admission, joiner }), tls));
+        let door = Arc::new(Door::new(Arc::new(Scene { site, admission, joiner, shape: server.shape }), tls));
         let mut listening = Vec::new();
         for address in &server.listen {
             let listener = accept::listen(*address)?;

@@ -3,6 +3,7 @@
 use super::admit::Admission;
 use super::site::Site;
 use crate::hub::Joiner;
+use crate::shape::Settings;
 
 /// Everything that answering a request needs.
 #[derive(Debug)]
@@ -10,4 +11,6 @@ pub(super) struct Scene {
     pub(super) site: Site,
     pub(super) admission: Admission,
     pub(super) joiner: Joiner,
+    /// The shape of what tunnels bring to clients.
+    pub(super) shape: Settings,
 }

@@ -17,7 +17,7 @@ use super::users::Entry;
 use crate::capsule::Decoder;
 use crate::grpc::{self, Deframer};
 use crate::hub::{FromEngine, Seat, ToEngine};
-use crate::shape::{Outgoing, Role};
+use crate::shape::{Outgoing, Role, Settings};
 
 /// Chunks of the engine that are sent as one, if they lie ready.
 const JOIN_UP_TO: usize = 32 * 1024;
@@ -27,14 +27,16 @@ pub(super) async fn run(
     form: Form,
     seat: Seat,
     mut entry: Entry,
+    shape: &Settings,
     mut from_client: RecvStream,
     mut to_client: SendStream<Bytes>,
 ) {
     let Seat { to_engine, mut from_engine } = seat;
     let heard = Heard::default();
+    let outgoing = Outgoing::new(Role::Server, shape, Instant::now().into_std());
     let end = tokio::select! {
         end = up(form, &mut from_client, &to_engine, &heard) => end,
-        end = down(form, &mut from_engine, &mut to_client, &heard) => end,
+        end = down(form, outgoing, &mut from_engine, &mut to_client, &heard) => end,
         () = entry.ended() => End::Orderly,
     };
     match end {
@@ -94,8 +96,13 @@ async fn up(form: Form, from: &mut RecvStream, to: &ToEngine, heard: &Heard) -> 
 }
 
 /// From the engine to the client, in the shape that the wire should show.
-async fn down(form: Form, from: &mut FromEngine, to: &mut SendStream<Bytes>, heard: &Heard) -> End {
-    let mut outgoing = Outgoing::new(Role::Server);
+async fn down(
+    form: Form,
+    mut outgoing: Outgoing,
+    from: &mut FromEngine,
+    to: &mut SendStream<Bytes>,
+    heard: &Heard,
+) -> End {
     let mut pieces = VecDeque::new();
     loop {
         let wake = outgoing.pull(Instant::now().into_std(), &mut pieces).map(Instant::from_std);
@@ -109,7 +116,7 @@ async fn down(form: Form, from: &mut FromEngine, to: &mut SendStream<Bytes>, hea
             }
         }
         tokio::select! {
-            first = from.next(), if outgoing.is_empty() => {
+            first = from.next(), if outgoing.has_room() => {
                 let Some(first) = first else { return End::Orderly };
                 outgoing.push(Instant::now().into_std(), gather(first, from));
             }

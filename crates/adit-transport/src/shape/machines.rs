@@ -3,7 +3,9 @@
 //! Not here: where machines come from. They are text, as maybenot writes them.
 
 use std::{
+    fmt,
     str::FromStr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -21,17 +23,95 @@ const MAX_MACHINE_TEXT: usize = 16 * 1024;
 /// Actions that one call may bring about; a machine that pads without pause is stopped here, and goes on at the next.
 const MAX_STEPS: usize = 64;
 
+/// The share of packets that may be padding if nothing else is said, all machines together.
+const USUAL_PADDING: f64 = 0.5;
+
+/// The share of time for which the stream may be held if nothing else is said, all machines together.
+const USUAL_BLOCKING: f64 = 0.1;
+
+/// Bytes of one packet of padding if nothing else is said.
+const USUAL_BYTES: u16 = 512;
+
+/// One padding machine. Read from text as maybenot writes it, and written as it was read.
+#[derive(Clone)]
+pub struct PaddingMachine {
+    text: String,
+    machine: Machine,
+}
+
+impl FromStr for PaddingMachine {
+    type Err = BadMachine;
+
+    fn from_str(text: &str) -> Result<Self, BadMachine> {
+        if text.len() > MAX_MACHINE_TEXT {
+            return Err(BadMachine::TooLong(text.len()));
+        }
+        let machine = Machine::from_str(text).map_err(|problem| BadMachine::Unreadable(problem.to_string()))?;
+        Ok(Self { text: text.to_owned(), machine })
+    }
+}
+
+impl fmt::Display for PaddingMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for PaddingMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PaddingMachine({self})")
+    }
+}
+
+impl PartialEq for PaddingMachine {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for PaddingMachine {}
+
 /// Which machines, and what they may cost.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct MachineSettings {
-    /// Machines, as maybenot writes them.
-    pub machines: Vec<String>,
-    /// The share of packets that may be padding, all machines together: 0 to 1.
-    pub max_padding: f64,
-    /// The share of time for which the stream may be held, all machines together: 0 to 1.
-    pub max_blocking: f64,
-    /// Bytes of one packet of padding.
-    pub padding_bytes: u16,
+    machines: Arc<[Machine]>,
+    max_padding: f64,
+    max_blocking: f64,
+    padding_bytes: u16,
+}
+
+impl MachineSettings {
+    /// Machines with the usual limits: half of the packets may be padding, of 512 bytes each, and the stream may be held a
+    /// tenth of the time. A machine may have narrower limits of its own.
+    ///
+    /// # Errors
+    /// There are too many.
+    pub fn usual(machines: &[PaddingMachine]) -> Result<Self, BadMachine> {
+        Self::new(machines, USUAL_PADDING, USUAL_BLOCKING, USUAL_BYTES)
+    }
+
+    /// Machines that may make this share of packets padding, hold the stream for this share of time (each above 0, and 1 at
+    /// most), and pad with so many bytes at a time.
+    ///
+    /// # Errors
+    /// There are too many, or a share is none.
+    pub fn new(
+        machines: &[PaddingMachine],
+        max_padding: f64,
+        max_blocking: f64,
+        padding_bytes: u16,
+    ) -> Result<Self, BadMachine> {
+        if machines.len() > MAX_MACHINES {
+            return Err(BadMachine::TooMany(machines.len()));
+        }
+        // To maybenot, nought is no limit at all.
+        let is_share = |share: &f64| *share > 0.0 && *share <= 1.0;
+        if let Some(share) = [max_padding, max_blocking].into_iter().find(|share| !is_share(share)) {
+            return Err(BadMachine::NoShare(share.to_string()));
+        }
+        let machines = machines.iter().map(|machine| machine.machine.clone()).collect();
+        Ok(Self { machines, max_padding, max_blocking, padding_bytes })
+    }
 }
 
 /// Machines that cannot be run.
@@ -40,24 +120,20 @@ pub enum BadMachine {
     /// There are too many.
     #[error("{0} padding machines are too many\n  hint: at most {MAX_MACHINES}")]
     TooMany(usize),
+    /// One is too long.
+    #[error("a padding machine of {0} letters is too long\n  hint: at most {MAX_MACHINE_TEXT}")]
+    TooLong(usize),
     /// One cannot be read.
-    #[error(
-        "padding machine {number} cannot be read: {reason}\n  hint: a machine is one line of text that begins with its version, such as 02"
-    )]
-    Unreadable {
-        /// Which one, from 1.
-        number: usize,
-        /// What is wrong.
-        reason: String,
-    },
+    #[error("not a padding machine: {0}\n  hint: a machine is one line of text that begins with its version, 02")]
+    Unreadable(String),
     /// A share is not one.
-    #[error("padding machines cannot run: {0}\n  hint: shares are between 0 and 1")]
-    Limits(String),
+    #[error("padding machines cannot have a share of {0}\n  hint: shares are above 0, and 1 at most")]
+    NoShare(String),
 }
 
 /// The machines of one connection, and their timers.
 pub(super) struct Machines {
-    framework: Framework<Vec<Machine>, Bridge, Instant>,
+    framework: Framework<Arc<[Machine]>, Bridge, Instant>,
     timers: Vec<Timers>,
     blocked_until: Option<Instant>,
     due: usize,
@@ -76,31 +152,20 @@ enum Planned {
     Block { duration: Duration, replace: bool },
 }
 
-impl std::fmt::Debug for Machines {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Machines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Machines").field("timers", &self.timers).finish_non_exhaustive()
     }
 }
 
 impl Machines {
-    pub(super) fn new(settings: &MachineSettings, rng: &mut ChaCha20Rng, now: Instant) -> Result<Self, BadMachine> {
-        let count = settings.machines.len();
-        if count > MAX_MACHINES {
-            return Err(BadMachine::TooMany(count));
-        }
-        let read = |(index, text): (usize, &String)| {
-            let bad = |reason: String| BadMachine::Unreadable { number: index + 1, reason };
-            if text.len() > MAX_MACHINE_TEXT {
-                return Err(bad(format!("it is longer than {MAX_MACHINE_TEXT} letters")));
-            }
-            Machine::from_str(text).map_err(|problem| bad(problem.to_string()))
-        };
-        let machines = settings.machines.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
-        let framework = Framework::new(machines, settings.max_padding, settings.max_blocking, now, Bridge::new(rng))
-            .map_err(|problem| BadMachine::Limits(problem.to_string()))?;
-        Ok(Self {
+    /// Always there: what could be wrong was looked at when the settings were made.
+    pub(super) fn new(settings: &MachineSettings, rng: &mut ChaCha20Rng, now: Instant) -> Option<Self> {
+        let (machines, rng) = (Arc::clone(&settings.machines), Bridge::new(rng));
+        let framework = Framework::new(machines, settings.max_padding, settings.max_blocking, now, rng).ok()?;
+        Some(Self {
             framework,
-            timers: vec![Timers::default(); count],
+            timers: vec![Timers::default(); settings.machines.len()],
             blocked_until: None,
             due: 0,
             padding_bytes: usize::from(settings.padding_bytes).max(super::MIN_PADDING),

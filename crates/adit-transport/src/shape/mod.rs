@@ -18,7 +18,7 @@ use adit_protocol::Why;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
-pub use self::machines::{BadMachine, MAX_MACHINES, MachineSettings};
+pub use self::machines::{BadMachine, MAX_MACHINES, MachineSettings, PaddingMachine};
 pub(crate) use self::outgoing::Outgoing;
 use self::{
     breaker::{Breaker, Wish},
@@ -38,6 +38,12 @@ const BLUR_BELOW: usize = 1_024;
 
 /// By how much a small write is blurred at most.
 const BLUR_MAX: usize = 47;
+
+/// What a connection may spend on padding before it has carried anything: a handful of handshakes.
+const ALLOWANCE: u32 = 96 * 1024;
+
+/// How long small writes wait for company at [`Level::Strong`].
+const COMPANY: Duration = Duration::from_millis(4);
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +65,43 @@ pub struct Settings {
     pub coalesce: Duration,
     /// Padding may be at most so many thousandths of what is carried, both ways together, beyond an allowance.
     pub padding_per_mille: u32,
+    /// The allowance, in bytes: what may be spent before anything is carried, and the most that is saved up.
+    pub padding_allowance: u32,
     /// Padding machines, if any.
     pub machines: Option<MachineSettings>,
 }
 
+/// How much is done about shape, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Level {
+    /// Nothing: no padding, no waiting.
+    Off,
+    /// What costs no time, and at most three bytes in a hundred beyond the allowance.
+    #[default]
+    Normal,
+    /// More padding for more handshakes, and small writes wait for company.
+    Strong,
+}
+
+impl Level {
+    /// All levels with their words.
+    pub const ALL: [(Self, &'static str); 3] = [(Self::Off, "off"), (Self::Normal, "normal"), (Self::Strong, "strong")];
+
+    /// What it means.
+    #[must_use]
+    pub const fn settings(self) -> Settings {
+        let (coalesce, padding_per_mille, padding_allowance) = match self {
+            Self::Off => return Settings::off(),
+            Self::Normal => (Duration::ZERO, 30, ALLOWANCE),
+            Self::Strong => (COMPANY, 150, 4 * ALLOWANCE),
+        };
+        Settings { blur: true, breaker: true, coalesce, padding_per_mille, padding_allowance, machines: None }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self { blur: true, breaker: true, coalesce: Duration::ZERO, padding_per_mille: 30, machines: None }
+        Level::Normal.settings()
     }
 }
 
@@ -73,7 +109,14 @@ impl Settings {
     /// Nothing is done: what waits is written, and no padding is sent.
     #[must_use]
     pub const fn off() -> Self {
-        Self { blur: false, breaker: false, coalesce: Duration::ZERO, padding_per_mille: 0, machines: None }
+        Self {
+            blur: false,
+            breaker: false,
+            coalesce: Duration::ZERO,
+            padding_per_mille: 0,
+            padding_allowance: 0,
+            machines: None,
+        }
     }
 }
 
@@ -121,24 +164,14 @@ pub struct Shaper {
 
 impl Shaper {
     /// A shaper for one end. `seed` decides what is drawn; give each connection its own.
-    ///
-    /// # Errors
-    ///
-    /// A padding machine cannot be read, or there are too many.
-    pub fn new(role: Role, settings: Settings, seed: [u8; 32], now: Instant) -> Result<Self, BadMachine> {
-        let machines = match &settings.machines {
-            Some(machines) => Some(Machines::new(machines, &mut ChaCha20Rng::from_seed(seed), now)?),
-            None => None,
-        };
-        Ok(Self { machines, ..Self::without_machines(role, settings, seed) })
-    }
-
-    /// The same, whatever machines the settings name.
-    pub(crate) fn without_machines(role: Role, settings: Settings, seed: [u8; 32]) -> Self {
+    #[must_use]
+    pub fn new(role: Role, settings: Settings, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let machines = settings.machines.as_ref().and_then(|machines| Machines::new(machines, &mut rng, now));
         Self {
             breaker: Breaker::new(role),
-            machines: None,
-            budget: Budget::new(settings.padding_per_mille),
+            machines,
+            budget: Budget::new(settings.padding_per_mille, settings.padding_allowance),
             rng: ChaCha20Rng::from_seed(seed),
             waiting: 0,
             waiting_since: None,
@@ -184,8 +217,7 @@ impl Shaper {
         }
         let real = self.waiting.min(MAX_PIECE);
         // Where a piece is cut, a capsule goes on in the next: padding may follow only what ends with a whole one.
-        let wish = if real == self.waiting { self.wish(now, real) } else { 0 };
-        let padding = self.afford(wish);
+        let padding = if real == self.waiting { self.padding(now, real) } else { 0 };
         if real == 0 && padding == 0 {
             let machine = self.machines.as_ref().and_then(Machines::next);
             return Output::Timeout(machine, Why("a padding machine"));
@@ -200,26 +232,35 @@ impl Shaper {
         self.cost
     }
 
+    /// Bytes that wait to be written.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     /// Until when what waits should wait for more, if it should.
     fn company_until(&self, now: Instant) -> Option<Instant> {
         let until = self.waiting_since? + self.settings.coalesce;
         (self.waiting < BLUR_BELOW && until > now).then_some(until)
     }
 
-    /// How much padding should go with `real` bytes.
-    fn wish(&mut self, now: Instant, real: usize) -> usize {
+    /// How much padding goes with `real` bytes. Machines have a budget of their own; the rest has ours.
+    fn padding(&mut self, now: Instant, real: usize) -> usize {
+        let of_machines = self.machines.as_mut().map_or(0, |machines| machines.take_due(now));
+        let wish = self.wish(now, real, of_machines);
+        (of_machines + self.afford(wish)).min(MAX_PIECE)
+    }
+
+    /// How much padding should go with `real` bytes, besides that of machines.
+    fn wish(&mut self, now: Instant, real: usize, of_machines: usize) -> usize {
         let mut wish = 0;
         if self.settings.breaker {
-            wish += match self.breaker.poll_wish(now, real, &mut self.rng) {
+            wish = match self.breaker.poll_wish(now, real, &mut self.rng) {
                 Wish::Nothing => 0,
                 Wish::Padding(bytes) => bytes,
             };
         }
-        if let Some(machines) = &mut self.machines {
-            wish += machines.take_due(now);
-        }
         let small = (1..BLUR_BELOW).contains(&real);
-        if self.settings.blur && small && wish < MIN_PADDING && self.budget.is_ample() {
+        if self.settings.blur && small && wish + of_machines < MIN_PADDING && self.budget.is_ample() {
             wish = draw(&mut self.rng, MIN_PADDING, BLUR_MAX);
         }
         wish.min(MAX_PIECE)
@@ -229,9 +270,7 @@ impl Shaper {
         if wish < MIN_PADDING {
             return 0;
         }
-        let machines = self.machines.is_some();
-        // Machines have a budget of their own, and whoever set them up asked for what they cost.
-        if machines || self.budget.spend(wish) {
+        if self.budget.spend(wish) {
             return wish;
         }
         self.cost.refused += wish as u64;

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Output, Role, Settings, Shaper};
+use super::{MAX_PIECE, Output, Role, Settings, Shaper};
 use crate::capsule;
 
 /// One direction of one tunnel.
@@ -17,17 +17,16 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    /// With the default settings, which need no machine that could be wrong.
-    pub(crate) fn new(role: Role) -> Self {
+    pub(crate) fn new(role: Role, settings: &Settings, now: Instant) -> Self {
         let mut seed = [0; 32];
         if getrandom::fill(&mut seed).is_err() {
             tracing::debug!("no random numbers: padding is predictable on this connection");
         }
-        let shaper = Shaper::without_machines(role, Settings::default(), seed);
-        Self { shaper, waiting: VecDeque::new() }
+        Self { shaper: Shaper::new(role, settings.clone(), seed, now), waiting: VecDeque::new() }
     }
 
-    /// Whole capsules from the engine. Only to be called when nothing waits, so that what waits has the engine's bound.
+    /// Whole capsules from the engine. Only to be called while there is [room](Self::has_room), so that what waits has the
+    /// bound of a piece and what the engine gives at a time.
     pub(crate) fn push(&mut self, now: Instant, capsules: Bytes) {
         self.shaper.handle_outgoing(now, capsules.len());
         if !capsules.is_empty() {
@@ -35,14 +34,14 @@ impl Outgoing {
         }
     }
 
+    /// Whether more may be pushed: what the shaper holds back waits for company, and for no more than fills a piece.
+    pub(crate) fn has_room(&self) -> bool {
+        self.shaper.waiting() < MAX_PIECE
+    }
+
     /// So much arrived from the other end.
     pub(crate) fn heard(&mut self, now: Instant, real: usize, padding: usize) {
         self.shaper.handle_incoming(now, real, padding);
-    }
-
-    /// Whether nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
     }
 
     /// Moves what is to be written now to `out`. Answers when to ask again, if nothing else happens before.
@@ -92,7 +91,7 @@ mod tests {
             role in prop_oneof![Just(Role::Client), Just(Role::Server)],
         ) {
             let mut now = Instant::now();
-            let mut outgoing = Outgoing::new(role);
+            let mut outgoing = Outgoing::new(role, &Settings::default(), now);
             let (mut decoder, mut out) = (Decoder::default(), VecDeque::new());
             let (mut sent, mut found) = (Vec::new(), Vec::new());
             for (train, heard, pause) in trains {
@@ -104,7 +103,7 @@ mod tests {
                 outgoing.heard(now, heard / 2, heard - heard / 2);
                 outgoing.push(now, capsules.freeze());
                 prop_assert_eq!(outgoing.pull(now, &mut out), None);
-                prop_assert!(outgoing.is_empty());
+                prop_assert!(outgoing.waiting.is_empty());
                 for piece in out.drain(..) {
                     let mut datagrams = decoder.decode(piece).unwrap();
                     while let Some(datagram) = datagrams.front() {
@@ -118,5 +117,25 @@ mod tests {
             prop_assert!(decoder.is_between_capsules());
             prop_assert_eq!(decoder.skipped(), outgoing.shaper.cost().padding);
         }
+    }
+
+    /// What is held back finds company, and is bounded: the engine is asked for no more once a piece would be full.
+    #[test]
+    fn what_is_held_takes_company_until_a_piece_is_full() {
+        let now = Instant::now();
+        let settings = Settings { coalesce: Duration::from_millis(4), ..Settings::off() };
+        let mut outgoing = Outgoing::new(Role::Client, &settings, now);
+        let mut out = VecDeque::new();
+        for _ in 0..3 {
+            assert!(outgoing.has_room());
+            outgoing.push(now, Bytes::from_static(&[0; 100]));
+            assert_eq!(outgoing.pull(now, &mut out), Some(now + settings.coalesce));
+        }
+        assert_eq!(outgoing.pull(now + settings.coalesce, &mut out), None);
+        assert_eq!(out.iter().map(Bytes::len).sum::<usize>(), 300);
+        outgoing.push(now, Bytes::from_static(&[0; MAX_PIECE]));
+        assert!(!outgoing.has_room());
+        assert_eq!(outgoing.pull(now, &mut out), None);
+        assert!(outgoing.has_room());
     }
 }

@@ -44,7 +44,7 @@ fn padding_stays_within_its_share() {
         world.pause(Duration::from_secs(20));
     }
     // Each end has an allowance and a share of what it sees.
-    let bound = 2 * (budget::ALLOWANCE as usize + real * 30 / 1_000);
+    let bound = 2 * (ALLOWANCE as usize + real * 30 / 1_000);
     assert!(padding <= bound, "{padding} > {bound}");
     assert!(padding > bound / 2, "the budget should have been used: {padding} of {bound}");
 }
@@ -64,7 +64,7 @@ fn without_settings_what_waits_is_written_and_nothing_else() {
 #[test]
 fn small_talk_leaves_enough_for_a_handshake() {
     let mut now = Instant::now();
-    let mut shaper = Shaper::new(Role::Client, Settings::default(), [9; 32], now).unwrap();
+    let mut shaper = Shaper::new(Role::Client, Settings::default(), [9; 32], now);
     for _ in 0..20_000 {
         shaper.handle_outgoing(now, capsule_of(44));
         assert!(matches!(shaper.poll_output(now), Output::Write { real: 132, padding: 0..=BLUR_MAX }));
@@ -79,7 +79,7 @@ fn small_talk_leaves_enough_for_a_handshake() {
 #[test]
 fn large_transfers_travel_in_full_records() {
     let now = Instant::now();
-    let mut shaper = Shaper::new(Role::Server, Settings::default(), [3; 32], now).unwrap();
+    let mut shaper = Shaper::new(Role::Server, Settings::default(), [3; 32], now);
     shaper.handle_outgoing(now, 44 * capsule_of(1_300));
     let mut sizes = Vec::new();
     while let Output::Write { real, .. } = shaper.poll_output(now) {
@@ -108,7 +108,7 @@ fn small_writes_are_blurred() {
 fn something_small_waits_for_company_no_longer_than_it_was_told() {
     let settings = Settings { coalesce: Duration::from_millis(4), ..Settings::off() };
     let now = Instant::now();
-    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now).unwrap();
+    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
     shaper.handle_outgoing(now, 100);
     let due = now + Duration::from_millis(4);
     assert!(matches!(shaper.poll_output(now), Output::Timeout(Some(at), _) if at == due));
@@ -165,11 +165,10 @@ fn busy_machine() -> String {
 
 #[test]
 fn a_machine_pads_until_its_budget_is_spent() {
-    let machines =
-        MachineSettings { machines: vec![busy_machine()], max_padding: 0.5, max_blocking: 0.0, padding_bytes: 512 };
+    let machines = MachineSettings::new(&[busy_machine().parse().unwrap()], 0.5, 0.1, 512).unwrap();
     let settings = Settings { machines: Some(machines), ..Settings::off() };
     let mut now = Instant::now();
-    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now).unwrap();
+    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
     let (mut real, mut padding) = (0, 0);
     for _ in 0..2_000 {
         if real < 20 {
@@ -187,16 +186,78 @@ fn a_machine_pads_until_its_budget_is_spent() {
 
 #[test]
 fn machines_that_cannot_run_are_refused_in_words() {
-    let now = Instant::now();
-    let with = |machines: Vec<String>, max_padding| {
-        let machines = MachineSettings { machines, max_padding, max_blocking: 0.0, padding_bytes: 512 };
-        let settings = Settings { machines: Some(machines), ..Settings::off() };
-        Shaper::new(Role::Client, settings, [0; 32], now).map(|_| ()).unwrap_err()
+    let machine: PaddingMachine = busy_machine().parse().unwrap();
+    assert_eq!(machine.to_string(), busy_machine());
+    for (text, reason) in [
+        (String::new(), "too short"),
+        ("nonsense".to_owned(), "version"),
+        (busy_machine()[..40].to_owned(), "not a padding machine"),
+        ("02".repeat(20_000), "too long"),
+    ] {
+        let said = text.parse::<PaddingMachine>().unwrap_err().to_string();
+        assert!(said.contains(reason) && said.contains("\n  hint: "), "{said}");
+    }
+    let many = vec![machine.clone(); MAX_MACHINES + 1];
+    assert_eq!(MachineSettings::usual(&many).unwrap_err(), BadMachine::TooMany(MAX_MACHINES + 1));
+    assert!(MachineSettings::usual(&many[1..]).is_ok());
+    for (padding, blocking) in [(7.0, 0.1), (0.1, -1.0), (0.0, 0.1), (f64::NAN, 0.1)] {
+        let settings = MachineSettings::new(std::slice::from_ref(&machine), padding, blocking, 512);
+        assert!(matches!(settings, Err(BadMachine::NoShare(_))));
+    }
+}
+
+/// Machines spend their own budget, and not that of the rest; nor does the rest spend without a budget because of them.
+#[test]
+fn machines_do_not_open_the_budget_of_the_rest() {
+    let machines = MachineSettings::new(&[busy_machine().parse().unwrap()], 0.01, 0.1, 2).unwrap();
+    let settings =
+        Settings { machines: Some(machines), padding_per_mille: 0, padding_allowance: 0, ..Settings::default() };
+    let outcome = World::new(&settings, 1).converse(&handshake(&mut ChaCha20Rng::seed_from_u64(1)));
+    assert!(outcome.padding < 1_000, "{}", outcome.padding);
+}
+
+/// What the level `strong` is for: many handshakes in a row, without a page between them.
+#[test]
+fn strong_shaping_pads_more_handshakes_in_a_row() {
+    let in_a_row = |level: Level| {
+        let mut world = World::new(&level.settings(), 3);
+        let padded = |round| {
+            let outcome = world.converse(&handshake(&mut ChaCha20Rng::seed_from_u64(round)));
+            world.pause(Duration::from_secs(20));
+            outcome.padding > 4_000
+        };
+        (0..200).map(padded).take_while(|padded| *padded).count()
     };
-    assert!(matches!(with(vec!["nonsense".to_owned()], 0.1), BadMachine::Unreadable { number: 1, .. }));
-    assert_eq!(with(vec![busy_machine(); MAX_MACHINES + 1], 0.1), BadMachine::TooMany(MAX_MACHINES + 1));
-    assert!(matches!(with(vec![busy_machine()], 7.0), BadMachine::Limits(_)));
-    assert!(matches!(with(vec!["02".repeat(20_000)], 0.1), BadMachine::Unreadable { .. }));
+    let rows = [Level::Off, Level::Normal, Level::Strong].map(in_a_row);
+    let [off, normal, strong] = rows;
+    assert_eq!(off, 0);
+    let said = format!("{normal} handshakes in a row at `normal`, {strong} at `strong`");
+    assert!(PAGE.contains(&said), "docs/shape.md should say: {said}");
+}
+
+/// The machine that `docs/shape.md` shows does what is said of it there.
+#[test]
+fn the_machine_of_the_documentation_is_the_one_it_describes() {
+    use maybenot::{
+        Machine,
+        action::Action,
+        dist::{Dist, DistType},
+        event::Event,
+        state::{State, Trans},
+    };
+    let between = Dist { dist: DistType::Uniform { low: 1_000.0, high: 10_000.0 }, start: 0.0, max: 0.0 };
+    let mut idle = State::new(enum_map::enum_map! { Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
+    idle.action = None;
+    let mut pad = State::new(enum_map::enum_map! { Event::PaddingSent => vec![Trans(0, 1.0)], _ => vec![] });
+    pad.action = Some(Action::SendPadding { bypass: false, replace: false, timeout: between, limit: None });
+    let text = Machine::new(0, 0.0, 0, 0.0, vec![idle, pad]).unwrap().serialize();
+    assert!(PAGE.contains(&format!("\nHttpsMachine = {text}\n")), "docs/shape.md should say: HttpsMachine = {text}");
+}
+
+/// It can be run as it stands there.
+fn shown_machine() -> MachineSettings {
+    let line = PAGE.lines().find(|line| line.starts_with("HttpsMachine = ")).unwrap();
+    MachineSettings::usual(&[line["HttpsMachine = ".len()..].parse().unwrap()]).unwrap()
 }
 
 /// What happens inside the tunnel in an experiment.
@@ -291,11 +352,13 @@ fn table() -> String {
     let only = |blur, breaker| Settings { blur, breaker, ..Settings::default() };
     let waiting = Settings { coalesce: Duration::from_millis(4), ..Settings::off() };
     let rows = [
-        ("nothing", Settings::off()),
+        ("nothing (`off`)", Settings::off()),
         ("blur", only(true, false)),
         ("breaker", only(false, true)),
-        ("both (default)", Settings::default()),
+        ("both (`normal`, the default)", Settings::default()),
         ("coalesce 4 ms, nothing else", waiting),
+        ("`strong`", Level::Strong.settings()),
+        ("the machine above, nothing else", Settings { machines: Some(shown_machine()), ..Settings::off() }),
     ];
     let mut table = String::from(
         "| what is on | handshakes caught | within 1.5 × | padding a handshake | a page of 400 kB | an echo | longest wait |\n\

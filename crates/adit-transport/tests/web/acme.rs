@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adit_transport::config::{Certificates, Front, HttpsServer, Site};
 use adit_transport::server::{HttpsListener, ServerControl};
+use adit_transport::shape::Settings;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use crate::world::{Dir, HOST, PAGE, Running, free, said};
@@ -51,6 +52,7 @@ async fn serve(dir: &Dir, at: SocketAddr, directory: &str) -> (HttpsListener, Se
         front: Front::Direct(certificates),
         site: Site::Directory(dir.path("site")),
         users: vec![],
+        shape: Settings::default(),
     };
     HttpsListener::bind(server).await.unwrap()
 }

@@ -9,6 +9,7 @@ use adit_transport::client::HttpsLink;
 use adit_transport::concealed::SigningKey;
 use adit_transport::config::{Front, Hello, HttpsClient, HttpsServer, Identity, Pin, Roots, Route, Site, User};
 use adit_transport::server::{HttpsListener, ServerControl};
+use adit_transport::shape::Settings;
 
 use crate::world::{Dir, HOST, PAGE, Running, echo, free, said, there_and_back};
 
@@ -65,6 +66,7 @@ impl World {
             front: Front::Behind { replays: Some(dir.path("used")) },
             site: Site::Directory(dir.path("site")),
             users: vec![user(1)],
+            shape: Settings::default(),
         };
         let (listener, control) = HttpsListener::bind(server).await.unwrap();
         tokio::spawn(echo(listener));
@@ -91,6 +93,7 @@ impl World {
             identity: Identity { seed: Secret::new([n; 32]), token_secret: Some(Secret::new([n; 32])) },
             route: Route::Grpc { path: "/sync.Files/Watch".into() },
             fwmark: 0,
+            shape: Settings::default(),
             visit: true,
             cache: None,
         }

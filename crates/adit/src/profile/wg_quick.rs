@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 use crate::https::HttpsKey;
 
 pub use finding::{Finding, InFile, Refused, Verdict};
-pub use https::{Https, Listen, SiteSource, Url, WebFront, WebSite};
+pub use https::{Https, Listen, Shape, SiteSource, Url, WebFront, WebSite};
 
 /// A tunnel as a wg-quick file describes it.
 #[derive(Debug, Default, PartialEq, Eq)]

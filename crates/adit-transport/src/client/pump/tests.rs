@@ -15,6 +15,7 @@ use super::*;
 use crate::capsule::{put_datagram, put_padding};
 use crate::h2::Settings;
 use crate::hub::{Bounds, Hub, Joiner};
+use crate::shape::{Role, Settings as Shape};
 
 const STREAM: StreamId = 1;
 const DATA: u8 = 0;
@@ -227,7 +228,8 @@ impl World {
         wire.flush().await.unwrap();
         let around = Arc::new(Around { is_here: AtomicBool::new(true), changed: Notify::new() });
         let framing = if is_grpc { Framing::Grpc(grpc::Deframer::default()) } else { Framing::Capsules };
-        let task = tokio::spawn(pump(wire, stream, framing, seat, Arc::clone(&around)));
+        let outgoing = Outgoing::new(Role::Client, &Shape::default(), Instant::now().into_std());
+        let task = tokio::spawn(pump(wire, stream, framing, seat, outgoing, Arc::clone(&around)));
         let mut world = Self { hub, joiner, server, around, task };
         let mut preface = [0; 24];
         world.server.read_exact(&mut preface).await.unwrap();

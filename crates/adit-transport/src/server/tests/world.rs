@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use crate::concealed::{EXPORTED_LEN, EXPORTER_LABEL, Exported, Origin, SigningKey};
 use crate::config::{Certificates, Front, HttpsServer, Site, User};
 use crate::server::{HttpsListener, ServerControl};
+use crate::shape::Settings;
 
 pub(super) const HOST: &str = "site.test";
 pub(super) const PAGE: &str = "<html><body>Hello, this is a site.</body></html>\n";
@@ -66,7 +67,8 @@ impl World {
 
     pub(super) async fn of(dir: Dir, front: Front, site: Site, users: Vec<User>) -> Self {
         let listen = vec![([127, 0, 0, 1], 0).into()];
-        let (listener, control) = HttpsListener::bind(HttpsServer { listen, front, site, users }).await.unwrap();
+        let (listener, control) =
+            HttpsListener::bind(HttpsServer { listen, front, site, users, shape: Settings::default() }).await.unwrap();
         Self { control, dir, echo: tokio::spawn(echo(listener)) }
     }
 

@@ -96,7 +96,7 @@ impl World {
         let end = |role, salt: u8| {
             let mut bytes = [salt; 32];
             bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            let shaper = Shaper::new(role, settings.clone(), bytes, now).unwrap();
+            let shaper = Shaper::new(role, settings.clone(), bytes, now);
             End { shaper, queue: VecDeque::new(), wake: None }
         };
         let ends = [end(Role::Client, 1), end(Role::Server, 2)];

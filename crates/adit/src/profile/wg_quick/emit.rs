@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use adit_transport::config::{Hello, Roots};
 
-use super::https::order_text;
-use super::{Https, Interface, Peer, Profile, Table, WebFront, WebSite};
+use super::https::{order_text, shape_text};
+use super::{Https, Interface, Peer, Profile, Shape, Table, WebFront, WebSite};
 
 pub(super) fn emit(profile: &Profile) -> Zeroizing<String> {
     let mut out = Out(Zeroizing::new(String::with_capacity(CAPACITY_INTERFACE + CAPACITY_PEER * profile.peers.len())));
@@ -86,6 +86,7 @@ fn https(out: &mut Out, h: &Https) {
     });
     out.optional("HttpsHello", hello);
     out.optional("HttpsPath", h.path.as_ref());
+    shape(out, "HttpsShape", "HttpsMachine", &h.shape);
 }
 
 fn web_site(out: &mut Out, w: &WebSite) {
@@ -105,6 +106,14 @@ fn web_site(out: &mut Out, w: &WebSite) {
         }
         WebFront::SelfSigned(names) => out.list("SelfSigned", names.iter().cloned()),
         WebFront::Behind => out.line("Behind", "true"),
+    }
+    shape(out, "Shape", "Machine", &w.shape);
+}
+
+fn shape(out: &mut Out, level: &str, machine: &str, s: &Shape) {
+    out.optional(level, s.level.map(shape_text));
+    for one in &s.machines {
+        out.line(machine, one);
     }
 }
 

@@ -68,6 +68,8 @@ keys! {
     HttpsRoots "HttpsRoots" Peer,
     HttpsHello "HttpsHello" Peer,
     HttpsPath "HttpsPath" Peer,
+    HttpsShape "HttpsShape" Peer,
+    HttpsMachine "HttpsMachine" Peer,
     HttpsKey "HttpsKey" Peer,
     Listen "Listen" Https,
     Site "Site" Https,
@@ -79,6 +81,8 @@ keys! {
     AcmeRoot "AcmeRoot" Https,
     SelfSigned "SelfSigned" Https,
     Behind "Behind" Https,
+    Shape "Shape" Https,
+    Machine "Machine" Https,
 }
 
 impl Field {
@@ -103,6 +107,13 @@ impl Field {
                 .map(|(_, _, key)| key)
         };
         known.or_else(near)
+    }
+
+    /// The key that says the same in another section.
+    pub(super) fn twin(self, section: Section) -> Option<Self> {
+        let pair = [(Self::Shape, Self::HttpsShape), (Self::Machine, Self::HttpsMachine)];
+        let other = pair.into_iter().find_map(|(a, b)| if self == a { Some(b) } else { (self == b).then_some(a) });
+        other.filter(|other| other.section() == section)
     }
 
     /// Whether the value is a secret, which no message repeats.

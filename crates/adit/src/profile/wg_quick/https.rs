@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use adit_transport::config::{Hello, Pin, Roots};
 use adit_transport::ladder::{Carrier, Order};
+use adit_transport::shape::{BadMachine, Level, MAX_MACHINES, MachineSettings, PaddingMachine, Settings};
 
 use super::value::{Fault, is_host_name, port};
 use crate::https::HttpsKey;
@@ -27,6 +28,26 @@ pub struct Https {
     pub hello: Option<Hello>,
     /// `HttpsPath`: the path that a front hands on.
     pub path: Option<String>,
+    /// `HttpsShape` and `HttpsMachine`.
+    pub shape: Shape,
+}
+
+/// What is done about the shape of what one end sends.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// `HttpsShape` or `Shape`; `None` is the usual level.
+    pub level: Option<Level>,
+    /// `HttpsMachine` or `Machine`, one each; at most [`MAX_MACHINES`].
+    pub machines: Vec<PaddingMachine>,
+}
+
+impl Shape {
+    /// As the transport takes it. Of the machines, the first [`MAX_MACHINES`] count; a file has no more.
+    pub fn settings(&self) -> Settings {
+        let machines = &self.machines[..self.machines.len().min(MAX_MACHINES)];
+        let machines = MachineSettings::usual(machines).ok().filter(|_| !machines.is_empty());
+        Settings { machines, ..self.level.unwrap_or_default().settings() }
+    }
 }
 
 /// A web site: `https://host[:port]`.
@@ -47,6 +68,8 @@ pub struct WebSite {
     pub site: SiteSource,
     /// `Certificate` and `CertificateKey`, `Acme`, `SelfSigned`, or `Behind`.
     pub front: WebFront,
+    /// `Shape` and `Machine`.
+    pub shape: Shape,
 }
 
 /// What strangers see.
@@ -197,6 +220,33 @@ pub(super) fn hello(text: &str) -> Result<Hello, Fault> {
         "plain" => Ok(Hello::Plain),
         _ => Err(Fault::new("neither browser nor plain", "`browser`, or `plain` where a browser's is not needed")),
     }
+}
+
+pub(super) fn shape(text: &str) -> Result<Level, Fault> {
+    let found = Level::ALL.into_iter().find(|(_, word)| word.eq_ignore_ascii_case(text));
+    found.map(|(level, _)| level).ok_or_else(|| {
+        Fault::new(
+            "neither off, normal nor strong",
+            "`normal`; `off` for no padding; `strong` for more, with some delay",
+        )
+    })
+}
+
+/// How a level is written.
+pub(super) fn shape_text(level: Level) -> &'static str {
+    Level::ALL.into_iter().find(|(one, _)| *one == level).map_or("", |(_, word)| word)
+}
+
+/// One more machine, where there are so many.
+pub(super) fn machine(text: &str, before: usize) -> Result<PaddingMachine, Fault> {
+    if before >= MAX_MACHINES {
+        return Err(Fault::new(format!("there are {before} already, the most there may be"), "remove one"));
+    }
+    text.parse().map_err(|problem: BadMachine| {
+        let said = problem.to_string();
+        let why = said.split_once('\n').map_or(said.as_str(), |(why, _)| why);
+        Fault::new(why, "one line of text that begins with 02, as maybenot's tools print it")
+    })
 }
 
 pub(super) fn path(text: &str) -> Result<String, Fault> {

@@ -136,7 +136,10 @@ impl Reader {
         };
         if section != key.section() {
             let (found, why) = (shown(key, value), format!("does not belong under {}", section.name()));
-            let write_instead = Some(format!("put it under {}", key.section().name()));
+            let write_instead = match key.twin(section) {
+                Some(twin) => Some(format!("{} = {value}", twin.name())),
+                None => Some(format!("put it under {}", key.section().name())),
+            };
             return self.say(number, None, key.name(), Verdict::Wrong { found, why, write_instead });
         }
         let before = self.findings.len();
@@ -238,7 +241,7 @@ impl Reader {
     fn https_value(&mut self, entry: &Entry<'_>, tight: &str) {
         let Some(mut draft) = self.peers.pop() else { return };
         let (https, line) = (&mut draft.https, entry.number);
-        if !matches!(entry.field, Field::HttpsPin | Field::HttpsAddress) {
+        if !matches!(entry.field, Field::HttpsPin | Field::HttpsAddress | Field::HttpsMachine) {
             self.once(entry);
         }
         if !matches!(entry.field, Field::Transport | Field::HttpsKey) {
@@ -253,6 +256,11 @@ impl Reader {
             Field::HttpsPin => https.pins.extend(self.take(entry, https::pin(tight))),
             Field::HttpsRoots => https.roots = self.take(entry, https::roots(tight)).map(|roots| (roots, line)),
             Field::HttpsHello => https.hello = self.take(entry, https::hello(tight)),
+            Field::HttpsShape => https.shape.level = self.take(entry, https::shape(tight)),
+            Field::HttpsMachine => {
+                let machine = https::machine(tight, https.shape.machines.len());
+                https.shape.machines.extend(self.take(entry, machine));
+            }
             Field::HttpsPath => https.path = self.take(entry, https::path(tight)),
             Field::HttpsKey => https.key = self.take(entry, https::key(tight)).map(|key| (key, line)),
             Field::HttpsAddress => {
@@ -268,7 +276,7 @@ impl Reader {
     /// The keys of `[Https]`.
     fn web_value(&mut self, entry: &Entry<'_>, tight: &str) {
         let Some(mut web) = self.web.take() else { return };
-        let lists = [Field::Listen, Field::Acme, Field::SelfSigned];
+        let lists = [Field::Listen, Field::Acme, Field::SelfSigned, Field::Machine];
         if !lists.contains(&entry.field) {
             self.once(entry);
         }
@@ -302,6 +310,11 @@ impl Reader {
             Field::AcmeDirectory => web.acme_directory = self.take(entry, https::directory(tight)),
             Field::AcmeContact => web.acme_contact = self.take(entry, https::contact(tight)),
             Field::AcmeRoot => web.acme_root = self.take(entry, https::absolute(entry.value)),
+            Field::Shape => web.shape.level = self.take(entry, https::shape(tight)),
+            Field::Machine => {
+                let machine = https::machine(tight, web.shape.machines.len());
+                web.shape.machines.extend(self.take(entry, machine));
+            }
             Field::Behind => web.behind = self.take(entry, value::boolean(tight)).unwrap_or(false),
             _ => {}
         }

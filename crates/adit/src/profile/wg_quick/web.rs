@@ -10,7 +10,7 @@ use adit_transport::ladder::{Carrier, Order};
 
 use super::conflicts::{doubtful, wrong};
 use super::parse::Draft;
-use super::{Finding, Https, Listen, SiteSource, Url, WebFront, WebSite};
+use super::{Finding, Https, Listen, Shape, SiteSource, Url, WebFront, WebSite};
 
 /// The keys `Transport` and `Https…` of one peer.
 #[derive(Debug, Default)]
@@ -22,6 +22,7 @@ pub(super) struct HttpsDraft {
     pub(super) roots: Option<(Roots, usize)>,
     pub(super) hello: Option<Hello>,
     pub(super) path: Option<String>,
+    pub(super) shape: Shape,
     pub(super) key: Option<(crate::https::HttpsKey, usize)>,
     /// The first line of another key than `Transport` and `HttpsKey`; `HttpsUrl` was among them, right or wrong.
     pub(super) first_line: Option<usize>,
@@ -42,6 +43,7 @@ pub(super) struct WebDraft {
     pub(super) acme_root: Option<PathBuf>,
     pub(super) self_signed: Vec<String>,
     pub(super) behind: bool,
+    pub(super) shape: Shape,
     /// Which keys stand there, right or wrong.
     pub(super) has: Has,
 }
@@ -67,6 +69,7 @@ impl HttpsDraft {
             roots: self.roots.map(|(roots, _)| roots),
             hello: self.hello,
             path: self.path,
+            shape: self.shape,
         });
         let implied = || match (&https, has_endpoint) {
             (None, _) => None,
@@ -94,7 +97,7 @@ impl WebDraft {
         let own = (!self.self_signed.is_empty()).then_some(WebFront::SelfSigned(self.self_signed));
         let front = if self.behind { Some(WebFront::Behind) } else { files.or(acme).or(own) }?;
         let listen = if self.listen.is_empty() { vec![Listen::Port(USUAL_PORT)] } else { self.listen };
-        Some(WebSite { listen, site: self.site?, front })
+        Some(WebSite { listen, site: self.site?, front, shape: self.shape })
     }
 }
 

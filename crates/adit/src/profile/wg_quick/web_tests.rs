@@ -73,6 +73,50 @@ fn a_server_has_a_site_and_a_certificate() {
 }
 
 #[test]
+fn both_ends_say_what_is_done_about_shape() {
+    use adit_transport::shape::{Level, MAX_MACHINES, Settings};
+
+    let machine = machine();
+    for (level, word) in Level::ALL {
+        let own = ok(&client(&format!("HttpsUrl = https://a.example\nHttpsShape = {word}\nHttpsMachine = {machine}")));
+        let shape = &own.peers[0].https.as_ref().unwrap().shape;
+        assert_eq!((shape.level, shape.machines.len()), (Some(level), 1));
+        assert!(shape.settings().machines.is_some());
+        assert_eq!(parse(&own.emit()).profile, own);
+
+        let lines = format!("Machine = {machine}\n").repeat(MAX_MACHINES);
+        let other = ok(&server(&format!("Site = /w\nSelfSigned = a.example\nShape = {word}\n{lines}")));
+        let shape = &other.web_site.as_ref().unwrap().shape;
+        assert_eq!((shape.level, shape.machines.len()), (Some(level), MAX_MACHINES));
+        assert_eq!(shape.settings().coalesce, level.settings().coalesce);
+        assert_eq!(parse(&other.emit()).profile, other);
+    }
+    let usual = ok(&client("HttpsUrl = https://a.example"));
+    let settings = usual.peers[0].https.as_ref().unwrap().shape.settings();
+    assert!(settings.machines.is_none() && settings.padding_per_mille == Settings::default().padding_per_mille);
+}
+
+#[test]
+fn a_shape_that_is_none_is_said_with_its_line_and_what_to_write() {
+    let url = "HttpsUrl = https://a.example";
+    let machines = format!("Machine = {}\n", machine()).repeat(9);
+    for (text, line, said, hint) in [
+        (client(&format!("{url}\nHttpsShape = loud")), 6, "`HttpsShape = loud`: neither off", "`normal`"),
+        (client(&format!("{url}\nHttpsMachine = 02AAAA")), 6, "not a padding machine", "begins with 02"),
+        (client(&format!("{url}\nHttpsMachine = 01AAAA")), 6, "version", "begins with 02"),
+        (client(&format!("{url}\nHttpsShape = off\nHttpsShape = off")), 7, "in line 6", ""),
+        (client(&format!("{url}\nShape = off")), 6, "does not belong under [Peer]", "HttpsShape = off"),
+        (server(&format!("Site = /w\nSelfSigned = a.example\n{machines}")), 14, "the most there may be", "remove one"),
+        (server("Site = /w\nSelfSigned = a.example\nHttpsShape = off"), 6, "does not belong", "Shape = off"),
+    ] {
+        let findings = parse(&text).findings;
+        let found = findings.iter().find(|finding| finding.is_trouble()).unwrap();
+        let said_of_it = found.in_file(Path::new("f")).to_string();
+        assert!(found.line == line && said_of_it.contains(said) && said_of_it.contains(hint), "{said}\n{said_of_it}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_together_is_said_with_its_line_and_what_to_write() {
     let url = "HttpsUrl = https://a.example";
     for (text, line, said) in [
@@ -118,6 +162,12 @@ fn what_has_no_effect_is_said() {
         let doubts: Vec<_> = parsed.findings.iter().filter(|f| f.is_trouble()).map(ToString::to_string).collect();
         assert!(doubts.len() == 1 && doubts[0].contains(said), "{said}: {doubts:?}");
     }
+}
+
+/// The machine that the documentation shows.
+fn machine() -> String {
+    let page = include_str!("../../../../../docs/shape.md");
+    page.lines().find_map(|line| line.strip_prefix("HttpsMachine = ")).unwrap().to_owned()
 }
 
 fn ok(text: &str) -> Profile {
