@@ -6,15 +6,17 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 28] = [
+const NEEDED: [(&str, &str); 30] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
+    ("caddy", "caddy"),
     ("chromium", "chromium"),
     ("clang", "clang libclang-dev"),
     ("cmake", "cmake"),
     ("curl", "curl"),
     ("ethtool", "ethtool"),
     ("git", "git"),
+    ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("ndpiReader", "libndpi-bin"),

@@ -1,4 +1,4 @@
-//! Behind Debian's nginx: its TLS, its pages, its errors; the tunnel is a call of gRPC that it passes on.
+//! Behind Debian's nginx, HAProxy and Caddy: their TLS, their errors; the tunnel is a call of gRPC that they pass on.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -11,12 +11,47 @@ use adit_transport::config::{Front, Hello, HttpsClient, HttpsServer, Identity, P
 use adit_transport::server::{HttpsListener, ServerControl};
 use adit_transport::shape::Settings;
 
+use crate::programs::{PATH, Program};
 use crate::world::{Dir, HOST, PAGE, Running, echo, free, said, there_and_back};
 
-/// A tunnel comes up through nginx, carries datagrams of any size both ways, and ends when its user is removed.
 #[tokio::test]
 async fn a_tunnel_through_nginx() {
-    let world = World::start().await;
+    a_tunnel_through(Program::Nginx).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_through_haproxy() {
+    a_tunnel_through(Program::Haproxy).await;
+}
+
+#[tokio::test]
+async fn a_tunnel_through_caddy() {
+    a_tunnel_through(Program::Caddy).await;
+}
+
+#[tokio::test]
+async fn a_stranger_at_nginx_sees_a_site() {
+    let world = a_stranger_at(Program::Nginx).await;
+    assert!(world.curl("/", &[]).await.contains("server: nginx"));
+    assert!(world.curl("/missing", &[]).await.contains("404 Not Found</h1>"));
+}
+
+/// HAProxy has no files: the pages are ours, through it.
+#[tokio::test]
+async fn a_stranger_at_haproxy_sees_a_site() {
+    let world = a_stranger_at(Program::Haproxy).await;
+    assert!(world.curl("/missing", &[]).await.contains("404 Not Found</h1>"));
+}
+
+#[tokio::test]
+async fn a_stranger_at_caddy_sees_a_site() {
+    let world = a_stranger_at(Program::Caddy).await;
+    assert!(world.curl("/", &[]).await.to_ascii_lowercase().contains("server: caddy"));
+}
+
+/// A tunnel comes up, carries datagrams of any size both ways, and ends when its user is removed.
+async fn a_tunnel_through(program: Program) {
+    let world = World::start(program).await;
     let (mut link, _control) = HttpsLink::new(world.client(1));
     for len in [1, 148, 1400, 60_000] {
         there_and_back(&mut link, world.front, &vec![7; len]).await;
@@ -34,32 +69,32 @@ async fn a_tunnel_through_nginx() {
     tokio::time::timeout(Duration::from_secs(10), ends).await.expect("the stream ends");
 }
 
-/// Whoever has no token gets nginx's pages, and on the path of the tunnel the answer of the site behind.
-#[tokio::test]
-async fn a_stranger_at_nginx_sees_a_site() {
-    let world = World::start().await;
+/// Whoever has no token gets the pages of the front, and on the path of the tunnel the answer of the site behind.
+async fn a_stranger_at(program: Program) -> World {
+    let world = World::start(program).await;
     let page = world.curl("/", &[]).await;
-    assert!(page.contains(PAGE.trim()) && page.contains("server: nginx"), "{page}");
-    assert!(world.curl("/missing", &[]).await.contains("404 Not Found</h1>"));
+    assert!(page.contains(PAGE.trim()) && page.contains("HTTP/2 200"), "{page}");
+    assert!(world.curl("/missing", &[]).await.contains("HTTP/2 404"));
     let mut answers = Vec::new();
     for authorization in ["x: y", "authorization: Bearer AAAA", "authorization: Basic AAAA"] {
         let call = ["-X", "POST", "-H", "content-type: application/grpc", "-H", authorization];
-        answers.push(world.curl("/sync.Files/Watch", &call).await);
+        answers.push(world.curl(PATH, &call).await);
     }
     assert!(answers[0].contains("HTTP/2 405"), "{}", answers[0]);
     assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    world
 }
 
 struct World {
     front: SocketAddr,
     control: ServerControl,
     pin: Pin,
-    _nginx: Running,
+    _running: Running,
     _dir: Dir,
 }
 
 impl World {
-    async fn start() -> Self {
+    async fn start(program: Program) -> Self {
         let dir = Dir::new();
         let server = HttpsServer {
             listen: vec![([127, 0, 0, 1], 0).into()],
@@ -75,11 +110,8 @@ impl World {
         dir.write("key.pem", made.signing_key.serialize_pem());
         let pin = Pin::of(&rcgen::PublicKeyData::subject_public_key_info(&made.signing_key));
         let front = free();
-        let configuration = dir.write("nginx.conf", configuration(&dir, front, control.listening()[0]));
-        let mut command = Command::new("/usr/sbin/nginx");
-        command.arg("-e").arg(dir.path("error.log")).arg("-c").arg(configuration).arg("-p").arg(dir.path(""));
-        let nginx = Running::start(&mut command, &dir.path("nginx.out"), front).await;
-        Self { front, control, pin, _nginx: nginx, _dir: dir }
+        let running = program.start(&dir, front, control.listening()[0]).await;
+        Self { front, control, pin, _running: running, _dir: dir }
     }
 
     fn client(&self, n: u8) -> HttpsClient {
@@ -91,7 +123,7 @@ impl World {
             roots: Roots::PinOnly,
             hello: Hello::Plain,
             identity: Identity { seed: Secret::new([n; 32]), token_secret: Some(Secret::new([n; 32])) },
-            route: Route::Grpc { path: "/sync.Files/Watch".into() },
+            route: Route::Grpc { path: PATH.into() },
             fwmark: 0,
             shape: Settings::default(),
             visit: true,
@@ -118,34 +150,4 @@ fn curl(url: &str) -> Command {
 fn user(n: u8) -> User {
     let key = SigningKey::from_seed(&[n; 32]).unwrap().public_key();
     User::new(key, Some(Secret::new([n; 32])))
-}
-
-/// What an owner adds to a site is the second `location`.
-fn configuration(dir: &Dir, front: SocketAddr, back: SocketAddr) -> String {
-    let root = dir.path("site").display().to_string();
-    let (chain, key) = (dir.path("chain.pem"), dir.path("key.pem"));
-    let (pid, temporary) = (dir.path("nginx.pid"), dir.path("temporary"));
-    format!(
-        "daemon off; master_process off; pid {};
-        events {{}}
-        http {{
-            access_log off;
-            client_body_temp_path {temp}; proxy_temp_path {temp}; fastcgi_temp_path {temp}; uwsgi_temp_path {temp}; scgi_temp_path {temp};
-            server {{
-                listen {front} ssl http2;
-                ssl_certificate {}; ssl_certificate_key {};
-                root {root};
-                location / {{ }}
-                location /sync.Files/ {{
-                    grpc_pass grpc://{back};
-                    client_max_body_size 0;
-                    grpc_read_timeout 1h; grpc_send_timeout 1h; client_body_timeout 1h;
-                }}
-            }}
-        }}",
-        pid.display(),
-        chain.display(),
-        key.display(),
-        temp = temporary.display(),
-    )
 }

@@ -82,9 +82,18 @@ pub(crate) async fn said(mut command: Command) -> String {
     String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
-/// A port that nobody listens on, of an address that is ours.
+/// A port of loopback that nobody listens on, below those that the system gives to connections: it stays free until a
+/// program is told of it.
 pub(crate) fn free() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    // Processes that run at the same time begin at different places.
+    let begin = std::process::id() as usize * 97;
+    let mut ports = PORTS.map(|_| {
+        let place = (begin + NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len();
+        SocketAddr::from((Ipv4Addr::LOCALHOST, PORTS.start + place as u16))
+    });
+    ports.find(|address| TcpListener::bind(address).is_ok()).unwrap()
 }
 
 /// The far end of a tunnel: every datagram comes back.
