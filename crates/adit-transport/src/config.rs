@@ -147,8 +147,13 @@ pub enum Certificates {
 pub enum Site {
     /// The files below this directory.
     Directory(PathBuf),
-    /// Another web server, as `http://host:port`.
-    Proxy(String),
+    /// Another web server.
+    Proxy {
+        /// Where, as `http://host:port` or `https://host:port`.
+        url: String,
+        /// A PEM file that vouches for it if it speaks TLS; with `None` the machine's authorities do.
+        root: Option<PathBuf>,
+    },
 }
 
 /// Somebody who may use the tunnel.

@@ -149,7 +149,7 @@ pub fn server(profile: &Profile, state: &Path) -> Option<HttpsServer> {
     };
     let site = match &web.site {
         SiteSource::Directory(path) => Site::Directory(path.clone()),
-        SiteSource::Proxy(url) => Site::Proxy(url.clone()),
+        SiteSource::Proxy { url, root } => Site::Proxy { url: url.clone(), root: root.clone() },
     };
     Some(HttpsServer {
         listen: web.listen.iter().flat_map(|listen| listen.addresses()).collect(),

@@ -5,6 +5,7 @@
 mod directory;
 mod headers;
 mod proxy;
+mod upstream;
 
 use std::io;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ impl Site {
     pub(super) fn open(site: &config::Site) -> io::Result<Self> {
         Ok(match site {
             config::Site::Directory(path) => Self::Directory(Directory::open(path)?),
-            config::Site::Proxy(url) => Self::Proxy(Box::new(Proxy::new(url)?)),
+            config::Site::Proxy { url, root } => Self::Proxy(Box::new(Proxy::new(url, root.as_deref())?)),
         })
     }
 

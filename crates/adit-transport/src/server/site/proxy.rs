@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -13,13 +14,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body_util::BodyExt as _;
 use hyper::body::Frame;
 use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf, ReadHalf};
 use tokio::time::timeout;
 
-use super::{headers, page};
+use super::{headers, page, upstream};
 use crate::server::body::{self, Body, BodyError};
 use crate::server::limits::{BODY_TIME, LINGER_TIME};
 
@@ -32,25 +34,35 @@ const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-acce
 /// Hands requests on.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
+    scheme: Scheme,
     to: Authority,
 }
 
 impl Proxy {
-    /// To a site given as `http://host:port`.
-    pub(crate) fn new(url: &str) -> io::Result<Self> {
-        let bad =
-            || io::Error::new(io::ErrorKind::InvalidInput, format!("`{url}` is not of the form http://host:port"));
+    /// To a site given as `http://host:port` or `https://host:port`; the latter is vouched for by `root`, or by the machine's
+    /// authorities.
+    pub(crate) fn new(url: &str, root: Option<&Path>) -> io::Result<Self> {
+        let bad = || {
+            let why = format!("`{url}` is not of the form http://host:port or https://host:port");
+            io::Error::new(io::ErrorKind::InvalidInput, why)
+        };
         let parts = url.parse::<Uri>().map_err(|_| bad())?.into_parts();
         let has_path = parts.path_and_query.is_some_and(|path| path != "/");
-        if parts.scheme != Some(Scheme::HTTP) || has_path {
-            return Err(bad());
-        }
+        let scheme = parts.scheme.filter(|_| !has_path).ok_or_else(bad)?;
+        let tls = match scheme.as_str() {
+            "http" => upstream::no_tls()?,
+            "https" => upstream::tls(root)?,
+            _ => return Err(bad()),
+        };
         let mut connector = HttpConnector::new();
+        connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(LINGER_TIME));
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { client, to: parts.authority.ok_or_else(bad)? })
+        Ok(Self { client, scheme, to: parts.authority.ok_or_else(bad)? })
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
@@ -86,7 +98,7 @@ impl Proxy {
 
     fn uri(&self, path: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(Scheme::HTTP);
+        parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.to.clone());
         parts.path_and_query = Some(path);
         Uri::from_parts(parts).unwrap_or_default()

@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +12,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::world::{Dir, HOST, World, user};
 use crate::config::{Certificates, Front, Site};
@@ -124,29 +127,112 @@ async fn connect_and_trace_are_refused_and_a_site_that_is_away_is_a_bad_gateway(
 
 #[tokio::test]
 async fn an_address_of_another_form_is_refused_at_the_start() {
-    for bad in ["https://a.test", "a.test:80", "http://a.test/path", "", "http://"] {
-        assert!(crate::server::site::Site::open(&Site::Proxy(bad.into())).is_err(), "{bad}");
+    for bad in ["ftp://a.test", "a.test:80", "http://a.test/path", "https://a.test/path", "", "http://", "https://"] {
+        let site = Site::Proxy { url: bad.into(), root: None };
+        assert!(crate::server::site::Site::open(&site).is_err(), "{bad}");
+    }
+}
+
+/// A certificate that its file vouches for: requests, answers and sockets pass as without TLS.
+#[tokio::test]
+async fn a_site_behind_with_tls_is_asked_over_tls() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = Dir::new();
+    let root = dir.0.join("root.pem");
+    std::fs::write(&root, made.cert.pem()).unwrap();
+    let behind = site_with(Some(&made)).await;
+    let world = proxied_to(dir, format!("https://localhost:{}", behind.port()), Some(root)).await;
+    let mut client = world.connect().await;
+    let answer = client.get("/echo").await;
+    assert!(String::from_utf8(answer.body).unwrap().contains("host: site.test\n"));
+    assert_eq!(answer.headers["server"], "the-site-behind");
+    let mut request =
+        Request::connect(format!("https://{HOST}/socket")).header("sec-websocket-version", "13").body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    let (response, mut to) = client.send.send_request(request, false).unwrap();
+    let mut from = response.await.unwrap().into_body();
+    to.send_data(Bytes::from_static(b"hello"), false).unwrap();
+    assert_eq!(from.data().await.unwrap().unwrap(), "HELLO");
+}
+
+/// Another certificate, or the right one for another name: nothing is asked, and visitors get a bad gateway.
+#[tokio::test]
+async fn a_site_behind_that_nobody_vouches_for_is_not_asked() {
+    let [made, other] =
+        ["localhost", "localhost"].map(|name| rcgen::generate_simple_self_signed([name.to_owned()]).unwrap());
+    let behind = site_with(Some(&made)).await;
+    for (root, name) in [(&other, "localhost"), (&made, "127.0.0.1")] {
+        let dir = Dir::new();
+        let file = dir.0.join("root.pem");
+        std::fs::write(&file, root.cert.pem()).unwrap();
+        let world = proxied_to(dir, format!("https://{name}:{}", behind.port()), Some(file)).await;
+        assert_eq!(world.connect().await.get("/").await.status, StatusCode::BAD_GATEWAY);
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_vouches_for_nobody_is_refused_at_the_start() {
+    let dir = Dir::new();
+    for (name, text) in
+        [("missing", None), ("empty", Some("")), ("broken", Some("-----BEGIN CERTIFICATE-----\nAAAA\n"))]
+    {
+        let file = dir.0.join(name);
+        if let Some(text) = text {
+            std::fs::write(&file, text).unwrap();
+        }
+        let site = Site::Proxy { url: "https://a.test".into(), root: Some(file) };
+        let said = crate::server::site::Site::open(&site).unwrap_err().to_string();
+        assert!(said.contains(name), "{said}");
     }
 }
 
 async fn proxied(behind: SocketAddr) -> World {
+    proxied_to(Dir::new(), format!("http://{behind}"), None).await
+}
+
+async fn proxied_to(dir: Dir, url: String, root: Option<PathBuf>) -> World {
     let front = Front::Direct(Certificates::SelfSigned { names: vec![HOST.into()] });
-    World::of(Dir::new(), front, Site::Proxy(format!("http://{behind}")), vec![user(1)]).await
+    World::of(dir, front, Site::Proxy { url, root }, vec![user(1)]).await
 }
 
 /// A site that says what it was asked, counts what it gets, and shouts back on its socket.
 async fn site() -> SocketAddr {
+    site_with(None).await
+}
+
+/// The same, with TLS.
+async fn site_with(certificate: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>) -> SocketAddr {
+    let tls = certificate.map(|made| {
+        let chain = vec![made.cert.der().clone()];
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(crate::server::tls::provider())
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
+    });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         loop {
             let (tcp, _) = listener.accept().await.unwrap();
-            let service = service_fn(|request| async move { Ok::<_, Infallible>(behind(request).await) });
-            let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(tcp), service);
-            tokio::spawn(connection.with_upgrades());
+            let tls = tls.clone();
+            tokio::spawn(async move {
+                // Who does not trust us says so in the handshake, and leaves.
+                let Some(tls) = tls else { return serve(tcp).await };
+                if let Ok(stream) = tls.accept(tcp).await {
+                    serve(stream).await;
+                }
+            });
         }
     });
     address
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+    let service = service_fn(|request| async move { Ok::<_, Infallible>(behind(request).await) });
+    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    // Either side may break off.
+    drop(connection.with_upgrades().await);
 }
 
 async fn behind(request: Request<Incoming>) -> Response<Full<Bytes>> {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use adit_transport::config::{Hello, Roots};
 
 use super::https::{order_text, shape_text};
-use super::{Https, Interface, Peer, Profile, Shape, Table, WebFront, WebSite};
+use super::{Https, Interface, Peer, Profile, Shape, SiteSource, Table, WebFront, WebSite};
 
 pub(super) fn emit(profile: &Profile) -> Zeroizing<String> {
     let mut out = Out(Zeroizing::new(String::with_capacity(CAPACITY_INTERFACE + CAPACITY_PEER * profile.peers.len())));
@@ -93,6 +93,9 @@ fn web_site(out: &mut Out, w: &WebSite) {
     out.text("\n[Https]\n");
     out.list("Listen", w.listen.iter().map(ToString::to_string));
     out.line("Site", &w.site);
+    if let SiteSource::Proxy { root, .. } = &w.site {
+        out.optional("SiteRoot", root.as_ref().map(|path| path.display()));
+    }
     match &w.front {
         WebFront::Files { chain, key } => {
             out.line("Certificate", chain.display());

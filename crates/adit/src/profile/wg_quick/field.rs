@@ -73,6 +73,7 @@ keys! {
     HttpsKey "HttpsKey" Peer,
     Listen "Listen" Https,
     Site "Site" Https,
+    SiteRoot "SiteRoot" Https,
     Certificate "Certificate" Https,
     CertificateKey "CertificateKey" Https,
     Acme "Acme" Https,

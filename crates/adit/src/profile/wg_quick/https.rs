@@ -78,7 +78,12 @@ pub enum SiteSource {
     /// Files.
     Directory(PathBuf),
     /// Another web server.
-    Proxy(String),
+    Proxy {
+        /// `http://host[:port]` or `https://host[:port]`.
+        url: String,
+        /// `SiteRoot`: who vouches for it, if not the machine's authorities.
+        root: Option<PathBuf>,
+    },
 }
 
 /// Who ends TLS, and with which certificate.
@@ -151,7 +156,7 @@ impl fmt::Display for SiteSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => write!(f, "{}", path.display()),
-            Self::Proxy(url) => f.write_str(url),
+            Self::Proxy { url, .. } => f.write_str(url),
         }
     }
 }
@@ -278,14 +283,17 @@ pub(super) fn listen(text: &str) -> Result<Listen, Fault> {
 }
 
 pub(super) fn site(text: &str) -> Result<SiteSource, Fault> {
-    if let Some(rest) = text.strip_prefix("http://") {
+    let lower = text.to_ascii_lowercase();
+    for scheme in ["http://", "https://"] {
+        let Some(rest) = lower.strip_prefix(scheme) else { continue };
         let host = rest.strip_suffix('/').unwrap_or(rest);
         if !host.is_empty() && !host.contains('/') {
-            return Ok(SiteSource::Proxy(format!("http://{host}")));
+            return Ok(SiteSource::Proxy { url: format!("{scheme}{host}"), root: None });
         }
     }
     let file = absolute(text).map_err(|_| {
-        Fault::new("neither a directory nor a web server", "/var/www/html, or http://127.0.0.1:8080 of another server")
+        let hint = "/var/www/html, or of another server http://127.0.0.1:8080 or https://origin.example.org";
+        Fault::new("neither a directory nor a web server", hint)
     })?;
     Ok(SiteSource::Directory(file))
 }
@@ -367,8 +375,14 @@ mod tests {
     #[test]
     fn a_site_is_a_directory_or_another_server() {
         assert_eq!(site("/var/www").unwrap(), SiteSource::Directory("/var/www".into()));
-        assert_eq!(site("http://127.0.0.1:80/").unwrap(), SiteSource::Proxy("http://127.0.0.1:80".to_owned()));
-        for wrong in ["", "www", "ftp://a", "http://", "http://a/b"] {
+        for (text, is) in [
+            ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
+            ("HTTPS://Origin.example", "https://origin.example"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+        ] {
+            assert_eq!(site(text).unwrap(), SiteSource::Proxy { url: is.to_owned(), root: None });
+        }
+        for wrong in ["", "www", "ftp://a", "http://", "http://a/b", "https://", "https://a/b"] {
             assert!(site(wrong).is_err(), "{wrong}");
         }
     }

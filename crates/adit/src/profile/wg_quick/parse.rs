@@ -299,6 +299,9 @@ impl Reader {
                 web.has.site = true;
                 web.site = self.take(entry, https::site(entry.value));
             }
+            Field::SiteRoot => {
+                web.site_root = self.take(entry, https::absolute(entry.value)).map(|root| (root, entry.number));
+            }
             Field::Certificate => {
                 web.has.certificate = true;
                 web.certificate = self.take(entry, https::absolute(entry.value));

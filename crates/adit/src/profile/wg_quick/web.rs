@@ -35,6 +35,7 @@ pub(super) struct WebDraft {
     pub(super) line: usize,
     pub(super) listen: Vec<Listen>,
     pub(super) site: Option<SiteSource>,
+    pub(super) site_root: Option<(PathBuf, usize)>,
     pub(super) certificate: Option<PathBuf>,
     pub(super) certificate_key: Option<PathBuf>,
     pub(super) acme: Vec<String>,
@@ -97,7 +98,11 @@ impl WebDraft {
         let own = (!self.self_signed.is_empty()).then_some(WebFront::SelfSigned(self.self_signed));
         let front = if self.behind { Some(WebFront::Behind) } else { files.or(acme).or(own) }?;
         let listen = if self.listen.is_empty() { vec![Listen::Port(USUAL_PORT)] } else { self.listen };
-        Some(WebSite { listen, site: self.site?, front, shape: self.shape })
+        let site = match (self.site?, self.site_root) {
+            (SiteSource::Proxy { url, .. }, Some((root, _))) => SiteSource::Proxy { url, root: Some(root) },
+            (site, _) => site,
+        };
+        Some(WebSite { listen, site, front, shape: self.shape })
     }
 }
 
@@ -170,6 +175,13 @@ fn server(web: &WebDraft, peers: &[Draft], findings: &mut Vec<Finding>) {
     if !has.site {
         let why = "`Site` is missing: strangers must see a web site".to_owned();
         findings.push(wrong(line, "[Https]", why, "Site = /var/www/html, or http://127.0.0.1:8080 of another server"));
+    }
+    let is_tls = |site: &SiteSource| matches!(site, SiteSource::Proxy { url, .. } if url.starts_with("https:"));
+    if let (Some((_, line)), Some(site)) = (&web.site_root, &web.site)
+        && !is_tls(site)
+    {
+        let why = "has no effect, for `Site` is no web server with TLS".to_owned();
+        findings.push(doubtful(*line, "SiteRoot", why, "Site = https://(name of the other server)"));
     }
     let fronts = [has.certificate || has.certificate_key, has.acme, has.self_signed, web.behind];
     match fronts.into_iter().filter(|there| *there).count() {

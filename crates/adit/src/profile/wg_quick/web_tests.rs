@@ -68,6 +68,10 @@ fn a_server_has_a_site_and_a_certificate() {
         assert!(profile.peers[0].https_key.is_some());
         assert_eq!(parse(&profile.emit()).profile, profile);
     }
+    let behind = ok(&server("Site = https://origin.example:8443\nSiteRoot = /etc/ca.pem\nSelfSigned = a.example"));
+    let site = SiteSource::Proxy { url: "https://origin.example:8443".into(), root: Some("/etc/ca.pem".into()) };
+    assert_eq!(behind.web_site.as_ref().unwrap().site, site);
+    assert_eq!(parse(&behind.emit()).profile, behind);
     let usual = ok(&server("Site = http://127.0.0.1:8080\nSelfSigned = a.example"));
     assert_eq!(usual.web_site.unwrap().listen, [Listen::Port(443)]);
 }
@@ -150,6 +154,7 @@ fn what_has_no_effect_is_said() {
         (client("Endpoint = a:1\nTransport = udp\nHttpsUrl = https://a.example"), "does not name https"),
         (client(&format!("Endpoint = a:1\nHttpsPin = {PIN}")), "without `HttpsUrl`"),
         (client(&format!("Endpoint = a:1\nHttpsKey = {C}")), "without a section [Https]"),
+        (server("Site = http://127.0.0.1:8080\nSiteRoot = /ca.pem\nSelfSigned = a.example"), "no web server with TLS"),
         (
             format!(
                 "[Interface]\nPrivateKey = {A}\n[Https]\nSite = /w\nSelfSigned = a.example\n[Peer]\nPublicKey = {B}\n"
