@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 30] = [
+const NEEDED: [(&str, &str); 31] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("caddy", "caddy"),
@@ -27,6 +27,7 @@ const NEEDED: [(&str, &str); 30] = [
     ("openvpn", "openvpn"),
     ("pebble", "pebble"),
     ("ping", "iputils-ping"),
+    ("socat", "socat"),
     ("ss", "iproute2"),
     ("python3", "python3"),
     ("sysctl", "procps"),

@@ -13,10 +13,12 @@ use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::backend::{Backend, Linux};
+use crate::backend::{self, Backend, Linux};
 use crate::change::{Change, Stage};
 use crate::error::HostError;
+use crate::gateway::OtherFirewall;
 use crate::journal::{self, Journal};
+use crate::nft;
 use crate::plan::{self, HostPlan};
 
 /// Where journals are kept if nothing else is said. It is emptied by a restart of the machine, as are the changes.
@@ -110,6 +112,14 @@ impl Host {
         let made = update(self, &mut Linux, &mut applied.journal, plan, applied.mark).await?;
         applied.plan = plan.clone();
         Ok(made)
+    }
+
+    /// Other programs' packet filters that a gateway has to be told to by their own means. Each says how when displayed.
+    ///
+    /// # Errors
+    /// As [`Host::plan`].
+    pub async fn other_firewalls(&self) -> Result<Vec<OtherFirewall>, HostError> {
+        Ok(backend::other_firewalls(&nft::chains().await?))
     }
 
     /// Undoes what a killed run left for an interface. Returns what was undone; nothing if there was nothing. Fails
@@ -286,6 +296,7 @@ async fn make_all<B: Backend>(
             None if plan.is_full_tunnel() => host.keep_mark(&plan.name, |taken| observed.free_mark(taken)),
             None => 0,
         };
+        observed.firewalls.iter().for_each(|other| tracing::warn!(interface = plan.name, "{other}"));
         make(machine, journal, plan::diff(plan, &observed, mark)).await?;
         mark
     };
@@ -320,10 +331,20 @@ async fn update<B: Backend>(
     let mut new = plan::diff(plan, &observed, mark);
     new.extend(plan.changes_after().into_iter().filter(|change| matches!(change, Change::AtEnd { .. })));
     let mut made = Vec::new();
-    for change in new.iter().filter(|change| !ours.contains(change)) {
-        journal.record(change)?;
-        machine.apply(change).await?;
-        made.push(change.clone());
+    for change in &new {
+        if !ours.contains(change) {
+            let number = journal.record(change)?;
+            if let Err(error) = machine.apply(change).await {
+                if ours.iter().any(|old| change.is_whole_or_not() && change.replaces(old)) {
+                    // The old one is still there, and stands for both in the journal.
+                    journal.undone(number)?;
+                }
+                return Err(error);
+            }
+            made.push(change.clone());
+        } else if observed.may_have_lost(change) {
+            machine.apply(change).await?;
+        }
     }
     for (number, change) in old.iter().rev().filter(|(_, change)| !new.contains(change)) {
         let forget = matches!(change, Change::AtEnd { .. } | Change::Run { .. });

@@ -5,12 +5,14 @@
 #[cfg(test)]
 pub(crate) mod fake;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use crate::change::{Change, Stage};
 use crate::error::HostError;
-use crate::plan::{HostPlan, Link, Observed, SRC_VALID_MARK};
+use crate::gateway::{self, OtherFirewall, SeenChain};
+use crate::plan::{FORWARD_V4, FORWARD_V6, HostPlan, Link, Observed, SRC_VALID_MARK, accept_ra};
 use crate::{dns, hooks, netlink, nft};
 
 /// A machine. Making a change that is made, and undoing one that is not, must do nothing and succeed.
@@ -36,7 +38,7 @@ impl Backend for Linux {
         if plan.mtu.is_none() {
             outer_mtu = net.outer_mtu(&plan.endpoints, plan.fwmark, &plan.name, &routes).await?;
         }
-        Ok(Observed {
+        let mut observed = Observed {
             addresses: match &link {
                 Some(link) => net.addresses(link.index).await?,
                 None => Vec::new(),
@@ -45,9 +47,21 @@ impl Backend for Linux {
             routes: routes.into_iter().map(|seen| seen.route).collect(),
             rules: net.rules().await?,
             outer_mtu,
-            src_valid_mark: read_sysctl(SRC_VALID_MARK),
+            sysctls: BTreeMap::new(),
+            chains: Vec::new(),
+            firewalls: Vec::new(),
             dns: dns::observe().await?,
-        })
+        };
+        let mut keys = vec![SRC_VALID_MARK.to_owned()];
+        if plan.gateway.is_some() {
+            keys.extend([FORWARD_V4.to_owned(), FORWARD_V6.to_owned()]);
+            keys.extend(observed.uplinks().map(accept_ra));
+            observed.chains = nft::chains().await?;
+            observed.firewalls = other_firewalls(&observed.chains);
+        }
+        let read = |key: String| read_sysctl(&key).map(|value| (key, value));
+        observed.sysctls = keys.into_iter().filter_map(read).collect();
+        Ok(observed)
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), HostError> {
@@ -61,6 +75,8 @@ impl Backend for Linux {
             Change::Up { link } => net.set_up(link, true).await,
             Change::Route(route) => net.add_route(route).await,
             Change::Firewall(ruleset) => nft::load(ruleset).await,
+            Change::Gateway(table) => nft::load_gateway(table).await,
+            Change::Pass(pass) => nft::insert(pass).await,
             Change::Rule(rule) => net.add_rule(rule).await,
             Change::Dns(dns) => dns.apply().await,
         }
@@ -84,6 +100,8 @@ impl Backend for Linux {
             Change::Up { link } => net.set_up(link, false).await,
             Change::Route(route) => net.remove_route(route).await,
             Change::Firewall(ruleset) => nft::unload(ruleset).await,
+            Change::Gateway(table) => nft::unload_gateway(table).await,
+            Change::Pass(pass) => nft::remove(pass).await,
             Change::Rule(rule) => net.remove_rule(rule).await,
             Change::Dns(dns) => dns.undo().await,
         };
@@ -93,6 +111,11 @@ impl Backend for Linux {
             other => other,
         }
     }
+}
+
+/// The file is there while iptables-legacy has rules, in this network namespace.
+pub(crate) fn other_firewalls(chains: &[SeenChain]) -> Vec<OtherFirewall> {
+    gateway::other_firewalls(chains, &fs::read_to_string("/proc/net/ip_tables_names").unwrap_or_default())
 }
 
 /// `None` where the kernel has no such setting.

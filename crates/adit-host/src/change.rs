@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dns::DnsChange;
 use crate::firewall::Ruleset;
+use crate::gateway::{GatewayTable, Pass};
 
 /// The number of the routing table that everybody uses when nothing is said.
 pub(crate) const TABLE_MAIN: u32 = 254;
@@ -69,6 +70,10 @@ pub enum Change {
     Route(Route),
     /// Loads a table of packet filter rules.
     Firewall(Ruleset),
+    /// Loads the table of packet filter rules of a gateway.
+    Gateway(GatewayTable),
+    /// Lets the interface's packets pass another program's packet filter.
+    Pass(Pass),
     /// Adds a rule that chooses a routing table.
     Rule(Rule),
     /// Makes the machine ask other name servers.
@@ -121,9 +126,15 @@ impl Change {
             (Self::Sysctl { key: a, .. }, Self::Sysctl { key: b, .. }) => a == b,
             (Self::Mtu { link: a, .. }, Self::Mtu { link: b, .. }) => a == b,
             (Self::Firewall(a), Self::Firewall(b)) => a.table == b.table,
+            (Self::Gateway(a), Self::Gateway(b)) => a.table == b.table,
             (Self::Dns(a), Self::Dns(b)) => a.replaces(b),
             _ => false,
         }
+    }
+
+    /// Whether it is made in one transaction, which may fail but not stop half way.
+    pub(crate) const fn is_whole_or_not(&self) -> bool {
+        matches!(self, Self::Firewall(_) | Self::Gateway(_))
     }
 
     /// Another interface's change to the same place, made on top of this one: when this one is undone first, the other
@@ -158,10 +169,11 @@ impl fmt::Display for Change {
             Self::Address { link, address } => write!(f, "add address {address} to {link}"),
             Self::Up { link } => write!(f, "set {link} up"),
             Self::Route(route) => write!(f, "add {route}"),
-            Self::Firewall(ruleset) => {
-                write!(f, "load nftables {}", ruleset.table)?;
-                ruleset.text.lines().try_for_each(|line| write!(f, "\n    {line}"))
+            Self::Firewall(Ruleset { table, text }) | Self::Gateway(GatewayTable { table, text, .. }) => {
+                write!(f, "load nftables {table}")?;
+                text.lines().try_for_each(|line| write!(f, "\n    {line}"))
             }
+            Self::Pass(pass) => write!(f, "{pass}"),
             Self::Rule(rule) => write!(f, "add {rule}"),
             Self::Dns(dns) => write!(f, "{dns}"),
         }

@@ -48,9 +48,13 @@ impl Ruleset {
     }
 }
 
-/// nftables takes letters, digits and `_ - .` in names; interfaces may be called more, so the rest is spelled out.
 fn table_name(link: &str) -> String {
-    let mut name = String::from("adit-");
+    format!("adit-{}", spell(link))
+}
+
+/// nftables takes letters, digits and `_ - .` in names; interfaces may be called more, so the rest is spelled out.
+pub(crate) fn spell(link: &str) -> String {
+    let mut name = String::new();
     for byte in link.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' => name.push(char::from(byte)),

@@ -61,6 +61,17 @@ pub(crate) async fn run_program(
     what: String,
     hint: &'static str,
 ) -> Result<(), HostError> {
+    ask_program(program, args, input, what, hint).await.map(drop)
+}
+
+/// The same, and gives what the program prints.
+pub(crate) async fn ask_program(
+    program: &Path,
+    args: &[&str],
+    input: &str,
+    what: String,
+    hint: &'static str,
+) -> Result<String, HostError> {
     let name = program.file_name().and_then(OsStr::to_str).unwrap_or_default().to_owned();
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -78,7 +89,7 @@ pub(crate) async fn run_program(
         }
     }
     match child.wait_with_output().await {
-        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
             let said = if said.is_empty() { output.status.to_string() } else { said };

@@ -120,11 +120,11 @@ impl Journal {
         Ok(())
     }
 
-    /// Notes a change that is about to be made.
-    pub(crate) fn record(&mut self, change: &Change) -> Result<(), HostError> {
+    /// Notes a change that is about to be made. Gives its number.
+    pub(crate) fn record(&mut self, change: &Change) -> Result<usize, HostError> {
         self.write(&Line::Change(change.clone()))?;
         self.changes.push((change.clone(), true));
-        Ok(())
+        Ok(self.changes.len() - 1)
     }
 
     /// Notes that a change is undone.

@@ -2,7 +2,7 @@
 //!
 //! Not here: looking at the machine (`netlink`, `dns`), making changes (`backend`).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use crate::change::{Change, Route, Rule, Stage, TABLE_MAIN};
 use crate::dns::{self, Machine};
 use crate::firewall::Ruleset;
+use crate::gateway::{self, Gateway, GatewayTable, OtherFirewall, SeenChain};
 
 /// What a tunnel's packet adds: 40 bytes of IPv6, 8 of UDP, 32 of WireGuard.
 const OVERHEAD: u32 = 80;
@@ -26,6 +27,9 @@ const FIRST_MARK: u32 = 51_820;
 const PRIORITY_MAIN: u32 = 32_766;
 /// Lets reverse path filtering look up answers with the mark of what was sent.
 pub(crate) const SRC_VALID_MARK: &str = "net/ipv4/conf/all/src_valid_mark";
+/// Lets packets pass from one interface to another.
+pub(crate) const FORWARD_V4: &str = "net/ipv4/ip_forward";
+pub(crate) const FORWARD_V6: &str = "net/ipv6/conf/all/forwarding";
 
 /// What one interface should have: the part of a profile that concerns the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub struct HostPlan {
     pub hooks: Hooks,
     /// Where the peers are, outside: the path there decides the MTU.
     pub endpoints: Vec<IpAddr>,
+    /// What the machine forwards for the peers, if it is their gateway.
+    pub gateway: Option<Gateway>,
 }
 
 /// Where routes go.
@@ -89,8 +95,12 @@ pub(crate) struct Observed {
     pub(crate) rules: Vec<Rule>,
     /// The smallest MTU on the way to the endpoints, or of the default route.
     pub(crate) outer_mtu: Option<u32>,
-    /// What [`SRC_VALID_MARK`] holds.
-    pub(crate) src_valid_mark: Option<String>,
+    /// What files under `/proc/sys` hold; without those that this kernel does not have.
+    pub(crate) sysctls: BTreeMap<String, String>,
+    /// All chains of nftables, if the plan has a gateway.
+    pub(crate) chains: Vec<SeenChain>,
+    /// Other programs' packet filters, if the plan has a gateway.
+    pub(crate) firewalls: Vec<OtherFirewall>,
     pub(crate) dns: Machine,
 }
 
@@ -153,7 +163,9 @@ impl Observed {
                 }
                 Change::Route(route) => self.routes.retain(|seen| seen != route),
                 Change::Rule(rule) => self.rules.retain(|seen| seen != rule),
-                Change::Sysctl { was, .. } => self.src_valid_mark = Some(was.clone()),
+                Change::Sysctl { key, was, .. } => {
+                    self.sysctls.insert(key.clone(), was.clone());
+                }
                 Change::Mtu { was, .. } => {
                     if let (Some(link), Some(was)) = (&mut self.link, was) {
                         link.mtu = *was;
@@ -165,10 +177,30 @@ impl Observed {
                     }
                 }
                 Change::Dns(dns) => self.dns = dns.before(self.dns),
-                Change::Run { .. } | Change::AtEnd { .. } | Change::Firewall(_) => {}
+                // Our table is none of those that are asked about, and ours in others' chains are not asked for.
+                Change::Run { .. } | Change::AtEnd { .. } => {}
+                Change::Firewall(_) | Change::Gateway(_) | Change::Pass(_) => {}
             }
         }
         self
+    }
+
+    /// Whether another program may have taken away this change of ours: one that reloads its packet filter often begins by
+    /// removing all there is. Asked only of what may be made twice.
+    pub(crate) fn may_have_lost(&self, change: &Change) -> bool {
+        match change {
+            Change::Gateway(ours) => !self.chains.iter().any(|seen| seen.family == "inet" && seen.table == ours.table),
+            Change::Pass(_) => true,
+            Change::Run { .. } | Change::AtEnd { .. } | Change::Up { .. } | Change::Mtu { .. } => false,
+            Change::Sysctl { .. } | Change::Address { .. } | Change::Route(_) | Change::Rule(_) => false,
+            Change::Firewall(_) | Change::Dns(_) => false,
+        }
+    }
+
+    /// The interfaces with a default route of either version.
+    pub(crate) fn uplinks(&self) -> impl Iterator<Item = &str> {
+        let default = self.routes.iter().filter(|route| route.to.prefix_len() == 0 && route.table == TABLE_MAIN);
+        default.map(|route| route.link.as_str()).filter(|link| !link.is_empty()).collect::<BTreeSet<_>>().into_iter()
     }
 
     /// A mark that no rule and no table uses: the first from the well-known number upward.
@@ -196,7 +228,7 @@ impl Observed {
 /// `mark` is for a full tunnel: what its own datagrams carry, and the number of its routing table.
 pub(crate) fn diff(desired: &HostPlan, observed: &Observed, mark: u32) -> Vec<Change> {
     let link = &desired.name;
-    let mut changes = Vec::new();
+    let mut changes = desired.gateway.as_ref().map_or_else(Vec::new, |gateway| filter(desired, gateway, observed));
     let mtu = desired.mtu.unwrap_or_else(|| mtu_for(observed.outer_mtu, desired));
     if observed.link.is_none_or(|seen| seen.mtu != mtu) {
         changes.push(Change::Mtu { link: link.clone(), mtu, was: observed.link.map(|seen| seen.mtu) });
@@ -222,7 +254,50 @@ pub(crate) fn diff(desired: &HostPlan, observed: &Observed, mark: u32) -> Vec<Ch
     if !desired.dns.is_empty() || !desired.search.is_empty() {
         changes.extend(dns::plan(desired, &observed.dns).map(Change::Dns));
     }
+    if let Some(gateway) = &desired.gateway {
+        changes.extend(forwarding(gateway, observed));
+    }
     changes
+}
+
+/// A gateway's rules. They come first, before anything is forwarded, and go last.
+fn filter(desired: &HostPlan, gateway: &Gateway, observed: &Observed) -> Vec<Change> {
+    let link = &desired.name;
+    let own: Vec<IpAddr> = desired.addresses.iter().map(IpNet::addr).collect();
+    let mut changes = vec![Change::Gateway(GatewayTable::new(link, &own, gateway))];
+    changes.extend(
+        gateway::passes(&observed.chains, link, gateway.has(false), gateway.has(true)).into_iter().map(Change::Pass),
+    );
+    changes
+}
+
+/// Packets pass from one interface to another.
+fn forwarding(gateway: &Gateway, observed: &Observed) -> Vec<Change> {
+    let set = |key: String, value: &str| {
+        let was = observed.sysctls.get(&key)?.clone();
+        // Noted even when it is set already: another tunnel's end must not take it from this one.
+        Some(Change::Sysctl { key, value: value.to_owned(), was })
+    };
+    let mut changes = Vec::new();
+    if gateway.has(false) {
+        changes.extend(set(FORWARD_V4.to_owned(), "1"));
+    }
+    if gateway.has(true) {
+        let forwards = observed.sysctls.get(FORWARD_V6).is_some_and(|was| was != "0");
+        for key in observed.uplinks().map(accept_ra) {
+            // A machine that forwards takes no routes from routers unless it is told to: the kernel would drop its own
+            // default route at once.
+            let told = observed.sysctls.get(&key).is_some_and(|was| was == "2" || was == "1" && !forwards);
+            changes.extend(told.then(|| set(key, "2")).flatten());
+        }
+        changes.extend(set(FORWARD_V6.to_owned(), "1"));
+    }
+    changes
+}
+
+/// Whether an interface takes routes from routers (router advertisements): 0 no, 1 unless it forwards, 2 yes.
+pub(crate) fn accept_ra(link: &str) -> String {
+    format!("net/ipv6/conf/{link}/accept_ra")
 }
 
 /// What is left of an outer path for the packets inside. IPv6 is not done with less than its least: on such a path the
@@ -272,7 +347,7 @@ fn full_tunnel(desired: &HostPlan, observed: &Observed, mark: u32, default: &[Ip
     }
     let families: BTreeSet<bool> = default.iter().map(|to| to.addr().is_ipv6()).collect();
     if families.contains(&false)
-        && let Some(was) = &observed.src_valid_mark
+        && let Some(was) = observed.sysctls.get(SRC_VALID_MARK)
     {
         // Noted even when it is set already: another tunnel's end must not take it from this one.
         let value = "1".to_owned();

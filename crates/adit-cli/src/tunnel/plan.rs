@@ -29,6 +29,7 @@ pub(super) fn of_profile(name: &str, profile: &Profile) -> Result<HostPlan> {
             post_down: commands(&interface.post_down),
         },
         endpoints: profile.peers.iter().filter_map(address_of).collect(),
+        gateway: None,
     })
 }
 

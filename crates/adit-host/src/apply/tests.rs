@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::fake::{Fake, Machine};
+use crate::gateway::Gateway;
 use crate::journal::tests::TempDir;
-use crate::plan::{Hooks, Table};
+use crate::plan::{Hooks, SRC_VALID_MARK, Table};
 
 /// A host and its machine.
 struct World {
@@ -84,6 +85,7 @@ prop_compose! {
         dns in any::<bool>(),
         hooks in any::<bool>(),
         mtu in proptest::option::of(1280_u32..1283),
+        gateway in proptest::option::of((any::<bool>(), 0_u8..3)),
         table in prop_oneof![4 => Just(Table::Auto), 1 => Just(Table::Off), 1 => Just(Table::Number(77))],
     ) -> HostPlan {
         let mut plan = plan_of(false, dns, hooks);
@@ -94,6 +96,11 @@ prop_compose! {
         plan.routes.extend(default.iter().zip(full).filter(|(_, on)| *on).map(|(to, _)| to.parse::<ipnet::IpNet>().unwrap()));
         plan.mtu = mtu;
         plan.table = table;
+        plan.gateway = gateway.map(|(nat, number)| Gateway {
+            ranges: [format!("10.{number}.0.0/16"), "fd00::/64".into()].map(|net| net.parse().unwrap()).to_vec(),
+            nat,
+            ..Gateway::default()
+        });
         plan
     }
 }
@@ -200,7 +207,7 @@ fn while_one_of_two_full_tunnels_goes_down_the_other_keeps_what_it_needs() {
     assert_eq!(mark, 51_821);
     let dns = world.fake.machine.resolv_conf.clone();
     world.undo(one, "wg0").unwrap();
-    assert_eq!(world.fake.machine.sysctl, "1");
+    assert_eq!(world.fake.machine.sysctls[SRC_VALID_MARK], "1");
     assert_eq!(world.fake.machine.resolv_conf, dns);
     world.undo(two, "wg1").unwrap();
     assert_eq!(world.fake.machine, Machine::new());
@@ -239,7 +246,7 @@ fn what_a_killed_run_left_is_undone_by_the_next_up() {
     let mut world = World::new();
     drop(world.apply(&plan_of(true, true, true)).unwrap());
     let (journal, _) = world.apply(&plan_of(false, false, false)).unwrap();
-    assert_eq!(world.fake.machine.sysctl, "0");
+    assert_eq!(world.fake.machine.sysctls[SRC_VALID_MARK], "0");
     assert!(world.fake.machine.log.contains(&"PostDown d 1".to_owned()));
     world.undo(journal, "wg0").unwrap();
     assert_eq!(world.fake.machine, Machine::new());

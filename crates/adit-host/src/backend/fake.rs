@@ -10,7 +10,8 @@ use super::Backend;
 use crate::change::{Change, Route, Rule, TABLE_MAIN};
 use crate::dns::{self, DnsChange, Saved};
 use crate::error::HostError;
-use crate::plan::{HostPlan, Link, Observed};
+use crate::gateway::{Pass, SeenChain};
+use crate::plan::{FORWARD_V4, FORWARD_V6, HostPlan, Link, Observed, SRC_VALID_MARK, accept_ra};
 
 /// The machine. Equality is about what a user would find, so not about the log.
 #[derive(Debug, Clone)]
@@ -19,8 +20,10 @@ pub(crate) struct Machine {
     pub(crate) addresses: BTreeSet<(String, IpNet)>,
     pub(crate) routes: BTreeSet<Route>,
     pub(crate) rules: BTreeSet<Rule>,
-    pub(crate) sysctl: String,
+    pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) tables: BTreeMap<String, String>,
+    /// Rules in another program's chain.
+    pub(crate) passes: BTreeSet<Pass>,
     pub(crate) resolv_conf: Saved,
     /// Commands of the profile that ran.
     pub(crate) log: Vec<String>,
@@ -28,9 +31,10 @@ pub(crate) struct Machine {
 
 impl PartialEq for Machine {
     fn eq(&self, other: &Self) -> bool {
-        let Self { links, addresses, routes, rules, sysctl, tables, resolv_conf, log: _ } = self;
+        let Self { links, addresses, routes, rules, sysctls, tables, passes, resolv_conf, log: _ } = self;
         (links, addresses, routes) == (&other.links, &other.addresses, &other.routes)
-            && (rules, sysctl, tables, resolv_conf) == (&other.rules, &other.sysctl, &other.tables, &other.resolv_conf)
+            && (rules, sysctls, tables) == (&other.rules, &other.sysctls, &other.tables)
+            && (passes, resolv_conf) == (&other.passes, &other.resolv_conf)
     }
 }
 
@@ -61,8 +65,11 @@ impl Machine {
                 table: TABLE_MAIN,
                 suppress: None,
             }]),
-            sysctl: "0".into(),
+            sysctls: [(SRC_VALID_MARK, "0"), (FORWARD_V4, "0"), (FORWARD_V6, "0"), (&accept_ra("eth0"), "1")]
+                .map(|(key, value)| (key.into(), value.into()))
+                .into(),
             tables: BTreeMap::new(),
+            passes: BTreeSet::new(),
             resolv_conf: Saved::File { text: "nameserver 192.0.2.1\n".into(), mode: 0o644 },
             log: Vec::new(),
         }
@@ -89,7 +96,9 @@ impl Machine {
         match change {
             Change::Run { stage, command, .. } => self.log.push(format!("{stage} {command}")),
             Change::AtEnd { .. } => {}
-            Change::Sysctl { value, .. } => self.sysctl.clone_from(value),
+            Change::Sysctl { key, value, .. } => {
+                self.sysctls.insert(key.clone(), value.clone());
+            }
             Change::Mtu { link, mtu, .. } => self.link(link)?.mtu = *mtu,
             Change::Address { link, address } => {
                 self.link(link)?;
@@ -102,6 +111,12 @@ impl Machine {
             }
             Change::Firewall(ruleset) => {
                 self.tables.insert(ruleset.table.clone(), ruleset.text.clone());
+            }
+            Change::Gateway(table) => {
+                self.tables.insert(table.table.clone(), table.text.clone());
+            }
+            Change::Pass(pass) => {
+                self.passes.insert(pass.clone());
             }
             Change::Rule(rule) => {
                 self.rules.insert(rule.clone());
@@ -118,9 +133,9 @@ impl Machine {
         match change {
             Change::Run { .. } => {}
             Change::AtEnd { stage, command, .. } => self.log.push(format!("{stage} {command}")),
-            Change::Sysctl { value, was, .. } => {
-                if self.sysctl == *value {
-                    self.sysctl.clone_from(was);
+            Change::Sysctl { key, value, was } => {
+                if self.sysctls.get(key) == Some(value) {
+                    self.sysctls.insert(key.clone(), was.clone());
                 }
             }
             Change::Mtu { link, was, .. } => {
@@ -141,6 +156,12 @@ impl Machine {
             }
             Change::Firewall(ruleset) => {
                 self.tables.remove(&ruleset.table);
+            }
+            Change::Gateway(table) => {
+                self.tables.remove(&table.table);
+            }
+            Change::Pass(pass) => {
+                self.passes.remove(pass);
             }
             Change::Rule(rule) => {
                 self.rules.remove(rule);
@@ -187,7 +208,12 @@ impl Backend for Fake {
             routes: machine.routes.iter().cloned().chain(machine.connected()).collect(),
             rules: machine.rules.iter().cloned().collect(),
             outer_mtu: Some(1500),
-            src_valid_mark: Some(machine.sysctl.clone()),
+            sysctls: machine.sysctls.clone(),
+            chains: [SeenChain::forward("ip", "filter", "FORWARD", true)]
+                .into_iter()
+                .chain(machine.tables.keys().map(|table| SeenChain::forward("inet", table, "forward", false)))
+                .collect(),
+            firewalls: Vec::new(),
             dns: dns::Machine { conf: machine.resolv_conf.clone(), text, ..dns::Machine::default() },
         })
     }

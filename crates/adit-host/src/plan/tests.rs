@@ -32,7 +32,9 @@ fn observed() -> Observed {
             rule(true, 32_766, TABLE_MAIN),
         ],
         outer_mtu: Some(1500),
-        src_valid_mark: Some("0".into()),
+        sysctls: [(SRC_VALID_MARK, "0"), (FORWARD_V4, "0"), (FORWARD_V6, "0"), ("net/ipv6/conf/eth0/accept_ra", "1")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         ..Observed::default()
     }
 }
@@ -210,4 +212,44 @@ fn commands_stand_in_their_order_and_those_for_the_end_are_noted_backwards() {
     let text = |changes: Vec<Change>| changes.iter().map(|change| format!("{change}\n")).collect::<String>();
     assert_eq!(text(plan.changes_before()), "at the end run PostDown: f\nrun PreUp: a\nrun PreUp: b\n");
     assert_eq!(text(plan.changes_after()), "at the end run PreDown: e\nat the end run PreDown: d\nrun PostUp: c\n");
+}
+
+#[test]
+fn a_gateway_filters_before_it_forwards_and_keeps_the_machines_own_routes() {
+    let ranges = vec![net("10.77.0.0/24"), net("fd7a::/64")];
+    let gateway = Some(Gateway { ranges, nat: true, isolate: true, ..Gateway::default() });
+    let mut desired = HostPlan { gateway, ..desired(&["10.77.0.1/24", "fd7a::1/64"], &["10.77.0.2/32"]) };
+    let observed = Observed { chains: vec![SeenChain::forward("ip", "filter", "FORWARD", true)], ..observed() };
+    let text = printed(&desired, &observed);
+    let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+    assert_eq!(
+        lines,
+        [
+            "load nftables aditgw-wg0",
+            "insert into nftables ip filter FORWARD: accept from and to wg0",
+            "set mtu of wg0 to 1420 (was 1500)",
+            "add address 10.77.0.1/24 to wg0",
+            "add address fd7a::1/64 to wg0",
+            "set wg0 up",
+            "set net.ipv4.ip_forward = 1 (was 0)",
+            "set net.ipv6.conf.eth0.accept_ra = 2 (was 1)",
+            "set net.ipv6.conf.all.forwarding = 1 (was 0)",
+        ]
+    );
+    desired.gateway = Some(Gateway { ranges: vec![net("10.77.0.0/24")], ..Gateway::default() });
+    assert!(!printed(&desired, &observed).contains("ipv6"));
+}
+
+#[test]
+fn a_machine_that_forwards_already_takes_routes_from_routers_as_before() {
+    let gateway = Some(Gateway { ranges: vec![net("fd7a::/64")], ..Gateway::default() });
+    let desired = HostPlan { gateway, ..desired(&[], &[]) };
+    let mut observed = observed();
+    observed.sysctls.insert(FORWARD_V6.into(), "1".into());
+    let text = printed(&desired, &observed);
+    assert!(text.contains("keep net.ipv6.conf.all.forwarding = 1") && !text.contains("accept_ra"), "{text}");
+    observed.sysctls.insert(accept_ra("eth0"), "2".into());
+    assert!(printed(&desired, &observed).contains("keep net.ipv6.conf.eth0.accept_ra = 2"));
+    observed.sysctls.clear();
+    assert!(!printed(&desired, &observed).contains("net.ipv6.conf.all"), "a kernel without IPv6");
 }

@@ -1,17 +1,29 @@
 //! The machine for real: each story in a network namespace of its own, with one end of a veth pair in place of the TUN.
 //!
-//! `cargo test -p adit-host --features lab --test netns [NAME]`, as root. Needs iproute2, nftables and dbus. Without
+//! `cargo test -p adit-host --features lab --test netns [NAME]`, as root. Needs iproute2, nftables, socat, python3 and dbus. Without
 //! them, or without root, it fails. Not here: tunnels and packets.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "this is a test and its runner")]
 
+mod gateway;
+mod lan;
 mod resolved;
 mod stories;
 mod world;
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use world::World;
+
+/// A story: what happens in a namespace.
+pub(crate) type Story = fn(World) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// A list of stories with their names.
+macro_rules! named {
+    ($($name:ident)*) => { &[$((stringify!($name), |world| Box::pin($name(world)))),*] };
+}
+pub(crate) use named;
 
 /// What the process inside a namespace is asked to do.
 const STORY: &str = "ADIT_HOST_STORY";
@@ -23,6 +35,7 @@ fn main() -> ExitCode {
     let wanted = wanted();
     let chosen: Vec<_> = stories::ALL
         .iter()
+        .chain(gateway::ALL)
         .filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str())))
         .collect();
     let mut failed = Vec::new();
@@ -52,8 +65,12 @@ fn wanted() -> Vec<String> {
     wanted
 }
 
+fn everything() -> impl Iterator<Item = &'static (&'static str, Story)> {
+    [stories::ALL, stories::CHILDREN, gateway::ALL, gateway::CHILDREN].into_iter().flatten()
+}
+
 fn inside(name: &str) -> ExitCode {
-    let Some((_, story)) = stories::ALL.iter().chain(stories::CHILDREN).find(|(other, _)| *other == name) else {
+    let Some((_, story)) = everything().find(|(other, _)| *other == name) else {
         eprintln!("there is no story {name}");
         return ExitCode::FAILURE;
     };

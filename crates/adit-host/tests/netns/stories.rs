@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::pin::Pin;
 use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
@@ -12,14 +11,9 @@ use adit_host::{Hooks, HostError, HostEvent, HostEvents, HostPlan, Table};
 
 use crate::resolved::Resolved;
 use crate::world::{World, run};
+use crate::{Story, named};
 
-type Story = fn(World) -> Pin<Box<dyn Future<Output = ()>>>;
-
-macro_rules! stories {
-    ($($name:ident)*) => { &[$((stringify!($name), |world| Box::pin($name(world)))),*] };
-}
-
-pub(crate) const ALL: &[(&str, Story)] = stories! {
+pub(crate) const ALL: &[(&str, Story)] = named! {
     a_split_tunnel_has_its_addresses_mtu_and_routes_and_leaves_no_trace
     a_full_tunnel_takes_everything_but_its_own_and_the_lan
     two_full_tunnels_and_the_first_goes_first
@@ -41,7 +35,7 @@ pub(crate) const ALL: &[(&str, Story)] = stories! {
 };
 
 /// What other processes of a story do.
-pub(crate) const CHILDREN: &[(&str, Story)] = stories! { stays_up };
+pub(crate) const CHILDREN: &[(&str, Story)] = named! { stays_up };
 
 fn plan(routes: &[&str]) -> HostPlan {
     HostPlan {
@@ -56,13 +50,13 @@ fn full() -> HostPlan {
     HostPlan { dns: vec!["10.0.0.1".parse().unwrap()], ..plan(&["0.0.0.0/0", "::/0", "172.16.0.0/12"]) }
 }
 
-fn assert_has(text: &str, lines: &[&str]) {
+pub(crate) fn assert_has(text: &str, lines: &[&str]) {
     for line in lines {
         assert!(text.contains(line), "no `{line}` in:\n{text}");
     }
 }
 
-fn assert_same(before: &str, after: &str) {
+pub(crate) fn assert_same(before: &str, after: &str) {
     let gone: Vec<&str> = before.lines().filter(|line| !after.contains(line)).collect();
     let left: Vec<&str> = after.lines().filter(|line| !before.contains(line)).collect();
     assert!(before == after, "gone: {gone:#?}\nleft: {left:#?}");

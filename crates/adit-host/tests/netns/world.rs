@@ -110,6 +110,9 @@ impl World {
             "cat /etc/resolv.conf",
             "stat -c %a /etc/resolv.conf",
             "cat /proc/sys/net/ipv4/conf/all/src_valid_mark",
+            "cat /proc/sys/net/ipv4/ip_forward",
+            "cat /proc/sys/net/ipv6/conf/all/forwarding",
+            "cat /proc/sys/net/ipv6/conf/eth0/accept_ra",
         ] {
             text.push_str(&format!("$ {line}\n{}", run(line)));
         }
@@ -135,7 +138,7 @@ pub(crate) fn run(line: &str) -> String {
     command(words[0], &words[1..]).unwrap()
 }
 
-fn command(program: &str, words: &[&str]) -> Result<String, String> {
+pub(crate) fn command(program: &str, words: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(words).output().map_err(|error| format!("{program}: {error}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
