@@ -26,6 +26,11 @@ const LOCK: &str = "lock";
 /// Each makes of the schema before it the next. Only ever appended to.
 const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001-tables.sql")];
 
+/// One moment of everything, also on a disk that has become read-only.
+const READING: TransactionBehavior = TransactionBehavior::Deferred;
+/// Alone from its first statement on.
+const WRITING: TransactionBehavior = TransactionBehavior::Immediate;
+
 /// What the thread owns.
 struct Sqlite {
     connection: Connection,
@@ -72,8 +77,7 @@ impl Sqlite {
             return Err(StoreError::Newer { place, found: u64::from(found), known: known as u64 });
         }
         for (number, migration) in (1_u32..).zip(MIGRATIONS).skip(found as usize) {
-            let transaction =
-                self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            let transaction = self.connection.transaction_with_behavior(WRITING).map_err(failed)?;
             transaction.execute_batch(migration).map_err(failed)?;
             if number == 1 {
                 rows::begin(&transaction).map_err(failed)?;
@@ -107,11 +111,11 @@ impl Sqlite {
     }
 
     fn load(&mut self) -> Result<Model, StoreError> {
-        self.in_transaction(|transaction| rows::model(transaction))
+        self.in_transaction(READING, |transaction| rows::model(transaction))
     }
 
     fn commit(&mut self, expected: u64, changes: &[Change], entry: &Entry) -> Result<u64, StoreError> {
-        self.in_transaction(|transaction| {
+        self.in_transaction(WRITING, |transaction| {
             let found = rows::revision(transaction)?;
             if found != expected {
                 return Err(Trouble::Store(StoreError::Conflict { expected, found }));
@@ -127,7 +131,7 @@ impl Sqlite {
     }
 
     fn record_usage(&mut self, deltas: &[UsageDelta], now: UnixTime) -> Result<(), StoreError> {
-        self.in_transaction(|transaction| {
+        self.in_transaction(WRITING, |transaction| {
             for delta in deltas {
                 rows::add_usage(transaction, delta, now)?;
             }
@@ -136,14 +140,14 @@ impl Sqlite {
     }
 
     fn snapshot(&mut self) -> Result<Snapshot, StoreError> {
-        self.in_transaction(|transaction| {
+        self.in_transaction(READING, |transaction| {
             let audit = rows::audit(transaction, None, u32::MAX)?.into_iter().rev().collect();
             Ok(Snapshot { model: rows::model(transaction)?, usage: rows::usage(transaction)?, audit })
         })
     }
 
     fn restore(&mut self, snapshot: &Snapshot, entry: &Entry) -> Result<u64, StoreError> {
-        self.in_transaction(|transaction| {
+        self.in_transaction(WRITING, |transaction| {
             let revision = rows::revision(transaction)? + 1;
             rows::replace(transaction, &snapshot.model, &snapshot.usage)?;
             if rows::audit(transaction, None, 1)?.is_empty() {
@@ -162,10 +166,11 @@ impl Sqlite {
     /// All of it, or nothing: a transaction that is dropped is rolled back.
     fn in_transaction<T>(
         &mut self,
+        behavior: TransactionBehavior,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
         let done = |connection: &mut Connection| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = connection.transaction_with_behavior(behavior)?;
             let result = work(&transaction)?;
             transaction.commit()?;
             Ok(result)
@@ -240,5 +245,58 @@ fn own(dir: &Path) -> Result<File, StoreError> {
         Ok(()) => Ok(lock),
         Err(Errno::WOULDBLOCK) => Err(StoreError::InUse(dir.to_owned())),
         Err(error) => Err(StoreError::file("lock", &path, &error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{NOW, network, peer};
+    use crate::peer::PeerId;
+
+    fn entry() -> Entry {
+        Entry::new(&crate::store::Actor::new("root", "here"), "peer.add", "x".repeat(1_000), NOW)
+    }
+
+    /// Admits devices until one cannot be stored.
+    fn fill(sqlite: &mut Sqlite) -> (Model, StoreError) {
+        let mut revision = sqlite.commit(0, &[Change::SetNetwork(network())], &entry()).unwrap();
+        for id in 1..200 {
+            let before = sqlite.load().unwrap();
+            match sqlite.commit(revision, &[Change::PutPeer(peer(id, &format!("app{id}")))], &entry()) {
+                Ok(next) => revision = next,
+                Err(error) => return (before, error),
+            }
+        }
+        panic!("the limit does not hold");
+    }
+
+    /// A limit of pages is to SQLite what a full disk is: no page more can be had.
+    #[test]
+    fn a_full_disk_changes_nothing_and_with_room_it_works_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sqlite = Sqlite::open(dir.path()).unwrap();
+        let pages: u32 = sqlite.connection.query_row("PRAGMA page_count", [], |row| row.get(0)).unwrap();
+        sqlite.connection.pragma_update(None, "max_page_count", pages + 8).unwrap();
+        let (before, error) = fill(&mut sqlite);
+        assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+        assert!(error.to_string().contains("nothing was changed"));
+        assert_eq!(sqlite.load().unwrap(), before);
+        sqlite.connection.pragma_update(None, "max_page_count", 1_000_000).unwrap();
+        let one_more = [Change::PutPeer(peer(200, "late"))];
+        assert_eq!(sqlite.commit(before.revision, &one_more, &entry()), Ok(before.revision + 1));
+    }
+
+    #[test]
+    fn a_read_only_database_changes_nothing_and_is_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut sqlite = Sqlite::open(dir.path()).unwrap();
+        sqlite.commit(0, &[Change::SetNetwork(network())], &entry()).unwrap();
+        let before = sqlite.load().unwrap();
+        sqlite.connection.pragma_update(None, "query_only", true).unwrap();
+        let refused = sqlite.commit(1, &[Change::PutPeer(peer(1, "nas"))], &entry());
+        assert!(matches!(refused, Err(StoreError::ReadOnly(_))), "{refused:?}");
+        assert_eq!(sqlite.load().unwrap(), before);
+        assert!(!before.peers.contains_key(&PeerId(1)));
     }
 }
