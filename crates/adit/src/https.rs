@@ -7,13 +7,14 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 
 use adit_protocol::Secret;
 use adit_transport::config::{
     Certificates, Front, Hello, HttpsClient, HttpsServer, Identity, Roots, Route, Site, User,
 };
 use adit_transport::ladder::Asks;
-use adit_wireguard::{PrivateKey, PublicKey};
+use adit_wireguard::{KeyError, PrivateKey, PublicKey};
 use aws_lc_rs::hkdf;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use base64ct::{Base64, Encoding as _};
@@ -59,6 +60,14 @@ impl fmt::Display for HttpsKey {
     }
 }
 
+impl FromStr for HttpsKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        Self::from_base64(text).ok_or(KeyError::Base64)
+    }
+}
+
 impl fmt::Debug for HttpsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HttpsKey({self})")
@@ -79,7 +88,7 @@ fn token_secret(own: &PrivateKey, peer: &PublicKey) -> Option<Secret<32>> {
 }
 
 /// HKDF-SHA256 (RFC 5869) without salt. Always there: 32 bytes are fewer than it can give.
-fn derive(secret: &[u8; 32], label: &[u8]) -> Option<Secret<32>> {
+pub(crate) fn derive(secret: &[u8], label: &[u8]) -> Option<Secret<32>> {
     struct Len;
     impl hkdf::KeyType for Len {
         fn len(&self) -> usize {

@@ -16,14 +16,19 @@
 //! - [`profile`] reads and writes the wg-quick file format, with something to say about every line.
 //! - [`uapi_socket`] is where `wg show` and `wg set` find a tunnel.
 //! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
+//! - [`invite`] is how a device comes to a network: as a link; [`join`] redeems it, without root; [`enrol`] is what the two
+//!   ends say then, and the server's half.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!
 //! Not here: the wire (`adit-wireguard`), moving bytes (`adit-engine`), the machine (`adit-host`), printing (`adit-cli`).
 
 mod carriers;
+pub mod enrol;
 #[cfg(feature = "host")]
 mod follow;
 pub mod https;
+pub mod invite;
+pub mod join;
 mod outside;
 pub mod profile;
 pub mod resolve;

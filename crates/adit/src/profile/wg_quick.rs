@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::https::HttpsKey;
 
+pub(crate) use value::is_host_name;
+
 pub use finding::{Finding, InFile, Refused, Verdict};
 pub use https::{Https, Listen, Shape, SiteSource, Url, WebFront, WebSite};
 

@@ -203,7 +203,7 @@ fn v6_host(text: &str) -> Option<Host> {
 }
 
 /// Letters of any script pass: such names are for the resolver to judge.
-pub(super) fn is_host_name(text: &str) -> bool {
+pub(crate) fn is_host_name(text: &str) -> bool {
     let label = |l: &str| {
         (1..=63).contains(&l.len())
             && !l.starts_with('-')
