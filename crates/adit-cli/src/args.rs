@@ -23,6 +23,12 @@ pub(crate) enum Command {
         The interface is called like the file, as with wg-quick.\n\n\
         Examples:\n  adit up home\n  adit up ./work.conf --dry-run")]
     Up(UpArgs),
+    /// Join a network by an invite: make this device's key, be admitted, keep the profile, bring it up
+    #[command(after_help = "The invite is a secret: `-` keeps it out of the shell's history and of `ps`.\n\
+        What is kept is /etc/adit/NAME.conf, which `adit up NAME` finds; NAME is called like the network.\n\
+        If anything fails on the way, joining with the same link again goes on where it ended.\n\n\
+        Examples:\n  adit join adit:1:mzxw6…\n  adit join invite.png\n  adit join - < invite.txt")]
+    Join(JoinArgs),
     /// Take a tunnel down, and undo everything it changed on this machine
     Down(NameArgs),
     /// Apply the changed file of a running tunnel; its sessions are kept
@@ -57,7 +63,8 @@ pub(crate) enum Command {
         SIGHUP applies changed files, SIGTERM takes every tunnel down.\n\n\
         Environment:\n  ADIT_LOG          how much it says: error, warn, info (default), debug, trace\n  \
         ADIT_RUNTIME_DIR  where its socket and journals are (default /run/adit)\n  \
-        ADIT_SOCKET       its socket (default adit.sock in there)")]
+        ADIT_SOCKET       its socket (default adit.sock in there)\n  \
+        ADIT_CONFIG_DIR   where profiles are looked for first, and kept (default /etc/adit)")]
     Daemon(DaemonArgs),
     /// Show the version
     Version(JsonArgs),
@@ -90,6 +97,29 @@ pub(crate) struct UpArgs {
     pub(crate) dry_run: bool,
     /// Report as JSON
     #[arg(long, conflicts_with = "foreground")]
+    pub(crate) json: bool,
+}
+
+/// `adit join`.
+#[derive(Debug, Args)]
+pub(crate) struct JoinArgs {
+    /// The link, a file that holds it, or a PNG with its QR code; `-` reads standard input
+    #[arg(value_name = "LINK|FILE|QR.png", value_hint = ValueHint::FilePath)]
+    pub(crate) invite: String,
+    /// What this device would like to be called in the network; without it, as the machine is
+    #[arg(long, value_name = "N")]
+    pub(crate) name: Option<String>,
+    /// What the tunnel is to be called on this machine; without it, like the network
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+    /// Ask nobody and change nothing; print what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Keep the profile, and do not bring it up
+    #[arg(long)]
+    pub(crate) no_up: bool,
+    /// Report as JSON
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -261,6 +291,7 @@ mod tests {
     fn every_reporting_command_can_report_as_json() {
         for line in [
             "adit up x --json",
+            "adit join adit:1:x --json",
             "adit down x --json",
             "adit reload x --json",
             "adit status --json",

@@ -12,6 +12,8 @@ mod exit;
 mod name;
 mod places;
 mod process;
+mod profiles;
+mod qr;
 mod render;
 mod report;
 mod rpc;

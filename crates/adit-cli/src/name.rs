@@ -7,8 +7,15 @@ use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Result};
 
-/// Where a bare NAME is looked for, in this order.
-pub(crate) const DIRECTORIES: [&str; 2] = ["/etc/adit", "/etc/wireguard"];
+/// Where a bare NAME is looked for, in this order; the first is where new profiles are kept.
+const DIRECTORIES: [&str; 2] = ["/etc/adit", "/etc/wireguard"];
+
+/// The same, unless the environment names another first one.
+pub(crate) fn directories() -> [PathBuf; 2] {
+    let [own, other] = DIRECTORIES.map(PathBuf::from);
+    let elsewhere = std::env::var_os("ADIT_CONFIG_DIR").filter(|directory| !directory.is_empty());
+    [elsewhere.map_or(own, PathBuf::from), other]
+}
 
 /// Longest interface name the kernel takes (IFNAMSIZ - 1).
 const MAX_NAME: usize = 15;
@@ -25,7 +32,7 @@ pub(crate) struct Source {
 impl Source {
     /// What `adit up` is given: a path if it has a slash or ends in `.conf`, else a name.
     pub(crate) fn find(text: &str) -> Result<Self> {
-        Self::find_in(text, &DIRECTORIES.map(Path::new))
+        Self::find_in(text, &directories().each_ref().map(PathBuf::as_path))
     }
 
     fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {

@@ -48,6 +48,7 @@ mod tests {
                 "adit-examine.1",
                 "adit-genkey.1",
                 "adit-genpsk.1",
+                "adit-join.1",
                 "adit-pubkey.1",
                 "adit-reload.1",
                 "adit-status.1",

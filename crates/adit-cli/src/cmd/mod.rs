@@ -8,6 +8,7 @@ mod demo;
 mod down;
 mod examine;
 mod generate;
+mod join;
 mod keys;
 mod probe;
 mod reload;
@@ -26,6 +27,7 @@ use crate::exit::{Exit, Failure, Result};
 pub(crate) fn run(command: Command) -> Result<Exit> {
     match command {
         Command::Up(args) => up::run(&args),
+        Command::Join(args) => join::run(&args),
         Command::Down(args) => down::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),

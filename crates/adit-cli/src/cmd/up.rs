@@ -32,7 +32,13 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit> {
         render::log_to_stderr();
         return super::block_on(tunnel::foreground(&source, &places))?.map(|()| Exit::Done);
     }
-    in_background(args, &source, &places)
+    let up = bring_up(&source, &places)?;
+    if args.json {
+        render::json(&up);
+    } else {
+        up.lines().iter().for_each(|line| render::line(line));
+    }
+    Ok(Exit::Done)
 }
 
 /// What `--dry-run --json` says.
@@ -53,31 +59,33 @@ fn dry_run(args: &UpArgs, source: &Source, loaded: file::Loaded) -> Result<Exit>
     Ok(Exit::Done)
 }
 
-/// What `--json` says.
+/// A tunnel that was brought up: what `--json` says.
 #[derive(Serialize)]
-struct IsUp {
+pub(super) struct IsUp {
     name: String,
     notes: Vec<String>,
     handshakes: usize,
     peers: usize,
 }
 
-fn in_background(args: &UpArgs, source: &Source, places: &Places) -> Result<Exit> {
+impl IsUp {
+    /// The same for people.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let first = format!("{} is up; {}", self.name, handshake_sentence(self.handshakes, self.peers));
+        std::iter::once(first).chain(self.notes.iter().cloned()).collect()
+    }
+}
+
+/// Has the daemon bring it up, and waits for a first handshake.
+pub(super) fn bring_up(source: &Source, places: &Places) -> Result<IsUp> {
     if Client::connect(places)?.is_none() {
         super::needs_net_admin("bringing a tunnel up")?;
     }
     let mut client = Client::connect_or_start(places)?;
     let done: Done = client.call(Method::Up { name: source.name.clone(), file: source.file.clone() })?;
     let tunnel = wait_for_handshake(&mut client, &source.name)?;
-    let peers = tunnel.peers.len();
     let handshakes = tunnel.peers.iter().filter(|p| p.has_session).count();
-    if args.json {
-        render::json(&IsUp { name: source.name.clone(), notes: done.notes, handshakes, peers });
-        return Ok(Exit::Done);
-    }
-    render::line(&format!("{} is up; {}", source.name, handshake_sentence(handshakes, peers)));
-    done.notes.iter().for_each(|note| render::line(note));
-    Ok(Exit::Done)
+    Ok(IsUp { name: source.name.clone(), notes: done.notes, handshakes, peers: tunnel.peers.len() })
 }
 
 /// How long a first handshake is waited for. It is no failure if there is none: nobody may have anything to say.
