@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 31] = [
+const NEEDED: [(&str, &str); 32] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("caddy", "caddy"),
@@ -26,6 +26,7 @@ const NEEDED: [(&str, &str); 31] = [
     ("openssl", "openssl"),
     ("openvpn", "openvpn"),
     ("pebble", "pebble"),
+    ("pg_ctlcluster", "postgresql"),
     ("ping", "iputils-ping"),
     ("socat", "socat"),
     ("ss", "iproute2"),

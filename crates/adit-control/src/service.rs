@@ -206,7 +206,11 @@ impl Task {
                     tries += 1;
                     self.load().await?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    // A connection that broke may have done it all the same: look as soon as it is back.
+                    self.behind |= matches!(error, StoreError::Unreachable { .. });
+                    return Err(error.into());
+                }
             }
         }
     }

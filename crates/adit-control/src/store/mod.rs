@@ -6,6 +6,8 @@
 mod audit;
 mod backup;
 mod error;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +60,13 @@ impl Store {
     /// has it, until the last clone is dropped or [closed](Self::close).
     pub fn sqlite(dir: &Path) -> Result<Self, StoreError> {
         sqlite::open(dir)
+    }
+
+    /// Connects to a PostgreSQL database by its URL, and makes the tables if they are not there. Several servers may, and
+    /// each hears of what the others change. Inside a tokio runtime.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres(url: &str) -> Result<Self, StoreError> {
+        postgres::open(url).await
     }
 
     /// Whether other servers may change it.
