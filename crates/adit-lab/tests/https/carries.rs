@@ -25,6 +25,20 @@ fn a_tunnel_over_https_carries_everything() {
     assert!(text.contains("over HTTPS") && text.contains("sha256/"), "{text}");
 }
 
+/// Both ends pad, also by machines, and small things wait for company: what goes through is whole.
+#[test]
+fn a_tunnel_in_strong_shape_carries_everything() {
+    let page = include_str!("../../../../docs/shape.md");
+    let machine = page.lines().find_map(|line| line.strip_prefix("HttpsMachine = ")).unwrap();
+    let scene = Scene::new();
+    let pin = scene.bob.certificate();
+    scene.bob_up(&format!("{}\nShape = strong\nMachine = {machine}", scene.bob.web_site()));
+    let visits = scene.visits("https", &pin);
+    scene.alice_up(&format!("{visits}\nHttpsShape = strong\nHttpsMachine = {machine}"));
+    scene.connect();
+    scene.exchange();
+}
+
 #[test]
 fn strangers_see_the_web_site() {
     let scene = Scene::up("https");

@@ -1,5 +1,6 @@
 //! A site that another web server on this machine, or near it, answers for.
 
+use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -115,7 +116,7 @@ impl Proxy {
                 Ok(response.map(body::patient))
             }
             Ok(Err(error)) => {
-                tracing::debug!(%error, "the site behind does not answer");
+                tracing::debug!(error = %innermost(&error), "the site behind does not answer");
                 Err(StatusCode::BAD_GATEWAY)
             }
             Err(_) => Err(StatusCode::GATEWAY_TIMEOUT),
@@ -179,6 +180,15 @@ impl Proxy {
         *response.body_mut() = WebSocket { from_site, buffer: BytesMut::new() }.boxed_unsync();
         response
     }
+}
+
+/// What is at the bottom of an error: why there is no connection, where those above it say that there is none.
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner
 }
 
 fn add_upgrade(headers: &mut HeaderMap) {
