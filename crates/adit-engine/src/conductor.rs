@@ -263,7 +263,7 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
     }
 
     fn status(&self, now: Now) -> Status {
-        let mut drops = self.core.drops().clone();
+        let mut drops = self.core.drops();
         drops.merge(&self.drops);
         Status {
             drops,

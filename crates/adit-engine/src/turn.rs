@@ -3,8 +3,11 @@
 //! Not here: when a turn is taken, and for which side (`conductor`).
 
 use std::io;
+use std::net::Ipv4Addr;
 
-use adit_protocol::{Delivery, DropReason, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Seal};
+use adit_protocol::{
+    Admission, Delivery, DropReason, Ecn, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Seal,
+};
 
 use crate::conductor::Conductor;
 use crate::work::{OpenWork, SealWork};
@@ -94,6 +97,11 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
                 self.drops.count(DropReason::BadEcn);
                 continue;
             }
+            // Whatever a core delivers is a packet.
+            let admission = IpPacket::parse(packet).map(|packet| self.core.admit_inbound(now, &packet));
+            if let Some(Admission::Kept | Admission::Drop(_)) = admission {
+                continue;
+            }
             self.traffic.inside_written.count(packet.len());
             slot.body.narrow(range);
             slot.taken = false;
@@ -102,8 +110,29 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
         self.inwards.ready.push_back(work);
     }
 
+    /// From what the core has kept towards the inside, as far as there is room.
+    fn enter_kept(&mut self, now: Now) -> Result<(), Stopped> {
+        let Some(mut work) = self.inwards.free.pop() else { return Ok(()) };
+        let nowhere = Path::to((Ipv4Addr::UNSPECIFIED, 0).into());
+        while work.batch.has_room()
+            && let Some(packet) = self.core.poll_inside(now)
+        {
+            self.traffic.inside_written.count(packet.len());
+            if work.batch.push(nowhere, Ecn::NotEct, packet).is_err() {
+                self.drops.count(DropReason::InsideFull);
+            }
+        }
+        if work.batch.is_empty() {
+            self.inwards.free.push(work);
+            return Ok(());
+        }
+        self.inwards.ready.push_back(work);
+        self.flush_inside()
+    }
+
     /// Does what the core wants done, until it wants to wait, or there is no room for what it wants to send.
     pub(super) fn drain(&mut self, now: Now) -> Result<(), Stopped> {
+        self.enter_kept(now)?;
         let mut filling: Option<SealWork<P::Seal>> = None;
         loop {
             let output = self.held.take().unwrap_or_else(|| self.core.poll_output(now));

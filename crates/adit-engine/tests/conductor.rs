@@ -1,5 +1,6 @@
 //! What a core may count on from its engine: deadlines, everything it wants sent in order, events, visits between turns.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use adit_engine::{Clock, Datagram, Options, RecvBatch, SendArena, datagram_pair, packet_pair, start};
@@ -115,6 +116,31 @@ async fn a_core_is_renewed_every_ten_minutes_before_it_is_asked_anything() {
     assert_eq!((renewed().await, renewed().await), (2, 2));
 }
 
+/// What a core has kept enters in its order, as fast as the inside takes it, and beside what it wants sent.
+#[tokio::test(start_paused = true)]
+async fn what_a_core_gives_to_the_inside_enters_whole_and_in_order() {
+    let (here, there) = (([192, 0, 2, 1], 1).into(), ([192, 0, 2, 2], 2).into());
+    let (outside, mut network) = datagram_pair(here, there, 4);
+    let (mut apps, inside) = packet_pair(1420, 4);
+    let core = Clockwork { to: Some(Path::to(there)), ..Clockwork::default() };
+    let options = Options { clock: Clock::Tokio, ..Options::default() };
+    let (engine, _news) = start(core, inside, outside, options);
+    let given = |core: &mut Clockwork, _: Now| {
+        core.to_enter = (0..2000_u16).map(|n| [&[0x45, 0][..], &n.to_be_bytes(), &[0; 996]].concat()).collect();
+        core.to_send = 10;
+    };
+    engine.with(given).await.unwrap();
+    for n in 0..2000_u16 {
+        let packet = apps.recv().await.unwrap();
+        assert_eq!((packet.len(), &packet[2..4]), (1000, &n.to_be_bytes()[..]));
+        if n % 200 == 0 {
+            network.recv().await.unwrap();
+        }
+    }
+    let status = engine.status().await.unwrap();
+    assert_eq!((status.traffic.inside_written.packets, status.drops.total()), (2000, 0));
+}
+
 /// What is printed of buffers ends up in logs.
 #[test]
 fn what_is_shown_of_packets_is_their_length() {
@@ -148,6 +174,8 @@ struct Clockwork {
     mtu: usize,
     renewed: u32,
     drops: Drops,
+    to_enter: VecDeque<Vec<u8>>,
+    entered: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -184,6 +212,11 @@ impl Protocol for Clockwork {
         Delivery::Nothing
     }
 
+    fn poll_inside(&mut self, _: Now) -> Option<&[u8]> {
+        self.entered = self.to_enter.pop_front()?;
+        Some(&self.entered)
+    }
+
     fn handle_timeout(&mut self, now: Now) {
         assert!(self.deadline.take().is_some_and(|at| at <= now.instant), "called before its time");
         self.events.push(now.instant);
@@ -206,8 +239,8 @@ impl Protocol for Clockwork {
 
     fn apply(&mut self, _: Now, (): ()) {}
 
-    fn drops(&self) -> &Drops {
-        &self.drops
+    fn drops(&self) -> Drops {
+        self.drops.clone()
     }
 
     fn overhead(&self) -> usize {

@@ -211,8 +211,8 @@ impl<K: Kind> Protocol for NullProtocol<K> {
 
     fn apply(&mut self, _: Now, (): ()) {}
 
-    fn drops(&self) -> &Drops {
-        &self.drops
+    fn drops(&self) -> Drops {
+        self.drops.clone()
     }
 
     fn overhead(&self) -> usize {

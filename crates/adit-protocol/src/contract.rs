@@ -52,6 +52,19 @@ pub trait Protocol: Sized + Send + 'static {
     /// `datagram` is the whole buffer the job was planned for, opened in place.
     fn commit_inbound(&mut self, now: Now, opened: <Self::Open as Open>::Opened, datagram: &[u8]) -> Delivery;
 
+    /// A packet that was delivered, its congestion mark settled, is about to enter the inside: now, later, or never?
+    ///
+    /// A core that only protects lets all pass.
+    fn admit_inbound(&mut self, _now: Now, _packet: &IpPacket<'_>) -> Admission {
+        Admission::Pass
+    }
+
+    /// The next packet that the core kept at [`admit_inbound`](Self::admit_inbound) and that may enter the inside now. Asked
+    /// for when the inside has room, before each drain of [`poll_output`](Self::poll_output).
+    fn poll_inside(&mut self, _now: Now) -> Option<&[u8]> {
+        None
+    }
+
     /// The deadline given by the last [`Output::Timeout`] has come. Calling early or late is harmless.
     fn handle_timeout(&mut self, now: Now);
 
@@ -62,7 +75,7 @@ pub trait Protocol: Sized + Send + 'static {
     fn apply(&mut self, now: Now, change: Self::Change);
 
     /// What the core has dropped so far, by reason.
-    fn drops(&self) -> &Drops;
+    fn drops(&self) -> Drops;
 
     /// The most bytes that the protocol adds to a plain packet of the inside MTU (headers, tag; not UDP or IP).
     fn overhead(&self) -> usize;
@@ -102,6 +115,17 @@ pub enum Delivery {
     Packet(Range<usize>),
     /// Authentic, and nothing to deliver (a keepalive, a control message).
     Nothing,
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+/// What [`Protocol::admit_inbound`] says of a plain packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It enters now.
+    Pass,
+    /// The core has kept a copy; it comes back from [`Protocol::poll_inside`].
+    Kept,
     /// Dropped and counted.
     Drop(DropReason),
 }

@@ -60,6 +60,8 @@ reasons! {
     WrongSource => "wrong-source",
     /// From the outside: the inner packet's congestion mark cannot be carried over (RFC 6040).
     BadEcn => "bad-ecn",
+    /// Either way: more than the rate that the device is limited to.
+    OverLimit => "over-limit",
     /// The driver's queue towards the outside was full, or the carrier refused the datagram.
     OutsideFull => "outside-full",
     /// The driver's queue towards the inside was full, or the inside refused the packet.

@@ -15,7 +15,7 @@ mod secret;
 mod trie;
 
 pub use checksum::Checksum;
-pub use contract::{Delivery, Inbound, Now, Open, Opening, Outbound, Output, Protocol, Seal, Sealing, Why};
+pub use contract::{Admission, Delivery, Inbound, Now, Open, Opening, Outbound, Output, Protocol, Seal, Sealing, Why};
 pub use drops::{DropReason, Drops};
 pub use ip::{Ecn, IpPacket};
 pub use path::{LinkId, Path};

@@ -253,8 +253,8 @@ impl Protocol for Device {
         self.due = now.instant;
     }
 
-    fn drops(&self) -> &Drops {
-        &self.shared.drops
+    fn drops(&self) -> Drops {
+        self.shared.drops.clone()
     }
 
     fn overhead(&self) -> usize {

@@ -18,6 +18,7 @@
 //! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
 //! - [`invite`] is how a device comes to a network: as a link; [`join`] redeems it, without root; [`enrol`] is what the two
 //!   ends say then, and the server's half.
+//! - [`meter`] limits how fast the packets of single devices pass.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!
 //! Not here: the wire (`adit-wireguard`), moving bytes (`adit-engine`), the machine (`adit-host`), printing (`adit-cli`).
@@ -29,6 +30,7 @@ mod follow;
 pub mod https;
 pub mod invite;
 pub mod join;
+pub mod meter;
 mod outside;
 pub mod profile;
 pub mod resolve;

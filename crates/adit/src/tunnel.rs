@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Stopped};
-use adit_protocol::Protocol as _;
+use adit_protocol::{Now, Protocol as _};
 use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PrivateKey, PublicKey};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use crate::meter::{Limit, Metered};
 use crate::outside::{Outside, Visitor, WebServer};
 use crate::profile::wg_quick::{Endpoint, Profile};
 use crate::resolve::{self, Names, Prefer};
@@ -33,7 +34,7 @@ pub struct Options {
 /// A running tunnel. Clones are handles to the same one; it stops when the last is dropped.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    engine: EngineHandle<Device>,
+    engine: EngineHandle<Metered<Device>>,
     outside: Outside,
     /// Told by the attendant; holds none of the tunnel's handles, or it would never stop.
     events: broadcast::WeakSender<Event>,
@@ -73,11 +74,12 @@ impl Tunnel {
         let now = clock.now();
         let mut device = Device::new(*seed, now);
         device.apply(now, config);
+        let device = Metered::new(device, now);
         let engine_options = adit_engine::Options {
             clock,
             run: options.run,
-            mtu_changed: Some(Box::new(|device: &mut Device, _now, mtu| device.set_mtu(mtu))),
-            renew: Some(Box::new(|device: &mut Device, _now| reseed(device))),
+            mtu_changed: Some(Box::new(|device: &mut Metered<Device>, _now, mtu| device.core_mut().set_mtu(mtu))),
+            renew: Some(Box::new(|device: &mut Metered<Device>, _now| reseed(device.core_mut()))),
             ..adit_engine::Options::default()
         };
         let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
@@ -169,7 +171,7 @@ impl Tunnel {
     /// [`Gone`] if the tunnel has stopped.
     pub async fn status(&self) -> Result<TunnelStatus, Gone> {
         let engine = self.engine.status().await?;
-        let (device, now) = self.engine.with(|device, now| (device.status(now), now)).await?;
+        let (device, now) = self.with(|device, now| (device.status(now), now)).await?;
         let carrier = Carrier {
             transport: self.outside.transport(),
             listen_port: self.outside.listen_port(),
@@ -193,7 +195,7 @@ impl Tunnel {
     /// # Errors
     /// [`Gone`] if the tunnel has stopped.
     pub async fn device(&self) -> Result<DeviceStatus, Gone> {
-        self.engine.with(|device, now| device.status(now)).await
+        self.with(|device, now| device.status(now)).await
     }
 
     /// Takes the interface up, which sends persistent keepalives at once, or down, which ends all sessions.
@@ -201,7 +203,7 @@ impl Tunnel {
     /// # Errors
     /// [`Gone`] if the tunnel has stopped.
     pub async fn set_up(&self, up: bool) -> Result<(), Gone> {
-        self.engine.with(move |device, now| device.set_up(now, up)).await
+        self.with(move |device, now| device.set_up(now, up)).await
     }
 
     /// The network around changed: forgets which of our addresses each peer is answered from.
@@ -209,7 +211,7 @@ impl Tunnel {
     /// # Errors
     /// [`Gone`] if the tunnel has stopped.
     pub async fn network_changed(&self) -> Result<(), Gone> {
-        self.engine.with(|device, _now| device.forget_sources()).await
+        self.with(|device, _now| device.forget_sources()).await
     }
 
     /// Listens on another port, for all peers at once; 0 picks a free one. Sessions are kept.
@@ -229,6 +231,23 @@ impl Tunnel {
     pub async fn set_fwmark(&self, mark: u32) -> io::Result<()> {
         self.outside.set_fwmark(mark).await?;
         self.network_changed().await.map_err(io::Error::other)
+    }
+
+    /// From now on limits the rates of these devices and of no others. Sessions are kept, and so are limits when peers
+    /// change: they belong to addresses.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn set_limits(&self, limits: Vec<Limit>) -> Result<(), Gone> {
+        self.engine.with(move |device, _now| device.set_limits(limits)).await
+    }
+
+    /// Runs this on the device, between two turns of the engine.
+    async fn with<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut Device, Now) -> T + Send + 'static,
+    ) -> Result<T, Gone> {
+        self.engine.with(move |device, now| run(device.core_mut(), now)).await
     }
 
     /// The outside, for what can be asked of it.
@@ -283,7 +302,7 @@ type Answer = (PublicKey, Endpoint, io::Result<Vec<std::net::SocketAddr>>);
 /// The life of the attendant: until the tunnel's last handle or its engine is gone.
 async fn attend(
     mut me: Attendant,
-    engine: EngineHandle<Device>,
+    engine: EngineHandle<Metered<Device>>,
     mut news: mpsc::Receiver<Event>,
     mut orders: mpsc::Receiver<Order>,
 ) {
@@ -313,7 +332,7 @@ async fn attend(
                 }
             }
             () = called(&mut me.calls) => {
-                if engine.with(|device, now| device.call_peers(now)).await.is_err() {
+                if engine.with(|device, now| device.core_mut().call_peers(now)).await.is_err() {
                     return;
                 }
             }

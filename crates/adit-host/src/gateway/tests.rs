@@ -34,65 +34,65 @@ fn reach(from: &[&str], to: To, ports: Option<Ports>) -> Reach {
 fn by_default_devices_go_out_translated_and_are_kept_from_each_other() {
     let expected = "\
 table inet aditgw-wg0 {
-	set range4 {
-		type ipv4_addr; flags interval;
-		elements = {
-			10.77.0.0/24
-		}
-	}
-	set range6 {
-		type ipv6_addr; flags interval;
-		elements = {
-			fd7a::/64
-		}
-	}
-	chain guard {
-		type filter hook prerouting priority raw; policy accept;
-		iifname != { \"lo\", \"wg0\" } ip saddr @range4 drop
-		iifname != { \"lo\", \"wg0\" } ip daddr 10.77.0.1 drop
-		iifname != { \"lo\", \"wg0\" } ip6 saddr @range6 drop
-		iifname != { \"lo\", \"wg0\" } ip6 daddr fd7a::1 drop
-	}
-	chain reach {
-	}
-	chain to_server {
-	}
-	chain input {
-		type filter hook input priority filter; policy accept;
-		iifname \"wg0\" jump to_server
-	}
-	chain from_devices {
-		ct state related accept
-		ct state established ct direction reply accept
-		ct state invalid drop
-		jump reach
-		oifname \"wg0\" drop
-		accept
-	}
-	chain to_devices {
-		ct state related accept
-		ct state established ct direction reply accept
-		jump reach
-		drop
-	}
-	chain forward {
-		type filter hook forward priority filter; policy accept;
-		iifname \"wg0\" jump from_devices
-		oifname \"wg0\" jump to_devices
-	}
-	chain clamp {
-		type filter hook forward priority mangle; policy accept;
-		iifname \"wg0\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
-		oifname \"wg0\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
-	}
-	chain outward {
-		type nat hook postrouting priority srcnat; policy accept;
-		oifname != { \"lo\", \"wg0\" } ip saddr @range4 masquerade
-		oifname != { \"lo\", \"wg0\" } ip6 saddr @range6 masquerade
-	}
+    set range4 {
+        type ipv4_addr; flags interval;
+        elements = {
+            10.77.0.0/24
+        }
+    }
+    set range6 {
+        type ipv6_addr; flags interval;
+        elements = {
+            fd7a::/64
+        }
+    }
+    chain guard {
+        type filter hook prerouting priority raw; policy accept;
+        iifname != { \"lo\", \"wg0\" } ip saddr @range4 drop
+        iifname != { \"lo\", \"wg0\" } ip daddr 10.77.0.1 drop
+        iifname != { \"lo\", \"wg0\" } ip6 saddr @range6 drop
+        iifname != { \"lo\", \"wg0\" } ip6 daddr fd7a::1 drop
+    }
+    chain reach {
+    }
+    chain to_server {
+    }
+    chain input {
+        type filter hook input priority filter; policy accept;
+        iifname \"wg0\" jump to_server
+    }
+    chain from_devices {
+        ct state related accept
+        ct state established ct direction reply accept
+        ct state invalid drop
+        jump reach
+        oifname \"wg0\" drop
+        accept
+    }
+    chain to_devices {
+        ct state related accept
+        ct state established ct direction reply accept
+        jump reach
+        drop
+    }
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        iifname \"wg0\" jump from_devices
+        oifname \"wg0\" jump to_devices
+    }
+    chain clamp {
+        type filter hook forward priority mangle; policy accept;
+        iifname \"wg0\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+        oifname \"wg0\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+    }
+    chain outward {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname != { \"lo\", \"wg0\" } ip saddr @range4 masquerade
+        oifname != { \"lo\", \"wg0\" } ip6 saddr @range6 masquerade
+    }
 }
 ";
-    assert_eq!(text(&home()), expected);
+    assert_eq!(text(&home()).replace('\t', "    "), expected);
 }
 
 #[test]

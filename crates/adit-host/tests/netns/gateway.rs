@@ -246,28 +246,28 @@ async fn a_port_where_the_server_listens_is_not_a_devices(world: World) {
 /// What Docker makes of the packet filter, in the words of iptables-nft, as far as it stands in the way.
 const DOCKER: &str = "\
 table ip filter {
-	chain DOCKER-USER {
-		counter packets 0 bytes 0 return
-	}
-	chain DOCKER-FORWARD {
-		oifname \"docker0\" counter packets 0 bytes 0 accept comment \"theirs\"
-	}
-	chain FORWARD {
-		type filter hook forward priority filter; policy drop;
-		jump DOCKER-USER
-		jump DOCKER-FORWARD
-	}
+    chain DOCKER-USER {
+        counter packets 0 bytes 0 return
+    }
+    chain DOCKER-FORWARD {
+        oifname \"docker0\" counter packets 0 bytes 0 accept comment \"theirs\"
+    }
+    chain FORWARD {
+        type filter hook forward priority filter; policy drop;
+        jump DOCKER-USER
+        jump DOCKER-FORWARD
+    }
 }
 table ip6 filter {
-	chain FORWARD {
-		type filter hook forward priority filter; policy drop;
-	}
+    chain FORWARD {
+        type filter hook forward priority filter; policy drop;
+    }
 }
 table ip nat {
-	chain POSTROUTING {
-		type nat hook postrouting priority srcnat; policy accept;
-		oifname != \"docker0\" ip saddr 172.17.0.0/16 masquerade
-	}
+    chain POSTROUTING {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname != \"docker0\" ip saddr 172.17.0.0/16 masquerade
+    }
 }
 ";
 
