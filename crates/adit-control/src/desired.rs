@@ -223,6 +223,21 @@ mod tests {
         assert_eq!((many.enrolling[0].id, many.enrolling[1].id), (InviteId(1), InviteId(3)));
     }
 
+    /// A day ahead and back again: whoever was cut off meanwhile is back, and nothing was lost.
+    #[test]
+    fn a_clock_that_jumps_a_day_and_back_loses_nothing() {
+        let soon = NOW.after(Duration::from_secs(HOUR));
+        let quota = Quota { bytes: 100, per: Period::Day, action: OverQuota::Block };
+        let mut model = with_phone(|phone| (phone.expires, phone.quota) = (Some(soon), Some(quota)));
+        model.invites.insert(InviteId(1), invite(1));
+        let before = desired(&model, &used(1), NOW);
+        let ahead = desired(&model, &used(1), NOW.after(Duration::from_secs(25 * HOUR)));
+        assert_eq!((ids(&ahead), ahead.enrolling.len()), (vec![1, 2], 1));
+        let behind = desired(&model, &used(1), UnixTime(NOW.0 - 25 * HOUR));
+        assert_eq!((ids(&behind), behind.next_change), (vec![1, 2, 3], Some(soon)));
+        assert_eq!(desired(&model, &used(1), NOW), before);
+    }
+
     #[test]
     fn it_crosses_a_process_boundary() {
         let mut model = home();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::decide::{Command, Decision, Outcome, Refusal, decide};
 use crate::model::{Change, Model};
@@ -24,6 +25,8 @@ const MAX_WAITING: usize = 256;
 const MAX_TRIES: usize = 16;
 /// How long after a failure the database is asked again for what others changed.
 const RETRY: Duration = Duration::from_secs(1);
+/// Devices whose usage is stored at once: a command waits for no more than these.
+const USAGE_BATCH: usize = 500;
 /// How often usage that other gateways counted is read.
 const REFRESH_USAGE: Duration = Duration::from_secs(30);
 
@@ -69,7 +72,8 @@ impl Service {
         let (model, seen_model) = watch::channel(Arc::new(store.load().await?));
         let (usage, seen_usage) = watch::channel(Arc::new(store.load_usage().await?));
         let (asks, asked) = mpsc::channel(MAX_WAITING);
-        let task = Task { store: store.clone(), model, usage, unrecorded: BTreeMap::new(), behind: false };
+        let (unrecorded, recorders) = (BTreeMap::new(), Vec::new());
+        let task = Task { store: store.clone(), model, usage, unrecorded, recorders, behind: None };
         tokio::spawn(task.run(asked));
         Ok(Self { asks, model: seen_model, usage: seen_usage, store })
     }
@@ -146,8 +150,10 @@ struct Task {
     usage: watch::Sender<Arc<Usage>>,
     /// Usage that is counted and not stored: one for each device, so it is bounded.
     unrecorded: BTreeMap<PeerId, UsageDelta>,
-    /// Others changed something that could not be read yet.
-    behind: bool,
+    /// Who waits until it is stored, with the time they told.
+    recorders: Vec<(UnixTime, oneshot::Sender<Result<(), StoreError>>)>,
+    /// Others changed something that is not read yet: when to try.
+    behind: Option<Instant>,
 }
 
 impl Task {
@@ -157,17 +163,23 @@ impl Task {
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                // What others changed goes before commands, and they before usage, of which there may be much.
+                biased;
+                Ok(()) = newest.changed() => {
+                    let heard = *newest.borrow_and_update();
+                    if heard > self.model.borrow().revision {
+                        self.follow().await;
+                    }
+                }
                 ask = asked.recv() => match ask {
                     Some(ask) => self.handle(ask).await,
                     None => return,
                 },
-                Ok(()) = newest.changed() => {
-                    let heard = *newest.borrow_and_update();
-                    self.behind |= heard > self.model.borrow().revision;
+                () = tokio::time::sleep_until(self.behind.unwrap_or_else(Instant::now)), if self.behind.is_some() => {
                     self.follow().await;
                 }
-                () = tokio::time::sleep(RETRY), if self.behind => self.follow().await,
                 _ = refresh.tick(), if self.store.is_shared() => self.refresh_usage().await,
+                () = std::future::ready(()), if !self.recorders.is_empty() => self.record_some().await,
             }
         }
     }
@@ -176,7 +188,10 @@ impl Task {
         // Whoever asked may have gone; what was done is done.
         match ask {
             Ask::Execute { command, actor, now, reply } => drop(reply.send(self.execute(*command, &actor, now).await)),
-            Ask::RecordUsage { deltas, now, reply } => drop(reply.send(self.record_usage(&deltas, now).await)),
+            Ask::RecordUsage { deltas, now, reply } => {
+                self.count(&deltas, now);
+                self.recorders.push((now, reply));
+            }
             Ask::Reload(reply) => {
                 let loaded = self.load().await;
                 let loaded = match self.store.load_usage().await {
@@ -208,7 +223,9 @@ impl Task {
                 }
                 Err(error) => {
                     // A connection that broke may have done it all the same: look as soon as it is back.
-                    self.behind |= matches!(error, StoreError::Unreachable { .. });
+                    if matches!(error, StoreError::Unreachable { .. }) {
+                        self.behind = Some(Instant::now() + RETRY);
+                    }
                     return Err(error.into());
                 }
             }
@@ -227,7 +244,8 @@ impl Task {
         self.model.send_replace(Arc::new(next));
     }
 
-    async fn record_usage(&mut self, deltas: &[UsageDelta], now: UnixTime) -> Result<(), StoreError> {
+    /// Adds to what is known, and to what is to be stored.
+    fn count(&mut self, deltas: &[UsageDelta], now: UnixTime) {
         let model = self.model.borrow().clone();
         let known: Vec<_> = deltas.iter().filter(|delta| model.peers.contains_key(&delta.peer)).copied().collect();
         if !known.is_empty() {
@@ -239,20 +257,27 @@ impl Task {
             sum.sent = sum.sent.saturating_add(delta.sent);
             sum.seen = sum.seen.max(delta.seen);
         }
-        if self.unrecorded.is_empty() {
-            return Ok(());
+    }
+
+    /// Stores some of what is not stored yet, and tells those who wait when it was the rest, or went wrong.
+    async fn record_some(&mut self) {
+        let now = self.recorders.iter().map(|(now, _)| *now).max().unwrap_or_default();
+        let some: Vec<_> = self.unrecorded.values().take(USAGE_BATCH).copied().collect();
+        let stored = if some.is_empty() { Ok(()) } else { self.store.record_usage(some.clone(), now).await };
+        if stored.is_ok() {
+            some.iter().for_each(|delta| _ = self.unrecorded.remove(&delta.peer));
         }
-        let unrecorded = self.unrecorded.values().copied().collect();
-        self.store.record_usage(unrecorded, now).await?;
-        self.unrecorded.clear();
-        Ok(())
+        if stored.is_err() || self.unrecorded.is_empty() {
+            for (_, reply) in self.recorders.drain(..) {
+                drop(reply.send(stored.clone()));
+            }
+        }
     }
 
     /// Reads what others changed. If that fails, the known model stays, and it is tried again.
     async fn follow(&mut self) {
-        if self.behind && self.load().await.is_ok() {
-            self.behind = false;
-        }
+        let loaded = self.load().await;
+        self.behind = loaded.err().map(|_| Instant::now() + RETRY);
     }
 
     async fn load(&mut self) -> Result<(), StoreError> {

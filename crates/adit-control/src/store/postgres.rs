@@ -319,7 +319,9 @@ async fn listen(config: &Config, newest: &watch::Sender<u64>) -> Result<(), Trou
         loop {
             let revision =
                 in_time(async { Ok(client.query_one("SELECT revision FROM adit.state", &[]).await?) }).await?;
-            note(newest, rows::uint(revision.try_get(0)?));
+            let revision = rows::uint(revision.try_get(0)?);
+            // A notice that was no revision would hide those that are.
+            newest.send_if_modified(|known| std::mem::replace(known, revision) < revision);
             tokio::time::sleep(POLL).await;
         }
     };

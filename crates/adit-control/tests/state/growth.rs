@@ -12,8 +12,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::world::{NOW, act, actor, add, https_key, key, name, network};
 
-/// Ten times as many cost ten times as much, and a little for caches; a hundred times would be one loop in another.
-const AT_MOST: u32 = 40;
+/// Ten times as many cost ten times as much, and some more for caches; a hundred times would be one loop in another.
+const AT_MOST: u32 = 60;
 
 /// A network of so many devices, every tenth with a quota, in ten groups that the policy speaks of.
 fn crowd(count: u64) -> (Model, Usage) {
