@@ -112,7 +112,7 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
 
     /// From what the core has kept towards the inside, as far as there is room.
     fn enter_kept(&mut self, now: Now) -> Result<(), Stopped> {
-        let Some(mut work) = self.inwards.free.pop() else { return Ok(()) };
+        let Some(work) = self.inwards.free.last_mut() else { return Ok(()) };
         let nowhere = Path::to((Ipv4Addr::UNSPECIFIED, 0).into());
         while work.batch.has_room()
             && let Some(packet) = self.core.poll_inside(now)
@@ -123,10 +123,9 @@ impl<P: Protocol, I: PacketIo, O: DatagramIo> Conductor<P, I, O> {
             }
         }
         if work.batch.is_empty() {
-            self.inwards.free.push(work);
             return Ok(());
         }
-        self.inwards.ready.push_back(work);
+        self.inwards.ready.extend(self.inwards.free.pop());
         self.flush_inside()
     }
 

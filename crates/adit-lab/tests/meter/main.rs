@@ -55,6 +55,8 @@ fn a_device_without_a_limit_is_as_fast_as_before_and_sessions_go_on_when_limits_
     assert!(before.iter().all(Option::is_some));
     world.limit(1_000_000);
     assert_eq!(handshakes(&world), before);
+    // Nor do limits go when peers change.
+    world.admit_another();
     // Both at once: many times as much passes to the one as may to the other.
     let faster = (0..RUNS).any(|_| {
         let laptop = world.laptop.clone();
@@ -133,6 +135,12 @@ impl World {
     fn limit(&self, rate: u64) {
         let limit = Limit { addresses: vec![IpAddr::from(LAPTOP).into()], down: Some(rate), up: Some(rate) };
         self.runtime.block_on(self.server.set_limits(vec![limit])).unwrap();
+    }
+
+    /// One more device, which never calls.
+    fn admit_another(&self) {
+        let peers = vec![PeerChange::new(PrivateKey::new([9; 32]).public_key())];
+        self.runtime.block_on(self.server.configure(DeviceChange { peers, ..DeviceChange::default() })).unwrap();
     }
 
     fn unlimit(&self) {
