@@ -5,6 +5,7 @@
 
 mod captures;
 mod hostile;
+mod invites;
 mod pair;
 mod parsers;
 #[path = "../../crates/adit-wireguard/tests/wireguard/story.rs"]
@@ -15,5 +16,6 @@ mod world;
 
 pub use captures::{capture, frames, hellos};
 pub use hostile::{Flood, device_hostile};
+pub use invites::{enrolment, invite};
 pub use pair::device_pair;
 pub use parsers::{ip_packet, message, uapi};

@@ -48,6 +48,16 @@ fn hellos_of_tls() {
     replay("hellos", adit_fuzz::hellos);
 }
 
+#[test]
+fn links() {
+    replay("invite", adit_fuzz::invite);
+}
+
+#[test]
+fn messages_of_who_joins() {
+    replay("enrolment", adit_fuzz::enrolment);
+}
+
 /// Reference W-122.
 #[test]
 fn junk_of_every_length_is_met_with_silence_and_leaves_nothing_behind() {

@@ -21,6 +21,8 @@ use crate::name::{self, check_name};
 const MAX_NAME: usize = 15;
 /// As many profiles of one name are told apart by number.
 const MAX_SAME: u32 = 99;
+/// The mark of a profile is among its first lines.
+const MARK_WITHIN: usize = 8;
 /// How long the key of an attempt is kept that came to nothing: the server forgets the invite as fast.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -41,7 +43,6 @@ pub(crate) struct Pending {
     pub(crate) key: PrivateKey,
     /// It is from an attempt before.
     pub(crate) resumed: bool,
-    file: PathBuf,
 }
 
 impl Profiles {
@@ -93,17 +94,16 @@ impl Profiles {
         }
     }
 
-    /// The profile that has this key already, if an attempt got that far.
-    pub(crate) fn of_key(&self, key: &PrivateKey) -> Option<String> {
-        let mut names: Vec<_> = self
-            .directory
-            .read_dir()
-            .ok()?
-            .filter_map(|entry| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".conf")?.to_owned()))
-            .collect();
+    /// The profile that was made with this invite, if one was.
+    pub(crate) fn of_invite(&self, invite: &PublicKey) -> Option<String> {
+        let is_profile =
+            |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.file_name().to_str()?.strip_suffix(".conf")?.to_owned());
+        let mut names: Vec<_> = self.directory.read_dir().ok()?.filter_map(is_profile).collect();
         names.sort();
+        let mark = mark(invite);
         names.into_iter().find(|name| {
-            file::load(&self.file(name)).is_ok_and(|loaded| loaded.profile.interface.private_key.as_ref() == Some(key))
+            let text = file::read(&self.file(name));
+            text.is_ok_and(|(text, _)| text.lines().take(MARK_WITHIN).any(|line| line == mark))
         })
     }
 
@@ -112,10 +112,10 @@ impl Profiles {
         create(&self.directory)?;
         create(&self.pending)?;
         self.forget_old();
-        let file = self.pending.join(format!("{}.key", invite.to_hex()));
+        let file = self.pending_file(invite);
         match fs::read_to_string(&file).map(Zeroizing::new) {
             Ok(text) => match PrivateKey::from_base64(text.trim_end()) {
-                Ok(key) => Ok(Pending { key, resumed: true, file }),
+                Ok(key) => Ok(Pending { key, resumed: true }),
                 Err(_) => Err(Failure::failed(format!("{} holds no key", file.display()))
                     .hint("remove it, and join with the same link")),
             },
@@ -124,16 +124,23 @@ impl Profiles {
                 let mut text = Zeroizing::new(key.to_base64());
                 text.push('\n');
                 write_new(&file, &text).map_err(|e| Failure::io(format!("cannot write {}", file.display()), &e))?;
-                Ok(Pending { key, resumed: false, file })
+                Ok(Pending { key, resumed: false })
             }
             Err(e) => Err(Failure::io(format!("cannot read {}", file.display()), &e)),
         }
     }
 
-    /// Keeps a profile under a name that nothing has.
-    pub(crate) fn keep(&self, name: &str, text: &str) -> Result<PathBuf> {
+    /// Keeps a profile that this invite was redeemed for, under a name that nothing has.
+    pub(crate) fn keep(&self, name: &str, invite: &PublicKey, profile: &str) -> Result<PathBuf> {
         let file = self.file(name);
-        match write_new(&file, text) {
+        let mut text = Zeroizing::new(String::with_capacity(profile.len() + 256));
+        text.push_str(
+            "# Made by `adit join`; the next line says with which invite, so that it is not redeemed twice.\n",
+        );
+        text.push_str(&mark(invite));
+        text.push_str("\n\n");
+        text.push_str(profile);
+        match write_new(&file, &text) {
             Ok(()) => Ok(file),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Failure::failed(format!("{} has just been made by somebody else", file.display()))
@@ -142,6 +149,16 @@ impl Profiles {
             Err(e) => Err(Failure::io(format!("cannot write {}", file.display()), &e)
                 .hint("nothing is lost: join with the same link again, the server knows this device already")),
         }
+    }
+
+    /// What was made with this invite is kept: its key need not wait any more.
+    pub(crate) fn forget(&self, invite: &PublicKey) {
+        // If it stays, it goes when it is old.
+        let _left = fs::remove_file(self.pending_file(invite));
+    }
+
+    fn pending_file(&self, invite: &PublicKey) -> PathBuf {
+        self.pending.join(format!("{}.key", invite.to_hex()))
     }
 
     /// Removes keys of attempts that came to nothing long ago.
@@ -156,12 +173,9 @@ impl Profiles {
     }
 }
 
-impl Pending {
-    /// Its profile is kept: it waits no more.
-    pub(crate) fn done(self) {
-        // If it stays, the next attempt finds the profile that has its key.
-        let _left = fs::remove_file(&self.file);
-    }
+/// The line of a profile that says which invite it was made with: its public half, which redeems nothing.
+fn mark(invite: &PublicKey) -> String {
+    format!("# Invite: {invite}")
 }
 
 /// A network's name as that of an interface.
@@ -295,11 +309,11 @@ mod tests {
     fn a_profile_is_never_overwritten_and_nobody_else_reads_it() {
         let machine = Machine::new("keep");
         machine.profiles.pending(&invite(1)).unwrap();
-        let file = machine.profiles.keep("home", "first").unwrap();
+        let file = machine.profiles.keep("home", &invite(1), "first").unwrap();
         assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
-        let again = machine.profiles.keep("home", "second").unwrap_err();
+        let again = machine.profiles.keep("home", &invite(2), "second").unwrap_err();
         assert!(again.hints[0].contains("same link"), "{again}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "first");
+        assert!(fs::read_to_string(&file).unwrap().ends_with("\n\nfirst"));
         let names: Vec<_> = file.parent().unwrap().read_dir().unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["home.conf"], "nothing is left of the second");
     }
@@ -308,33 +322,35 @@ mod tests {
     fn the_key_of_an_attempt_is_used_again_until_it_is_done() {
         let machine = Machine::new("pending");
         let first = machine.profiles.pending(&invite(1)).unwrap();
-        assert_eq!((mode(&first.file), first.resumed), (0o600, false));
+        assert_eq!((mode(&machine.profiles.pending_file(&invite(1))), first.resumed), (0o600, false));
         let second = machine.profiles.pending(&invite(1)).unwrap();
         assert!(second.resumed && second.key == first.key);
         assert!(machine.profiles.pending(&invite(2)).unwrap().key != first.key);
-        second.done();
+        machine.profiles.forget(&invite(1));
         assert!(machine.profiles.pending(&invite(1)).unwrap().key != first.key);
     }
 
     #[test]
-    fn a_profile_that_was_kept_before_the_end_is_found_by_its_key() {
-        let machine = Machine::new("of-key");
-        let pending = machine.profiles.pending(&invite(1)).unwrap();
-        assert_eq!(machine.profiles.of_key(&pending.key), None);
-        let text = Zeroizing::new(format!("[Interface]\nPrivateKey = {}\n", pending.key.to_base64()));
-        machine.profiles.keep("other", "junk").unwrap();
-        machine.profiles.keep("home", &text).unwrap();
-        assert_eq!(machine.profiles.of_key(&pending.key), Some("home".to_owned()));
+    fn a_profile_is_found_by_the_invite_it_was_made_with() {
+        let machine = Machine::new("of-invite");
+        assert_eq!(machine.profiles.of_invite(&invite(1)), None, "without a directory either");
+        machine.profiles.pending(&invite(1)).unwrap();
+        machine.profiles.keep("home", &invite(1), "text").unwrap();
+        machine.profiles.keep("work", &invite(2), "text").unwrap();
+        machine.put("adit/junk.conf");
+        assert_eq!(machine.profiles.of_invite(&invite(2)), Some("work".to_owned()));
+        assert_eq!(machine.profiles.of_invite(&invite(3)), None);
     }
 
     #[test]
     fn a_key_that_is_none_is_said_to_be_so_and_one_of_long_ago_is_gone() {
         let machine = Machine::new("old");
-        let pending = machine.profiles.pending(&invite(1)).unwrap();
-        fs::write(&pending.file, "junk").unwrap();
+        machine.profiles.pending(&invite(1)).unwrap();
+        let file = machine.profiles.pending_file(&invite(1));
+        fs::write(&file, "junk").unwrap();
         assert!(machine.profiles.pending(&invite(1)).unwrap_err().message.contains("holds no key"));
         let long_ago = std::time::SystemTime::now() - 2 * KEPT;
-        fs::File::open(&pending.file).unwrap().set_modified(long_ago).unwrap();
+        fs::File::open(&file).unwrap().set_modified(long_ago).unwrap();
         assert!(!machine.profiles.pending(&invite(1)).unwrap().resumed);
     }
 }

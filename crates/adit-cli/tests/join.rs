@@ -43,6 +43,24 @@ fn joining_keeps_a_profile_that_nobody_else_can_read() {
 }
 
 #[test]
+fn the_same_link_again_is_no_second_device() {
+    let (server, machine) = (Server::start(), Machine::new("again"));
+    let first = machine.join(&[&server.link(), "--no-up", "--json"]);
+    assert_eq!(code(&first), 0, "{}", err(&first));
+    server.asked();
+    let second = machine.join(&[&server.link(), "--no-up", "--json"]);
+    assert_eq!(code(&second), 0, "{}", err(&second));
+    let report = |run: &Output| serde_json::from_slice::<serde_json::Value>(&run.stdout).unwrap();
+    let (first, second) = (report(&first), report(&second));
+    for same in ["network", "profile", "file", "addresses", "check_words"] {
+        assert_eq!(first[same], second[same]);
+    }
+    assert!(server.asked.try_recv().is_err(), "nobody is asked");
+    let said = out(&machine.join(&[&server.link(), "--no-up"]));
+    assert!(said.contains("this device has joined home with this invite"), "{said}");
+}
+
+#[test]
 fn a_name_that_is_taken_gets_a_number_and_the_report_says_which() {
     let (server, machine) = (Server::start(), Machine::new("taken"));
     std::fs::create_dir_all(machine.root.join("etc")).unwrap();

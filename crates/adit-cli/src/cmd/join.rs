@@ -9,7 +9,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use adit::enrol::Membership;
 use adit::invite::{Invite, LinkError, MAX_NAME, is_link};
-use adit::join::{JoinError, Options, check_words, redeem};
+use adit::join::{Options, check_words, redeem};
+use adit::profile::file;
+use adit_wireguard::PrivateKey;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -40,20 +42,71 @@ pub(super) fn run(args: &JoinArgs) -> Result<Exit> {
     if let Err(late) = invite.check_time(now()) {
         render::warning(&format!("{late}\n  the server is asked all the same, for its clock counts"));
     }
+    let invite_key = invite.public_key();
+    let known = profiles.of_invite(&invite_key);
+    let kept = match known.filter(|known| args.profile.as_ref().is_none_or(|asked| asked == known)) {
+        Some(name) => known_already(args, &invite, &profiles, name)?,
+        None => ask(args, &invite, &name, &profiles)?,
+    };
+    // From here on nothing can be lost.
+    profiles.forget(&invite_key);
+    finish(args, kept, &places)
+}
+
+/// Asks the server, and keeps the profile.
+fn ask(args: &JoinArgs, invite: &Invite, name: &str, profiles: &Profiles) -> Result<Kept> {
     // A name that cannot be had is found before the server is asked.
     profiles.choose(args.profile.as_deref(), &invite.network)?;
-    let pending = profiles.pending(&invite.public_key())?;
-    let words = check_words(&invite.public_key(), &pending.key.public_key(), &invite.server).join(" ");
+    let Pending { key, resumed } = profiles.pending(&invite.public_key())?;
+    let words = words(invite, &key);
     if !args.json {
-        let made = if pending.resumed { "the key of the attempt before is used again" } else { "a key is made" };
+        let made = if resumed { "the key of the attempt before is used again" } else { "a key is made" };
         render::line(&format!("{made}; it stays on this device"));
         render::line(&format!("check words: {words}   (the server shows the same)"));
+        render::line(&format!("asking {}", invite.hosts.join(", then ")));
     }
     let options = Options { system: system(), ..Options::default() };
-    let membership =
-        super::block_on(redeem(&invite, &pending.key, &name, &options))?.map_err(|error| failure(&error))?;
-    let kept = keep(args, &profiles, pending, &membership)?;
-    finish(args, &membership, kept, words, &places)
+    let membership = super::block_on(redeem(invite, &key, name, &options))?.map_err(Failure::failed)?;
+    let profile = profiles.choose(args.profile.as_deref(), &membership.network)?;
+    let addresses: Vec<_> = membership.addresses.iter().map(|address| address.addr().to_string()).collect();
+    let file = profiles.keep(&profile, &invite.public_key(), &membership.profile(key).emit())?;
+    if !args.json {
+        let Membership { network, name, .. } = &membership;
+        render::line(&format!("joined {network} as {name}: {}", addresses.join(", ")));
+        render::line(&format!("kept in {}", file.display()));
+    }
+    let Membership { network, name: device, .. } = membership;
+    Ok(Kept { network, device: Some(device), addresses, source: Source { name: profile, file }, words })
+}
+
+/// The same link again: what was made with it is there.
+fn known_already(args: &JoinArgs, invite: &Invite, profiles: &Profiles, name: String) -> Result<Kept> {
+    let file = profiles.file(&name);
+    let interface = file::load(&file).map_err(|e| super::load_failure(&e))?.profile.interface;
+    if !args.json {
+        render::line(&format!("this device has joined {} with this invite: {}", invite.network, file.display()));
+    }
+    Ok(Kept {
+        network: invite.network.clone(),
+        device: None,
+        addresses: interface.addresses.iter().map(|address| address.addr().to_string()).collect(),
+        words: interface.private_key.map_or_else(String::new, |key| words(invite, &key)),
+        source: Source { name, file },
+    })
+}
+
+fn words(invite: &Invite, device: &PrivateKey) -> String {
+    check_words(&invite.public_key(), &device.public_key(), &invite.server).join(" ")
+}
+
+/// A profile that is kept, and what there is to say of it.
+struct Kept {
+    network: String,
+    /// What the server has just called this device.
+    device: Option<String>,
+    addresses: Vec<String>,
+    source: Source,
+    words: String,
 }
 
 /// What `--json` says.
@@ -62,8 +115,9 @@ struct Joined {
     /// The number of this schema.
     schema: u32,
     network: String,
-    /// What this device is called there.
-    device: String,
+    /// What this device is called there; absent if it had joined before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    device: Option<String>,
     addresses: Vec<String>,
     /// What the tunnel is called here.
     profile: String,
@@ -74,60 +128,25 @@ struct Joined {
     up: Option<IsUp>,
 }
 
-/// Keeps the profile, unless an attempt before has.
-fn keep(args: &JoinArgs, profiles: &Profiles, pending: Pending, membership: &Membership) -> Result<Source> {
-    let known = if pending.resumed { profiles.of_key(&pending.key) } else { None };
-    let name = match known {
-        Some(name) => name,
-        None => {
-            let name = profiles.choose(args.profile.as_deref(), &membership.network)?;
-            let profile = membership.profile(pending.key.duplicate()).emit();
-            let mut text = Zeroizing::new(String::with_capacity(profile.len() + 512));
-            let Membership { network, name: device, .. } = membership;
-            text.push_str(&format!(
-                "# Made by `adit join`: the network {network}, in which this device is {device}.\n\n"
-            ));
-            text.push_str(&profile);
-            profiles.keep(&name, &text)?;
-            name
-        }
-    };
-    pending.done();
-    Ok(Source { file: profiles.file(&name), name })
-}
-
-fn finish(args: &JoinArgs, membership: &Membership, kept: Source, words: String, places: &Places) -> Result<Exit> {
-    let addresses: Vec<_> = membership.addresses.iter().map(|address| address.addr().to_string()).collect();
-    if !args.json {
-        let Membership { network, name, .. } = membership;
-        render::line(&format!("joined {network} as {name}: {}", addresses.join(", ")));
-        render::line(&format!("kept in {}", kept.file.display()));
-    }
+fn finish(args: &JoinArgs, kept: Kept, places: &Places) -> Result<Exit> {
+    let Kept { network, device, addresses, source, words } = kept;
     let up = if args.no_up {
         None
     } else {
-        let again = || format!("the profile is kept: `adit up {}` tries again", kept.name);
-        Some(up::bring_up(&kept, places).map_err(|failure| failure.hint(again()))?)
+        let again = || format!("the profile is kept: `adit up {}` tries again", source.name);
+        Some(up::bring_up(&source, places).map_err(|failure| failure.hint(again()))?)
     };
     if args.json {
-        render::json(&Joined {
-            schema: 1,
-            network: membership.network.clone(),
-            device: membership.name.clone(),
-            addresses,
-            profile: kept.name,
-            file: kept.file.display().to_string(),
-            check_words: words,
-            up,
-        });
+        let (profile, file) = (source.name, source.file.display().to_string());
+        render::json(&Joined { schema: 1, network, device, addresses, profile, file, check_words: words, up });
         return Ok(Exit::Done);
     }
     match up {
         Some(up) => {
             up.lines().iter().for_each(|line| render::line(line));
-            render::line(&format!("undo: adit down {}", kept.name));
+            render::line(&format!("undo: adit down {}", source.name));
         }
-        None => render::line(&format!("bring it up with `adit up {}`", kept.name)),
+        None => render::line(&format!("bring it up with `adit up {}`", source.name)),
     }
     Ok(Exit::Done)
 }
@@ -220,11 +239,6 @@ fn of_bytes(bytes: &[u8], what: &str) -> Result<Invite> {
 
 fn link_failure(error: &LinkError) -> Failure {
     Failure::usage(error)
-}
-
-/// Why it did not work, with what to do; the link can be used again unless the server says otherwise.
-fn failure(error: &JoinError) -> Failure {
-    Failure::failed(error)
 }
 
 /// What the device would like to be called: as it is told, or like the machine.

@@ -7,6 +7,7 @@
 mod daemon;
 mod demo;
 mod errors;
+mod join;
 mod recovery;
 mod tunnels;
 mod world;

@@ -27,9 +27,10 @@ const MAX_SOURCES: usize = 4096;
 ///
 /// `answer` is given the source of the question, by which the invite is known, and is not called for a source whose last
 /// answer it has not given yet. What is malformed gets no answer.
-pub async fn serve<F>(socket: UdpSocket, answer: F) -> io::Error
+pub async fn serve<F, A>(socket: UdpSocket, answer: F) -> io::Error
 where
-    F: AsyncFn(Ipv6Addr, Request) -> Reply,
+    F: Fn(Ipv6Addr, Request) -> A,
+    A: Future<Output = Reply>,
 {
     let mut turns = Turns::default();
     let mut answers = FuturesUnordered::new();
@@ -164,7 +165,7 @@ mod tests {
     async fn who_asks_is_answered_and_junk_is_not() {
         let (server, client) = sockets().await;
         // On another task, as a server has it: what `answer` makes may be sent between threads.
-        let serving = tokio::spawn(serve(server, async |source, request: Request| {
+        let serving = tokio::spawn(serve(server, |source, request: Request| async move {
             assert_eq!((source, request.name.as_str()), (Ipv6Addr::LOCALHOST, "laptop"));
             tokio::task::yield_now().await;
             Reply::Refused(Refusal::Used)
