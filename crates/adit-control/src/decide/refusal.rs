@@ -22,7 +22,7 @@ pub enum Refusal {
     NoNetwork,
     /// There is one already.
     #[error(
-        "this server has the network `{0}` already\n  hint: change it with `adit server set`, or give --state another directory"
+        "this server has the network `{0}` already\n  hint: `adit server up` goes on with it, and changes what its options say"
     )]
     NetworkExists(Name),
     /// It cannot be one.
@@ -40,7 +40,7 @@ pub enum Refusal {
     },
     /// Every address has a device.
     #[error(
-        "every address of {0} is in use\n  hint: remove devices (`adit peer remove NAME`), or widen the range (`adit server set --range`)"
+        "every address of {0} is in use\n  hint: remove devices (`adit peer remove NAME`), or widen the range (`adit server up --range NET`)"
     )]
     Full(Ipv4Net),
     /// As many devices as there can be.
@@ -93,11 +93,13 @@ pub enum Refusal {
     InviteAddress,
     /// As many as there can be.
     #[error(
-        "{MAX_OPEN_INVITES} invites are open, and there can be no more\n  hint: `adit invite revoke` those nobody waits for"
+        "{MAX_OPEN_INVITES} invites are open, and there can be no more\n  hint: `adit invite --list`, then `adit invite --revoke N` those nobody waits for"
     )]
     TooManyInvites,
     /// No such invite.
-    #[error("there is no invite number {0}: it was forgotten after it was closed\n  hint: `adit invites` lists them")]
+    #[error(
+        "there is no invite number {0}: it was forgotten after it was closed\n  hint: `adit invite --list` shows those there are"
+    )]
     UnknownInvite(InviteId),
     /// Redeeming: nobody knows it.
     #[error(

@@ -18,7 +18,7 @@ pub enum StoreError {
         found: u64,
     },
     /// Another server has it.
-    #[error("another adit server uses the state in {}\n  hint: there can be one for each directory; stop that one, or give --state another", .0.display())]
+    #[error("another adit server uses the state in {}\n  hint: there can be one for each directory; stop that one, or set ADIT_STATE_DIR to another", .0.display())]
     InUse(PathBuf),
     /// No room.
     #[error(
