@@ -23,6 +23,10 @@ const MAX_MACHINE_TEXT: usize = 16 * 1024;
 /// Actions that one call may bring about; a machine that pads without pause is stopped here, and goes on at the next.
 const MAX_STEPS: usize = 64;
 
+/// The longest that machines hold the stream at once, whatever they say: maybenot looks at their share of time only before
+/// they begin, and lets them go on without looking.
+pub(super) const MAX_HOLD: Duration = Duration::from_millis(100);
+
 /// The share of packets that may be padding if nothing else is said, all machines together.
 const USUAL_PADDING: f64 = 0.5;
 
@@ -136,6 +140,8 @@ pub(super) struct Machines {
     framework: Framework<Arc<[Machine]>, Bridge, Instant>,
     timers: Vec<Timers>,
     blocked_until: Option<Instant>,
+    /// When what holds the stream now began to.
+    blocked_since: Option<Instant>,
     due: usize,
     padding_bytes: usize,
 }
@@ -167,6 +173,7 @@ impl Machines {
             framework,
             timers: vec![Timers::default(); settings.machines.len()],
             blocked_until: None,
+            blocked_since: None,
             due: 0,
             padding_bytes: usize::from(settings.padding_bytes).max(super::MIN_PADDING),
         })
@@ -194,7 +201,7 @@ impl Machines {
     pub(super) fn advance(&mut self, now: Instant) {
         for _ in 0..MAX_STEPS {
             if self.blocked_until.is_some_and(|until| until <= now) {
-                self.blocked_until = None;
+                self.release();
                 self.trigger(now, &[TriggerEvent::BlockingEnd]);
                 continue;
             }
@@ -220,6 +227,16 @@ impl Machines {
         timers.flatten().chain(self.blocked_until).min()
     }
 
+    /// The hold is over, and with it whatever was to prolong it: what is planned during a hold is not weighed against a
+    /// share, so the next one has to be planned anew.
+    fn release(&mut self) {
+        self.blocked_until = None;
+        self.blocked_since = None;
+        for timers in &mut self.timers {
+            timers.action.take_if(|(_, planned)| matches!(planned, Planned::Block { .. }));
+        }
+    }
+
     fn fire(&mut self, index: usize, now: Instant) {
         let machine = MachineId::from_raw(index);
         let timers = &mut self.timers[index];
@@ -235,11 +252,14 @@ impl Machines {
                 self.trigger(now, &[TriggerEvent::PaddingSent { machine }]);
             }
             Planned::Block { duration, replace } => {
-                let until = now + duration;
-                self.blocked_until = match self.blocked_until {
-                    Some(present) if !replace => Some(present.max(until)),
-                    _ => Some(until),
+                let latest = *self.blocked_since.get_or_insert(now) + MAX_HOLD;
+                // As long as a machine likes may be longer than there is time.
+                let until = now + duration.min(MAX_HOLD);
+                let until = match self.blocked_until {
+                    Some(present) if !replace => present.max(until),
+                    _ => until,
                 };
+                self.blocked_until = Some(until.min(latest));
                 self.trigger(now, &[TriggerEvent::BlockingBegin { machine }]);
             }
         }

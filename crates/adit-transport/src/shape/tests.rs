@@ -206,6 +206,61 @@ fn machines_that_cannot_run_are_refused_in_words() {
     }
 }
 
+/// A machine that would hold the stream for an hour at a time, and again, holds it for moments, and for its share.
+#[test]
+fn a_machine_holds_the_stream_for_moments_and_loses_nothing() {
+    const STEP: Duration = Duration::from_millis(1);
+    const STEPS: u32 = 20_000;
+    let machines = MachineSettings::usual(&[holding_machine().parse().unwrap()]).unwrap();
+    let settings = Settings { machines: Some(machines), ..Settings::off() };
+    let mut now = Instant::now();
+    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
+    let (mut given, mut written) = (0, 0);
+    let (mut since, mut longest, mut held) = (now, Duration::ZERO, Duration::ZERO);
+    for _ in 0..STEPS {
+        shaper.handle_outgoing(now, 100);
+        given += 100;
+        while let Output::Write { real, .. } = shaper.poll_output(now) {
+            written += real;
+        }
+        if written == given {
+            since = now + STEP;
+        } else {
+            held += STEP;
+            longest = longest.max(now - since);
+        }
+        now += STEP;
+    }
+    assert!(longest > Duration::ZERO && longest <= machines::MAX_HOLD, "{longest:?}");
+    assert!(held <= STEP * STEPS / 10 + machines::MAX_HOLD, "{held:?} of {:?}", STEP * STEPS);
+    now += machines::MAX_HOLD;
+    while let Output::Write { real, .. } = shaper.poll_output(now) {
+        written += real;
+    }
+    assert_eq!(written, given);
+}
+
+/// A machine that holds the stream whenever something is to be written, as text.
+fn holding_machine() -> String {
+    use maybenot::{
+        Machine,
+        action::Action,
+        dist::{Dist, DistType},
+        event::Event,
+        state::{State, Trans},
+    };
+    let fixed = |micros| Dist { dist: DistType::Uniform { low: micros, high: micros }, start: 0.0, max: 0.0 };
+    let (timeout, duration) = (fixed(0.0), fixed(3_600_000_000.0));
+    let mut idle = State::new(enum_map::enum_map! { Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
+    idle.action = None;
+    let mut hold = State::new(enum_map::enum_map! {
+        Event::NormalSent | Event::BlockingEnd => vec![Trans(1, 1.0)],
+        _ => vec![],
+    });
+    hold.action = Some(Action::BlockOutgoing { bypass: false, replace: true, timeout, duration, limit: None });
+    Machine::new(0, 0.0, 0, 0.0, vec![idle, hold]).unwrap().serialize()
+}
+
 /// Machines spend their own budget, and not that of the rest; nor does the rest spend without a budget because of them.
 #[test]
 fn machines_do_not_open_the_budget_of_the_rest() {
