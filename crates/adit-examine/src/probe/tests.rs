@@ -1,4 +1,6 @@
 //! Two servers that are the same, and two that differ in one thing: the prober says so, and can tell what.
+//!
+//! In virtual time: silence, of which a prober waits for much, costs nothing.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -35,7 +37,7 @@ enum Quirk {
     OtherStatusOfConnect,
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn two_servers_that_are_the_same_do_not_differ() {
     let comparison = compared(Quirk::Nothing).await;
     assert_eq!(comparison.differences, []);
@@ -44,7 +46,7 @@ async fn two_servers_that_are_the_same_do_not_differ() {
     assert!(comparison.rules.iter().all(|rule| rule.probes > 0), "{:?}", comparison.rules);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_header_more_is_found() {
     let comparison = compared(Quirk::ExtraHeader).await;
     let found = of(&comparison, "headers");
@@ -53,21 +55,21 @@ async fn one_header_more_is_found() {
     assert!(found.iter().any(|difference| difference.probe == "HTTP/1.1 GET /"), "over HTTP/1.1: {found:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_same_headers_in_another_order_are_found() {
     let comparison = compared(Quirk::OtherOrder).await;
     assert!(!of(&comparison, "header order").is_empty());
     assert!(comparison.differences.iter().all(|difference| difference.aspect == "header order"), "{comparison:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_reset_in_place_of_an_orderly_end_is_found() {
     let comparison = compared(Quirk::Resets).await;
     let found = of(&comparison, "end");
     assert!(found.iter().any(|difference| difference.target == "RST" && difference.against == "FIN"), "{found:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_ticket_in_place_of_two_is_found() {
     let comparison = compared(Quirk::OneTicket).await;
     let found = of(&comparison, "tickets");
@@ -76,7 +78,7 @@ async fn one_ticket_in_place_of_two_is_found() {
     assert!(found.iter().all(|one| one.target == "1 [98]" && one.against == "1 [179]"), "{found:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_page_where_there_is_none_is_found() {
     let comparison = compared(Quirk::OtherPage).await;
     let found = of(&comparison, "body");
@@ -85,7 +87,7 @@ async fn another_page_where_there_is_none_is_found() {
 }
 
 /// What gives a proxy away that has no other fault.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn another_answer_to_connect_is_found() {
     let comparison = compared(Quirk::OtherStatusOfConnect).await;
     let found = of(&comparison, "status");
@@ -96,7 +98,7 @@ async fn another_answer_to_connect_is_found() {
     assert!(!found.iter().any(|difference| difference.probe == "GET /"), "{found:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_server_that_is_not_there_is_no_server_that_is_the_same() {
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let problem = compare(&Plan::new(closed, closed, NAME)).await.unwrap_err();
