@@ -158,11 +158,16 @@ fn client(peer: &Draft, findings: &mut Vec<Finding>) {
 /// A tunnel has one web site, its own or that of one server.
 fn several(web: Option<&WebDraft>, peers: &[Draft], findings: &mut Vec<Finding>) {
     let line = |peer: &Draft| peer.https.url.as_ref().map_or(peer.line, |(_, line)| *line);
-    let mut lines = peers.iter().filter(|peer| peer.https.uses_https()).map(line);
-    let Some(first) = lines.next() else { return };
-    for line in lines.chain((peers.len() > 1).then_some(first)).take(1) {
-        let why = "a tunnel that uses https has one [Peer]".to_owned();
-        findings.push(wrong(line, "HttpsUrl", why, "a file of its own for each server with HTTPS"));
+    let mut visited = peers.iter().enumerate().filter(|(_, peer)| peer.https.uses_https());
+    let Some((place, first)) = visited.next().map(|(place, peer)| (place, line(peer))) else { return };
+    if let Some((_, second)) = visited.next() {
+        let why = format!("a tunnel that uses https has one [Peer], and line {first} names a web site already");
+        let hint = "move this [Peer] into a file of its own, with its own [Interface], and `adit up` both";
+        findings.push(wrong(line(second), "HttpsUrl", why, hint));
+    } else if let Some(other) = peers.iter().enumerate().find(|(other, _)| *other != place).map(|(_, peer)| peer) {
+        let why = format!("a tunnel that uses https has one [Peer], and there is another in line {}", other.line);
+        let hint = "move one of them into a file of its own, with its own [Interface], and `adit up` both";
+        findings.push(wrong(first, "HttpsUrl", why, hint));
     }
     if web.is_some() {
         let why = "this end is a web site itself ([Https]); it cannot be the visitor of another".to_owned();

@@ -130,7 +130,17 @@ fn what_does_not_fit_together_is_said_with_its_line_and_what_to_write() {
         (client(&format!("{url}\nHttpsRoots = pin")), 6, "without a pin anybody could be the server"),
         (client("HttpsUrl = http://a.example"), 5, "not the address of a web site with HTTPS"),
         (client("HttpsUrl = https://a.example\nHttpsPin = sha256/AAAA"), 6, "not the hash of a key"),
-        (format!("{}\n[Peer]\nPublicKey = {C}\n", client(url)), 5, "a tunnel that uses https has one [Peer]"),
+        (format!("{}\n[Peer]\nPublicKey = {C}\n", client(url)), 5, "one [Peer], and there is another in line 7"),
+        (
+            format!("{}\n[Peer]\nPublicKey = {C}\nHttpsUrl = https://b.example\n", client(url)),
+            9,
+            "one [Peer], and line 5 names a web site already\n  hint: move this [Peer] into a file of its own",
+        ),
+        (
+            format!("[Interface]\nPrivateKey = {A}\n[Peer]\nPublicKey = {C}\n[Peer]\nPublicKey = {B}\n{url}\n"),
+            7,
+            "one [Peer], and there is another in line 3",
+        ),
         (server("SelfSigned = a.example"), 3, "`Site` is missing"),
         (server("Site = /var/www"), 3, "where the certificate comes from"),
         (server("Site = /var/www\nCertificate = /c"), 3, "belong together"),
