@@ -80,6 +80,9 @@ struct Pump<W> {
     chunks: VecDeque<Bytes>,
     /// For the engine, which had no room.
     arrived: Option<Datagrams>,
+    /// The rest of a frame, not looked at while something waits for the engine; and whether the stream ends with it.
+    rest: Bytes,
+    ended: bool,
     silence: Silence,
     /// Since when a record waits to be taken, whatever else happened meanwhile.
     writing: Option<Instant>,
@@ -119,6 +122,8 @@ where
         outgoing,
         chunks: VecDeque::new(),
         arrived: None,
+        rest: Bytes::new(),
+        ended: false,
         silence: Silence::default(),
         writing: None,
     };
@@ -180,17 +185,21 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
     /// Reads what was received, until the engine has no room for what is in it. `false` if the engine is gone.
     fn understand(&mut self, to_engine: &ToEngine) -> Result<bool, String> {
         let now = Instant::now().into_std();
-        while self.arrived.is_none() {
+        loop {
+            if !self.decode(to_engine)? {
+                return Ok(false);
+            }
+            if self.arrived.is_some() {
+                return Ok(true);
+            }
+            if self.ended {
+                return Err("the server ended the tunnel".into());
+            }
             let event = self.connection.receive(&mut self.input, now).map_err(|error| error.to_string())?;
             match event {
                 None => return Ok(true),
                 Some(Event::Data { stream, bytes, end }) if stream == self.stream => {
-                    if !self.decode(bytes, to_engine)? {
-                        return Ok(false);
-                    }
-                    if end {
-                        return Err("the server ended the tunnel".into());
-                    }
+                    (self.rest, self.ended) = (bytes, end);
                 }
                 Some(Event::Head { stream, end: true, .. } | Event::Reset { stream, .. }) if stream == self.stream => {
                     return Err("the server ended the tunnel".into());
@@ -203,14 +212,14 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
                 Some(Event::GoAway { .. } | Event::Settings) => {}
             }
         }
-        Ok(true)
     }
 
-    fn decode(&mut self, mut bytes: Bytes, to_engine: &ToEngine) -> Result<bool, String> {
-        while !bytes.is_empty() {
+    /// Gives the engine what is in the rest of a frame, as far as it has room. `false` if the engine is gone.
+    fn decode(&mut self, to_engine: &ToEngine) -> Result<bool, String> {
+        while self.arrived.is_none() && !self.rest.is_empty() {
             let capsules = match &mut self.framing {
-                Framing::Capsules => std::mem::take(&mut bytes),
-                Framing::Grpc(deframer) => deframer.next(&mut bytes).map_err(|error| error.to_string())?,
+                Framing::Capsules => std::mem::take(&mut self.rest),
+                Framing::Grpc(deframer) => deframer.next(&mut self.rest).map_err(|error| error.to_string())?,
             };
             let (len, skipped) = (capsules.len(), self.decoder.skipped());
             let datagrams = self.decoder.decode(capsules).map_err(|error| error.to_string())?;
@@ -219,11 +228,7 @@ impl<W: AsyncWrite + Unpin> Pump<W> {
             match to_engine.try_deliver(datagrams) {
                 Ok(()) => {}
                 Err(TryDeliver::Gone) => return Ok(false),
-                Err(TryDeliver::Full(datagrams)) if self.arrived.is_none() => self.arrived = Some(datagrams),
-                // The rest of one frame of many small messages: as UDP, what there is no room for is lost.
-                Err(TryDeliver::Full(datagrams)) => {
-                    tracing::trace!(count = datagrams.len(), "datagrams were lost, because the engine is behind");
-                }
+                Err(TryDeliver::Full(datagrams)) => self.arrived = Some(datagrams),
             }
         }
         Ok(true)

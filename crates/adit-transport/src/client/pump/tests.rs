@@ -192,6 +192,31 @@ async fn an_engine_that_is_behind_makes_the_server_wait() {
     reading.abort();
 }
 
+/// The same where one frame has many small messages of gRPC: all of them arrive, and those before the end of the stream too.
+#[tokio::test(start_paused = true)]
+async fn of_many_messages_in_one_frame_none_is_lost() {
+    let mut world = World::new(true).await;
+    let mut sent = 0_u32;
+    for is_last in [false, true] {
+        let mut messages = Vec::new();
+        for _ in 0..1000 {
+            let mut capsule = Vec::new();
+            put_datagram(&mut capsule, &sent.to_be_bytes());
+            messages.extend(grpc::prefix(capsule.len()));
+            messages.extend(capsule);
+            sent += 1;
+        }
+        world.give(&frame(DATA, u8::from(is_last), STREAM, &messages)).await;
+    }
+    let mut got = Vec::new();
+    while got.len() < 2000 {
+        let all = world.receive().await;
+        got.extend(all.iter().map(|datagram| u32::from_be_bytes(datagram[..4].try_into().unwrap())));
+    }
+    assert_eq!(got, (0..2000).collect::<Vec<_>>());
+    assert!(matches!(world.end().await, End::Closed(_)));
+}
+
 struct World {
     hub: Hub,
     joiner: Joiner,
