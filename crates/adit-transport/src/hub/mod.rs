@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use adit_engine::{DatagramIo, MAX_DATAGRAM, MAX_SEGMENTS, Ready, RecvBatch, Run, SendArena, Want};
@@ -25,6 +25,8 @@ use crate::capsule::{Datagrams, MAX_OVERHEAD, datagram_len, put_datagram};
 pub const MAX_CHUNK: usize = MAX_DATAGRAM + MAX_SEGMENTS * MAX_OVERHEAD;
 /// What a chunk counts for at least, so that many small ones are bounded too.
 const MIN_CHARGE: usize = 2 << 10;
+/// One stream of a server may have a chunk waiting for it of this part of what is free for all.
+const SHARE: usize = 4;
 /// Connections that may wait to be seated.
 const JOINS: usize = 16;
 /// Datagrams kept by a client while it has no connection: so many bytes, the oldest go first.
@@ -39,13 +41,15 @@ pub struct Bounds {
     pub streams: usize,
     /// Bytes of capsules that wait for one connection to write them.
     pub to_stream: usize,
+    /// As `to_stream`, for all connections of a server together. The more of it is in use, the less each may have.
+    pub to_streams: usize,
     /// Pieces of streams that wait for the engine, of all connections together.
     pub to_engine: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { streams: 4096, to_stream: 512 << 10, to_engine: 64 }
+        Self { streams: 4096, to_stream: 512 << 10, to_streams: 64 << 20, to_engine: 64 }
     }
 }
 
@@ -90,7 +94,7 @@ pub struct ToEngine {
 /// Gives one connection what the engine sends over it.
 #[derive(Debug)]
 pub struct FromEngine {
-    chunks: mpsc::Receiver<Bytes>,
+    chunks: mpsc::Receiver<Chunk>,
     room: Arc<Semaphore>,
 }
 
@@ -115,10 +119,13 @@ pub struct Room<'a> {
     place: mpsc::Permit<'a, Arrival>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     next_stream: AtomicU64,
     lost: AtomicU64,
+    /// Bytes that wait for all streams, and how many may.
+    waiting: AtomicUsize,
+    max_waiting: usize,
 }
 
 #[derive(Debug)]
@@ -138,8 +145,25 @@ struct Joined {
 /// The hub's end of a stream.
 #[derive(Debug)]
 struct Stream {
-    chunks: mpsc::Sender<Bytes>,
+    chunks: mpsc::Sender<Chunk>,
     room: Arc<Semaphore>,
+    /// What `room` has while nothing waits.
+    max_waiting: usize,
+    shared: Arc<Shared>,
+}
+
+/// Capsules that wait to be written.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Bytes,
+    _waits: Waits,
+}
+
+/// A chunk is counted among what waits for all streams until this is dropped.
+#[derive(Debug)]
+struct Waits {
+    shared: Arc<Shared>,
+    charge: usize,
 }
 
 #[derive(Debug)]
@@ -165,6 +189,8 @@ impl Hub {
     /// the path that was last sent to (at first this one), so the core does not see connections being replaced. A stream
     /// that does not keep up makes the engine wait.
     pub fn single(bounds: Bounds, to: Path) -> (Self, Joiner) {
+        // It waits for its one stream; there is nothing to share.
+        let bounds = Bounds { to_streams: usize::MAX, ..bounds };
         Self::new(bounds, Kind::Single { to, stream: None, held: Held::default() })
     }
 
@@ -172,7 +198,13 @@ impl Hub {
         let (joins, to_join) = mpsc::channel(JOINS);
         let (arrivals, to_arrive) = mpsc::channel(bounds.to_engine.max(1));
         let max_waiting = bounds.to_stream.max(2 * MAX_CHUNK);
-        let joiner = Joiner { joins, arrivals, shared: Arc::default(), max_waiting };
+        let shared = Arc::new(Shared {
+            next_stream: AtomicU64::default(),
+            lost: AtomicU64::default(),
+            waiting: AtomicUsize::default(),
+            max_waiting: bounds.to_streams,
+        });
+        let joiner = Joiner { joins, arrivals, shared, max_waiting };
         let hub = Self {
             joins: to_join,
             arrivals: to_arrive,
@@ -366,7 +398,9 @@ impl Joiner {
         let path = Path { local: Some(mark(number)), ..path };
         let room = Arc::new(Semaphore::new(self.max_waiting));
         let (chunks, to_write) = mpsc::channel(self.max_waiting / MIN_CHARGE);
-        let joined = Joined { path, stream: Stream { chunks, room: Arc::clone(&room) } };
+        let shared = Arc::clone(&self.shared);
+        let stream = Stream { chunks, room: Arc::clone(&room), max_waiting: self.max_waiting, shared };
+        let joined = Joined { path, stream };
         self.joins.send(joined).await.map_err(|_| Gone)?;
         Ok(Seat {
             to_engine: ToEngine { path, arrivals: self.arrivals.clone() },
@@ -468,9 +502,9 @@ impl FromEngine {
         Some(self.taken(chunk))
     }
 
-    fn taken(&self, chunk: Bytes) -> Bytes {
-        self.room.add_permits(charge(chunk.len()));
-        chunk
+    fn taken(&self, chunk: Chunk) -> Bytes {
+        self.room.add_permits(charge(chunk.bytes.len()));
+        chunk.bytes
     }
 }
 
@@ -487,7 +521,8 @@ impl Stream {
     }
 
     fn has_room(&self, len: usize) -> bool {
-        self.is_gone() || self.room.available_permits() >= charge(len)
+        let (room, charge) = (self.room.available_permits(), charge(len));
+        self.is_gone() || (room >= charge && self.max_waiting - room + charge <= self.shared.share())
     }
 
     /// Queues a chunk, or gives it back.
@@ -495,8 +530,9 @@ impl Stream {
         let Ok(permit) = self.room.try_acquire_many(charge(chunk.len()) as u32) else { return Err(chunk) };
         // Given back by the seat when it takes the chunk.
         permit.forget();
+        let chunk = Chunk { _waits: Waits::new(&self.shared, charge(chunk.len())), bytes: chunk };
         self.chunks.try_send(chunk).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(chunk) | mpsc::error::TrySendError::Closed(chunk) => chunk,
+            mpsc::error::TrySendError::Full(chunk) | mpsc::error::TrySendError::Closed(chunk) => chunk.bytes,
         })
     }
 }
@@ -534,7 +570,26 @@ impl Held {
     }
 }
 
+impl Waits {
+    fn new(shared: &Arc<Shared>, charge: usize) -> Self {
+        shared.waiting.fetch_add(charge, Ordering::Relaxed);
+        Self { shared: Arc::clone(shared), charge }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        self.shared.waiting.fetch_sub(self.charge, Ordering::Relaxed);
+    }
+}
+
 impl Shared {
+    /// Bytes that may wait for one stream now: a part of what is free, so that slow streams, however many, leave something
+    /// for the others (the dynamic thresholds of Choudhury and Hahne, 1998).
+    fn share(&self) -> usize {
+        self.max_waiting.saturating_sub(self.waiting.load(Ordering::Relaxed)) / SHARE
+    }
+
     fn lost(&self, chunks: u64) {
         self.lost.fetch_add(chunks, Ordering::Relaxed);
     }

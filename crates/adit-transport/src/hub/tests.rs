@@ -78,6 +78,33 @@ async fn a_server_drops_for_a_stream_that_does_not_keep_up() {
     assert!(refused > 200, "{refused}");
 }
 
+/// However many streams are not read, there is a bound for all of them, and one that is read goes on.
+#[tokio::test]
+async fn slow_streams_together_have_a_bound_and_leave_something_for_the_quick() {
+    const ALL: usize = 4 << 20;
+    let (mut server, joiner) = hub(Bounds { to_streams: ALL, ..Bounds::default() });
+    let mut seats = Vec::new();
+    for n in 0..60 {
+        seats.push(joiner.join(client_path(n)).await.unwrap());
+        seats[usize::from(n)].deliver(datagrams(&[&[1]])).await.unwrap();
+    }
+    let paths: Vec<_> = receive(&mut server).into_iter().map(|(from, _)| from).collect();
+    let mut quick = seats.pop().unwrap();
+    for _ in 0..400 {
+        let mut arena = SendArena::with_capacity(60 * 1400);
+        paths.iter().for_each(|path| arena.push(*path, 0, &[0; 1400]).unwrap());
+        server.try_send(&mut arena).unwrap();
+        assert!(quick.from_engine.try_next().is_some());
+    }
+    let waiting = joiner.shared.waiting.load(Ordering::Relaxed);
+    assert!(waiting <= ALL && waiting > ALL / 2, "{waiting}");
+    // Nothing is counted of streams that are gone, nor of what was written.
+    let mut read = seats.pop().unwrap();
+    drop(seats);
+    while read.from_engine.try_next().is_some() {}
+    assert_eq!(joiner.shared.waiting.load(Ordering::Relaxed), 0);
+}
+
 #[tokio::test]
 async fn a_client_waits_for_its_stream_and_goes_on_when_it_has_room() {
     let (mut client, joiner) = Hub::single(Bounds { to_stream: 2 * MAX_CHUNK, ..Bounds::default() }, server_path());
