@@ -1,7 +1,8 @@
 //! Certificates in PEM files, read again when they change.
 
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,15 +13,20 @@ use super::Shown;
 /// How often it is looked whether they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// Where they are.
+/// Where they are, and what was seen of them last.
 pub(super) struct Files {
     chain: PathBuf,
     key: PathBuf,
+    seen: [Option<Stamp>; 2],
 }
 
+/// What changes when a file is written or replaced: when it was changed, its length, and which file it is.
+type Stamp = (SystemTime, u64, u64);
+
 impl Files {
-    pub(super) fn open(chain: PathBuf, key: PathBuf) -> Self {
-        Self { chain, key }
+    pub(super) async fn open(chain: PathBuf, key: PathBuf) -> Self {
+        let seen = stamps(&chain, &key).await;
+        Self { chain, key, seen }
     }
 
     pub(super) async fn read(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
@@ -32,24 +38,28 @@ impl Files {
     }
 
     /// Shows what is in the files whenever they changed. While they do not fit each other, what was shown stays.
-    pub(super) async fn watch(self, shown: Arc<Shown>) {
-        let mut seen = self.changed().await;
+    pub(super) async fn watch(mut self, shown: Arc<Shown>) {
         loop {
             sleep(LOOK_EVERY).await;
-            let now = self.changed().await;
-            if now == seen {
+            // Before they are read: a change meanwhile is seen the next time.
+            let now = stamps(&self.chain, &self.key).await;
+            if now == self.seen {
                 continue;
             }
             let read = self.read().await;
             match read.and_then(|(chain, key)| shown.show_pem(&chain, &key)) {
-                Ok(()) => seen = now,
+                Ok(()) => self.seen = now,
                 Err(error) => tracing::warn!(%error, "the new certificate cannot be used, the old one stays"),
             }
         }
     }
+}
 
-    async fn changed(&self) -> [Option<SystemTime>; 2] {
-        let of = async |path: &PathBuf| tokio::fs::metadata(path).await.and_then(|file| file.modified()).ok();
-        [of(&self.chain).await, of(&self.key).await]
-    }
+/// What tells whether the files have changed; links are followed.
+async fn stamps(chain: &Path, key: &Path) -> [Option<Stamp>; 2] {
+    let of = async |path: &Path| {
+        let file = tokio::fs::metadata(path).await.ok()?;
+        Some((file.modified().ok()?, file.len(), file.ino()))
+    };
+    [of(chain).await, of(key).await]
 }

@@ -45,7 +45,7 @@ pub(super) async fn open(
             None
         }
         Certificates::Files { chain, key } => {
-            let read = files::Files::open(chain.clone(), key.clone());
+            let read = files::Files::open(chain.clone(), key.clone()).await;
             let (chain, key) = read.read().await?;
             shown.show_pem(&chain, &key)?;
             Some(tokio::spawn(read.watch(Arc::clone(&shown))))
