@@ -12,6 +12,7 @@ pub mod hub;
 pub mod ladder;
 pub mod ladder_link;
 pub mod ladder_memory;
+pub mod log;
 pub mod on_demand;
 pub mod server;
 pub mod shape;

@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
+use tracing_subscriber::EnvFilter;
 
 use crate::exit::Failure;
 
@@ -112,14 +113,21 @@ pub(crate) fn clap(message: &clap::Error) {
 
 /// From now on, what happens is said on standard error; how much, `ADIT_LOG` says.
 pub(crate) fn log_to_stderr() {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_env("ADIT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = log_filter(std::env::var("ADIT_LOG").ok().as_deref());
     let ansi = Style::of_stderr() == Style::Colour;
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_target(false).with_writer(io::stderr);
     // Journald has a clock of its own.
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let _already_set = if to_journal { log.without_time().try_init() } else { log.try_init() };
+}
+
+/// What a person wants to read, without what strangers can make libraries say unless those are named.
+fn log_filter(wanted: Option<&str>) -> EnvFilter {
+    let with = |wanted: &str| EnvFilter::try_new(format!("{},{wanted}", adit::transport::log::SILENT));
+    // What cannot be read is as if nothing had been said.
+    let given = wanted.filter(|text| !text.trim().is_empty()).and_then(|text| with(text).ok());
+    given.or_else(|| with("info").ok()).unwrap_or_else(|| EnvFilter::new("info"))
 }
 
 /// Writes a text to standard error as it is.
@@ -148,6 +156,8 @@ fn failure_text(failure: &Failure, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     #[test]
@@ -156,6 +166,38 @@ mod tests {
         assert_eq!(Style::choose(true, true), Style::Plain);
         assert_eq!(Style::Plain.paint(Tone::Bad, "x"), "x");
         assert_eq!(Style::Colour.paint(Tone::Bad, "x"), "\x1b[1;31mx\x1b[0m");
+    }
+
+    #[test]
+    fn the_log_has_nothing_of_libraries_that_strangers_make_talk_unless_they_are_named() {
+        use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+        // Who is let through.
+        let shown = |wanted: Option<&str>| {
+            let seen = Arc::new(Mutex::new(Vec::new()));
+            let log = Seen(Arc::clone(&seen)).with_filter(log_filter(wanted));
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(log), || {
+                tracing::warn!(target: "h2::proto::streams", "a stranger");
+                tracing::warn!(target: "adit::tunnel", "we");
+                tracing::debug!(target: "adit::tunnel", "we, to who asked");
+            });
+            std::mem::take(&mut *seen.lock().unwrap())
+        };
+        let (we, all) = (["adit::tunnel"], ["adit::tunnel"; 2]);
+        assert_eq!(shown(None), we);
+        assert_eq!(shown(Some("")), we);
+        assert_eq!(shown(Some("warn")), we);
+        assert_eq!(shown(Some("adit=loud")), we);
+        assert_eq!(shown(Some("debug")), all);
+        assert_eq!(shown(Some("off")), [""; 0]);
+        assert_eq!(shown(Some("info,h2=warn")), ["h2::proto::streams", "adit::tunnel"]);
+    }
+
+    struct Seen(Arc<Mutex<Vec<&'static str>>>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Seen {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.lock().unwrap().push(event.metadata().target());
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Behind a front: what comes in clear text, and proves itself by a token.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use adit_engine::{DatagramIo as _, MAX_READ, RecvBatch, Want};
 use adit_protocol::Secret;
 use bytes::Bytes;
 use http::{Request, StatusCode};
@@ -10,7 +12,8 @@ use tokio::net::TcpStream;
 
 use super::world::{Dir, PAGE, World, user};
 use crate::capsule::{Decoder, put_datagram};
-use crate::config::{Front, Site};
+use crate::config::{Front, HttpsServer, Site};
+use crate::server::HttpsListener;
 use crate::{grpc, token};
 
 #[tokio::test]
@@ -40,6 +43,52 @@ async fn a_stream_in_the_shape_of_grpc_with_a_token_is_a_tunnel() {
     }
     assert_eq!(got, b"through the front");
     assert_eq!(world.control.status().streams.get(&user(1).id), Some(&1));
+}
+
+/// What an engine does not take keeps the client's window closed; nothing is lost.
+#[tokio::test]
+async fn an_engine_that_takes_nothing_makes_the_client_wait_and_no_message_is_lost() {
+    const ALL: u32 = 20_000;
+    let dir = Dir::new();
+    let (site, front) = (Site::Directory(dir.0.clone()), Front::Behind { replays: None });
+    let server = HttpsServer { listen: vec![([127, 0, 0, 1], 0).into()], front, site, users: vec![user(1)] };
+    let (mut engine, control) = HttpsListener::bind(server).await.unwrap();
+    // Only tokens made after the start are good.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (status, tunnel) = call_at(control.listening()[0], Some(&authorization(1, now(), 1))).await;
+    assert_eq!(status, StatusCode::OK);
+    let (mut to, _from) = tunnel.unwrap();
+    let mut sending = tokio::spawn(async move {
+        for n in 0..ALL {
+            let mut message = vec![0; grpc::PREFIX_LEN];
+            put_datagram(&mut message, &[&n.to_be_bytes()[..], &[0; 1200]].concat());
+            let prefix = grpc::prefix(message.len() - grpc::PREFIX_LEN);
+            message[..grpc::PREFIX_LEN].copy_from_slice(&prefix);
+            let mut message = Bytes::from(message);
+            while !message.is_empty() {
+                to.reserve_capacity(message.len());
+                let room = std::future::poll_fn(|cx| to.poll_capacity(cx)).await.unwrap().unwrap();
+                to.send_data(message.split_to(room.min(message.len())), false).unwrap();
+            }
+        }
+        to
+    });
+    tokio::select! {
+        _ = &mut sending => panic!("a server kept {ALL} datagrams for an engine that takes none"),
+        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+    }
+    let mut batch = RecvBatch::with_capacity(4 * MAX_READ);
+    let mut next = 0;
+    while next < ALL {
+        engine.ready(Want { read: true, write: false }).await.unwrap();
+        drop(engine.try_recv(&mut batch));
+        while let Some(datagram) = batch.front() {
+            assert_eq!(datagram[..4], next.to_be_bytes());
+            next += 1;
+            batch.pop_front();
+        }
+    }
+    drop(sending.await.unwrap());
 }
 
 #[tokio::test]
@@ -85,7 +134,11 @@ async fn behind() -> World {
 type Streams = (h2::SendStream<Bytes>, h2::RecvStream);
 
 async fn call(world: &World, authorization: Option<&str>) -> (StatusCode, Option<Streams>) {
-    let tcp = TcpStream::connect(world.address()).await.unwrap();
+    call_at(world.address(), authorization).await
+}
+
+async fn call_at(server: SocketAddr, authorization: Option<&str>) -> (StatusCode, Option<Streams>) {
+    let tcp = TcpStream::connect(server).await.unwrap();
     let (mut send, connection) = h2::client::handshake(tcp).await.unwrap();
     // Its end is seen by its streams.
     tokio::spawn(connection);

@@ -1,8 +1,12 @@
-//! Stories with a whole server on loopback. Hostile ones are in `hostile`, the site's answers in `site`.
+//! Stories with a whole server on loopback. Hostile ones are in `hostile` and `malformed`, the site's answers in `site`.
 
 mod behind;
+mod certificates;
 mod hostile;
+mod log;
+mod malformed;
 mod proxy;
+mod raw;
 mod site;
 mod tunnel;
 mod world;

@@ -66,6 +66,7 @@ impl World {
     }
 
     pub(super) async fn of(dir: Dir, front: Front, site: Site, users: Vec<User>) -> Self {
+        super::log::listen();
         let listen = vec![([127, 0, 0, 1], 0).into()];
         let (listener, control) =
             HttpsListener::bind(HttpsServer { listen, front, site, users, shape: Settings::default() }).await.unwrap();
