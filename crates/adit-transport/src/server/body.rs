@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
+use super::ledger::{Account, Held, Working};
 use super::limits::BODY_TIME;
 
 /// Any body.
@@ -42,8 +44,20 @@ where
     Patient { body, waiting: None }.boxed_unsync()
 }
 
+/// A body that is noted in the ledger piece by piece, each until the next is asked for, and as a request until its end.
+pub(super) fn noted(body: Body, account: Arc<Account>, working: Arc<Working>) -> Body {
+    Noted { body, account, held: None, _working: working }.boxed_unsync()
+}
+
 struct H2Body {
     stream: RecvStream,
+}
+
+struct Noted {
+    body: Body,
+    account: Arc<Account>,
+    held: Option<Held>,
+    _working: Arc<Working>,
 }
 
 struct Patient<B> {
@@ -69,6 +83,28 @@ impl hyper::body::Body for H2Body {
 
     fn is_end_stream(&self) -> bool {
         self.stream.is_end_stream()
+    }
+}
+
+impl hyper::body::Body for Noted {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // Whoever asks for more has room for it: what was given has left, but for a bounded rest.
+        self.held = None;
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
+        self.held = data.map(|data| self.account.hold(data.len()));
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

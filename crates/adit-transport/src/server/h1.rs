@@ -3,7 +3,6 @@
 //! Not here: HTTP/2 (`h2`), which alone carries tunnels.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use hyper::Request;
@@ -14,14 +13,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::body;
 use super::limits::{HEAD_BYTES, HEAD_TIME};
-use super::scene::Scene;
+use super::scene::Visitor;
 use super::wire::Wire;
 
 /// Serves one connection until its end.
-pub(super) async fn serve(scene: Arc<Scene>, wire: Wire, peer: SocketAddr) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let scene = Arc::clone(&scene);
-        async move { Ok::<_, Infallible>(scene.site.answer(request.map(body::patient), peer).await) }
+pub(super) async fn serve(visitor: Visitor, wire: Wire) {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let visitor = visitor.clone();
+        async move {
+            let working = Arc::new(visitor.account.works());
+            // A WebSocket outlives its request.
+            request.extensions_mut().insert(Arc::clone(&working));
+            let response = visitor.scene.site.answer(request.map(body::patient), visitor.peer).await;
+            Ok::<_, Infallible>(response.map(|body| body::noted(body, visitor.account, working)))
+        }
     });
     let connection = Builder::new()
         .timer(TokioTimer::new())

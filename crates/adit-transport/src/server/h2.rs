@@ -4,8 +4,7 @@
 //! HTTP/1.1 (`h1`), what the site answers (`site`).
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use adit_protocol::{LinkId, Path};
 use bytes::{Bytes, BytesMut};
@@ -21,11 +20,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::admit::Form;
 use super::body::{self, Body};
+use super::ledger::{Account, Held};
 use super::limits::{
     BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER, STREAMS,
     TUNNEL_WINDOW, WINDOW,
 };
-use super::scene::Scene;
+use super::piece::Piece;
+use super::scene::Visitor;
 use super::tunnel;
 use super::users::Entry;
 use super::wire::{Exporter, Wire};
@@ -35,19 +36,20 @@ use crate::grpc;
 /// What one connection's requests share.
 #[derive(Debug, Clone)]
 struct Shared {
-    scene: Arc<Scene>,
+    visitor: Visitor,
     exporter: Exporter,
-    peer: SocketAddr,
+    /// What bodies of requests may fill of the connection's window, while there are any.
+    uploads: Arc<Mutex<Weak<Held>>>,
     /// Tells the connection that it carries a tunnel.
     widen: mpsc::Sender<()>,
 }
 
 /// Serves one connection until its end.
-pub(super) async fn serve(scene: Arc<Scene>, wire: Wire, exporter: Exporter, peer: SocketAddr) {
-    let handshake = builder().handshake::<_, Bytes>(wire);
+pub(super) async fn serve(visitor: Visitor, wire: Wire, exporter: Exporter) {
+    let handshake = builder().handshake::<_, Piece>(wire);
     let Ok(Ok(connection)) = timeout(HEAD_TIME, handshake).await else { return };
     let (widen, widened) = mpsc::channel(1);
-    drive(connection, &Shared { scene, exporter, peer, widen }, widened).await;
+    drive(connection, &Shared { visitor, exporter, uploads: Arc::default(), widen }, widened).await;
 }
 
 fn builder() -> Builder {
@@ -64,7 +66,7 @@ fn builder() -> Builder {
     builder
 }
 
-async fn drive(mut connection: Connection<Wire, Bytes>, shared: &Shared, mut widened: mpsc::Receiver<()>) {
+async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut widened: mpsc::Receiver<()>) {
     // Ends with the connection, and all answers with it.
     let mut answers = JoinSet::new();
     let mut deadline = Instant::now() + IDLE_TIME;
@@ -73,7 +75,12 @@ async fn drive(mut connection: Connection<Wire, Bytes>, shared: &Shared, mut wid
         tokio::select! {
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
-                    answers.spawn(answer(shared.clone(), request, respond));
+                    let working = shared.visitor.account.works();
+                    let answer = answer(shared.clone(), request, respond);
+                    answers.spawn(async move {
+                        answer.await;
+                        drop(working);
+                    });
                 }
                 Some(Err(error)) => return tracing::trace!(%error, "a connection ended"),
                 None => return,
@@ -97,20 +104,44 @@ async fn drive(mut connection: Connection<Wire, Bytes>, shared: &Shared, mut wid
     }
 }
 
+impl Shared {
+    /// Notes what the body of a request may fill, if it has one.
+    fn upload(&self, body: &RecvStream) -> Option<Arc<Held>> {
+        if body.is_end_stream() {
+            return None;
+        }
+        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = uploads.upgrade().unwrap_or_else(|| Arc::new(self.visitor.account.hold(WINDOW as usize)));
+        *uploads = Arc::downgrade(&held);
+        Some(held)
+    }
+}
+
 /// Answers one request.
-async fn answer(shared: Shared, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
-    if let Some((entry, form)) = shared.scene.admission.look(&request, &shared.exporter).await {
+async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+    let Visitor { scene, account, peer } = &shared.visitor;
+    if let Some((entry, form)) = scene.admission.look(&request, &shared.exporter).await {
         return accept_tunnel(shared, form, entry, request.into_body(), respond).await;
     }
     let is_head = request.method() == Method::HEAD;
+    let _upload = shared.upload(request.body());
+    let asked = account.hold(len_of_head(&request));
     let request = request.map(body::of_h2);
-    let mut respond = respond;
     let response = tokio::select! {
-        response = shared.scene.site.answer(request, shared.peer) => response,
+        response = scene.site.answer(request, *peer) => response,
         // Nobody waits for the answer any more.
         _ = poll_fn(|cx| respond.poll_reset(cx)) => return,
     };
-    send(response, respond, is_head).await;
+    drop(asked);
+    send(response, respond, is_head, account).await;
+}
+
+/// Bytes of memory that the head of a request takes, about.
+fn len_of_head<B>(request: &Request<B>) -> usize {
+    /// Of each header besides its text: as HPACK counts (RFC 7541 §4.1).
+    const EACH: usize = 32;
+    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + EACH).sum();
+    headers + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
 }
 
 async fn accept_tunnel(
@@ -118,10 +149,11 @@ async fn accept_tunnel(
     form: Form,
     entry: Entry,
     from_client: RecvStream,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
 ) {
-    let path = Path { link: LinkId(1), remote: shared.peer, local: None };
-    let Ok(seat) = shared.scene.joiner.join(path).await else {
+    let Visitor { scene, peer, .. } = &shared.visitor;
+    let path = Path { link: LinkId(1), remote: *peer, local: None };
+    let Ok(seat) = scene.joiner.join(path).await else {
         return respond.send_reset(Reason::INTERNAL_ERROR);
     };
     let mut response = Response::new(());
@@ -132,14 +164,14 @@ async fn accept_tunnel(
     response.headers_mut().insert(name, value);
     add_date(&mut response);
     let Ok(mut to_client) = respond.send_response(response, false) else { return };
-    if form == Form::Grpc && to_client.send_data(greeting(), false).is_err() {
+    if form == Form::Grpc && to_client.send_data(greeting().into(), false).is_err() {
         return;
     }
     // Full means that it was said already.
     let _ = shared.widen.try_send(());
-    tracing::debug!(from = %shared.peer, "a tunnel begins");
-    tunnel::run(form, seat, entry, &shared.scene.shape, from_client, to_client).await;
-    tracing::debug!(from = %shared.peer, "a tunnel ends");
+    tracing::debug!(from = %peer, "a tunnel begins");
+    tunnel::run(form, seat, entry, &scene.shape, from_client, to_client).await;
+    tracing::debug!(from = %peer, "a tunnel ends");
 }
 
 /// The first message of a stream in the shape of gRPC: padding. A front may keep the head of an answer until something
@@ -152,7 +184,7 @@ fn greeting() -> Bytes {
 }
 
 /// Sends an answer of the site.
-async fn send(response: Response<Body>, mut respond: SendResponse<Bytes>, is_head: bool) {
+async fn send(response: Response<Body>, mut respond: SendResponse<Piece>, is_head: bool, account: &Arc<Account>) {
     let (head, body) = response.into_parts();
     let mut response = Response::from_parts(head, ());
     strip_hop_by_hop(&mut response);
@@ -167,25 +199,26 @@ async fn send(response: Response<Body>, mut respond: SendResponse<Bytes>, is_hea
     let is_empty = is_bodyless || body.is_end_stream();
     // An error means that the client has gone.
     let Ok(mut stream) = respond.send_response(response, is_empty) else { return };
-    if !is_empty && send_body(body, &mut stream).await.is_none() {
+    if !is_empty && send_body(body, &mut stream, account).await.is_none() {
         stream.send_reset(Reason::INTERNAL_ERROR);
     }
 }
 
 /// Sends a body as fast as the client takes it. `None` if it broke off.
-async fn send_body(mut body: Body, to: &mut SendStream<Bytes>) -> Option<()> {
+async fn send_body(mut body: Body, to: &mut SendStream<Piece>, account: &Arc<Account>) -> Option<()> {
     loop {
         let frame = tokio::select! {
             frame = body.frame() => frame,
             _ = poll_fn(|cx| to.poll_reset(cx)) => return None,
         };
-        let Some(frame) = frame else { return to.send_data(Bytes::new(), true).ok() };
+        let Some(frame) = frame else { return to.send_data(Bytes::new().into(), true).ok() };
         match frame.ok()?.into_data() {
             Ok(mut data) => {
                 let is_last = body.is_end_stream();
+                let held = Arc::new(timeout(BODY_TIME, account.hold_in_turn(data.len())).await.ok()?);
                 while !data.is_empty() {
                     let room = timeout(BODY_TIME, capacity(to, data.len())).await.ok()??;
-                    let piece = data.split_to(room);
+                    let piece = Piece::of(data.split_to(room), &held);
                     to.send_data(piece, is_last && data.is_empty()).ok()?;
                 }
                 if is_last {
@@ -202,7 +235,7 @@ async fn send_body(mut body: Body, to: &mut SendStream<Bytes>) -> Option<()> {
 }
 
 /// Waits until something may be sent, and says how much of what is wanted. `None` if the stream has ended.
-pub(super) async fn capacity(to: &mut SendStream<Bytes>, wanted: usize) -> Option<usize> {
+pub(super) async fn capacity(to: &mut SendStream<Piece>, wanted: usize) -> Option<usize> {
     to.reserve_capacity(wanted);
     while to.capacity() == 0 {
         poll_fn(|cx| to.poll_capacity(cx)).await?.ok()?;

@@ -9,7 +9,9 @@ mod body;
 mod certificates;
 mod h1;
 mod h2;
+mod ledger;
 mod limits;
+mod piece;
 mod replays;
 mod scene;
 mod site;
@@ -89,8 +91,7 @@ impl HttpsListener {
         let admission = Admission { register: Arc::clone(&register), proof };
         let door = Arc::new(Door::new(Arc::new(Scene { site, admission, joiner, shape: server.shape }), tls));
         let mut listening = Vec::new();
-        for address in &server.listen {
-            let listener = accept::listen(*address)?;
+        for listener in accept::listen_at(&server.listen, accept::listen)? {
             listening.push(listener.local_addr()?);
             tasks.0.push(tokio::spawn(Arc::clone(&door).run(listener)));
         }

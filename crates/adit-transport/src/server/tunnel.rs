@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::admit::Form;
 use super::h2::capacity;
+use super::piece::Piece;
 use super::users::Entry;
 use crate::capsule::Decoder;
 use crate::grpc::{self, Deframer};
@@ -29,7 +30,7 @@ pub(super) async fn run(
     mut entry: Entry,
     shape: &Settings,
     mut from_client: RecvStream,
-    mut to_client: SendStream<Bytes>,
+    mut to_client: SendStream<Piece>,
 ) {
     let Seat { to_engine, mut from_engine } = seat;
     let heard = Heard::default();
@@ -100,7 +101,7 @@ async fn down(
     form: Form,
     mut outgoing: Outgoing,
     from: &mut FromEngine,
-    to: &mut SendStream<Bytes>,
+    to: &mut SendStream<Piece>,
     heard: &Heard,
 ) -> End {
     let mut pieces = VecDeque::new();
@@ -110,7 +111,7 @@ async fn down(
             let mut piece = wrapped(form, piece);
             while !piece.is_empty() {
                 let Some(room) = capacity(to, piece.len()).await else { return End::Gone };
-                if to.send_data(piece.split_to(room), false).is_err() {
+                if to.send_data(piece.split_to(room).into(), false).is_err() {
                     return End::Gone;
                 }
             }
@@ -167,9 +168,9 @@ fn wrapped(form: Form, piece: Bytes) -> Bytes {
 }
 
 /// The orderly end of an answer. The connection may be gone already.
-fn finish(form: Form, to: &mut SendStream<Bytes>) {
+fn finish(form: Form, to: &mut SendStream<Piece>) {
     drop(match form {
-        Form::Capsules => to.send_data(Bytes::new(), true),
+        Form::Capsules => to.send_data(Bytes::new().into(), true),
         Form::Grpc => to.send_trailers(grpc::trailers()),
     });
 }

@@ -4,6 +4,7 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, BytesMut};
@@ -14,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::server::TlsStream;
 
+use super::ledger::{Account, Held};
 use super::limits::{GATHER, WRITE_TIME};
 use crate::concealed::{EXPORTED_LEN, EXPORTER_LABEL, Exported};
 
@@ -34,8 +36,9 @@ pub(super) enum Carrier {
 pub(super) struct Wire {
     carrier: Carrier,
     gathered: BytesMut,
-    /// Runs while nothing can be written.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// Runs while nothing can be written, and what is held meanwhile.
+    stalled: Option<(Pin<Box<Sleep>>, Held)>,
+    account: Arc<Account>,
     questions: mpsc::Receiver<Question>,
 }
 
@@ -59,9 +62,9 @@ impl Exporter {
 }
 
 impl Wire {
-    pub(super) fn new(carrier: Carrier) -> (Self, Exporter) {
+    pub(super) fn new(carrier: Carrier, account: Arc<Account>) -> (Self, Exporter) {
         let (ask, questions) = mpsc::channel(QUESTIONS);
-        (Self { carrier, gathered: BytesMut::new(), stalled: None, questions }, Exporter(ask))
+        (Self { carrier, gathered: BytesMut::new(), stalled: None, account, questions }, Exporter(ask))
     }
 
     fn answer_questions(&mut self, cx: &mut Context<'_>) {
@@ -93,7 +96,11 @@ impl Wire {
             self.stalled = None;
             return result;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIME)));
+        let (account, gathered) = (&self.account, self.gathered.capacity());
+        let (stalled, _) = self.stalled.get_or_insert_with(|| {
+            // Our own buffer, and as much in that of TLS.
+            (Box::pin(sleep(WRITE_TIME)), account.hold(2 * gathered))
+        });
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

@@ -12,6 +12,7 @@ use tower_http::services::ServeDir;
 
 use super::page;
 use crate::server::body::{self, Body, BodyError};
+use crate::server::limits::FILE_PIECE;
 
 /// The page for what is not there, if the owner has one.
 const NOT_FOUND: &str = "404.html";
@@ -30,7 +31,7 @@ impl Directory {
         if !std::fs::metadata(path)?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, format!("{} is not a directory", path.display())));
         }
-        Ok(Self { files: ServeDir::new(path), not_found: path.join(NOT_FOUND) })
+        Ok(Self { files: ServeDir::new(path).with_buf_chunk_size(FILE_PIECE), not_found: path.join(NOT_FOUND) })
     }
 
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response<Body> {

@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use base64ct::{Base64, Encoding as _};
@@ -24,7 +25,8 @@ use tokio::time::timeout;
 
 use super::{headers, page, upstream};
 use crate::server::body::{self, Body, BodyError};
-use crate::server::limits::{BODY_TIME, LINGER_TIME};
+use crate::server::ledger::Working;
+use crate::server::limits::{BODY_TIME, FILE_PIECE, LINGER_TIME};
 
 /// Bytes of a WebSocket read at a time.
 const PIECE: usize = 16 * 1024;
@@ -62,7 +64,7 @@ impl Proxy {
         connector.set_connect_timeout(Some(LINGER_TIME));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Client::builder(TokioExecutor::new()).http1_max_buf_size(2 * FILE_PIECE).build(connector);
         Ok(Self { client, scheme, to: parts.authority.ok_or_else(bad)? })
     }
 
@@ -125,6 +127,7 @@ impl Proxy {
 
     async fn websocket_of_h1(&self, mut request: Request<Body>, peer: SocketAddr) -> Response<Body> {
         let from_client = request.extensions_mut().remove::<OnUpgrade>();
+        let working = request.extensions_mut().remove::<Arc<Working>>();
         let mut onward = self.onward(request, peer);
         add_upgrade(onward.headers_mut());
         let mut response = match self.ask(onward).await {
@@ -134,6 +137,7 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let from_site = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
+                let _working = working;
                 let (Some(client), Ok(site)) = (from_client, from_site.await) else { return };
                 let Ok(client) = client.await else { return };
                 // Either end may break off at any time.
