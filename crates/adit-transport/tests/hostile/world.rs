@@ -9,6 +9,7 @@ use adit_protocol::Secret;
 use adit_transport::concealed::SigningKey;
 use adit_transport::config::{self, Certificates, HttpsServer, User};
 use adit_transport::server::{HttpsListener, ServerControl};
+use adit_transport::shape::Settings;
 use adit_transport::token;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -76,13 +77,13 @@ impl World {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 let url = format!("http://{}", listener.local_addr().unwrap());
                 tasks.push(tokio::spawn(silent(listener)));
-                config::Site::Proxy(url)
+                config::Site::Proxy { url, root: None }
             }
         };
         let key = SigningKey::from_seed(&[1; 32]).unwrap();
         let users = vec![User::new(key.public_key(), Some(Secret::new([1; 32])))];
-        let listen = vec![([127, 0, 0, 1], 0).into()];
-        let (engine, control) = HttpsListener::bind(HttpsServer { listen, front, site, users }).await.unwrap();
+        let (listen, shape) = (vec![([127, 0, 0, 1], 0).into()], Settings::default());
+        let (engine, control) = HttpsListener::bind(HttpsServer { listen, front, site, users, shape }).await.unwrap();
         tasks.push(tokio::spawn(drain(engine)));
         let world = Self { control, directory, tasks };
         if is_plain {

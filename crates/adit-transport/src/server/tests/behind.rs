@@ -14,6 +14,7 @@ use super::world::{Dir, PAGE, World, user};
 use crate::capsule::{Decoder, put_datagram};
 use crate::config::{Front, HttpsServer, Site};
 use crate::server::HttpsListener;
+use crate::shape::Settings;
 use crate::{grpc, token};
 
 #[tokio::test]
@@ -51,7 +52,8 @@ async fn an_engine_that_takes_nothing_makes_the_client_wait_and_no_message_is_lo
     const ALL: u32 = 20_000;
     let dir = Dir::new();
     let (site, front) = (Site::Directory(dir.0.clone()), Front::Behind { replays: None });
-    let server = HttpsServer { listen: vec![([127, 0, 0, 1], 0).into()], front, site, users: vec![user(1)] };
+    let listen = vec![([127, 0, 0, 1], 0).into()];
+    let server = HttpsServer { listen, front, site, users: vec![user(1)], shape: Settings::default() };
     let (mut engine, control) = HttpsListener::bind(server).await.unwrap();
     // Only tokens made after the start are good.
     tokio::time::sleep(Duration::from_millis(1100)).await;
