@@ -86,6 +86,7 @@ async fn slow_streams_together_have_a_bound_and_leave_something_for_the_quick() 
     let mut seats = Vec::new();
     for n in 0..60 {
         seats.push(joiner.join(client_path(n)).await.unwrap());
+        server.seat_waiting();
         seats[usize::from(n)].deliver(datagrams(&[&[1]])).await.unwrap();
     }
     let paths: Vec<_> = receive(&mut server).into_iter().map(|(from, _)| from).collect();

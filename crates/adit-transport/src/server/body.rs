@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 
 use super::ledger::{Account, Held, Working};
-use super::limits::BODY_TIME;
+use super::limits::{ANSWER, BODY_TIME};
 
 /// Any body.
 pub(super) type Body = UnsyncBoxBody<Bytes, BodyError>;
@@ -95,7 +95,7 @@ impl hyper::body::Body for Noted {
         self.held = None;
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref);
-        self.held = data.map(|data| self.account.hold(data.len()));
+        self.held = data.map(|data| self.account.hold(2 * data.len() + ANSWER));
         Poll::Ready(frame)
     }
 

@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use adit_protocol::{LinkId, Path};
 use bytes::{Bytes, BytesMut};
@@ -16,14 +17,14 @@ use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admit::Form;
 use super::body::{self, Body};
 use super::ledger::{Account, Held};
 use super::limits::{
-    BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER, STREAMS,
-    TUNNEL_WINDOW, WINDOW,
+    ANSWER, BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER,
+    STREAMS, TUNNEL_WINDOW, WINDOW,
 };
 use super::piece::Piece;
 use super::scene::Visitor;
@@ -32,6 +33,9 @@ use super::users::Entry;
 use super::wire::{Exporter, Wire};
 use crate::capsule::put_padding;
 use crate::grpc;
+
+/// Between two attempts to widen the windows of a connection with a tunnel.
+const SETTLE: Duration = Duration::from_secs(1);
 
 /// What one connection's requests share.
 #[derive(Debug, Clone)]
@@ -70,7 +74,7 @@ async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut wid
     // Ends with the connection, and all answers with it.
     let mut answers = JoinSet::new();
     let mut deadline = Instant::now() + IDLE_TIME;
-    let mut leaving = false;
+    let (mut leaving, mut narrow) = (false, false);
     loop {
         tokio::select! {
             accepted = connection.accept() => match accepted {
@@ -88,10 +92,10 @@ async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut wid
             Some(_) = answers.join_next() => deadline = Instant::now() + IDLE_TIME,
             Some(()) = widened.recv() => {
                 connection.set_target_window_size(TUNNEL_WINDOW);
-                if connection.set_initial_window_size(TUNNEL_WINDOW).is_err() {
-                    return;
-                }
+                narrow = connection.set_initial_window_size(TUNNEL_WINDOW).is_err();
             }
+            // Not before the client has acknowledged our first settings, which a front may do after its first request.
+            () = sleep(SETTLE), if narrow => narrow = connection.set_initial_window_size(TUNNEL_WINDOW).is_err(),
             () = sleep_until(deadline), if answers.is_empty() => {
                 if leaving {
                     return;
@@ -125,7 +129,7 @@ async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendR
     }
     let is_head = request.method() == Method::HEAD;
     let _upload = shared.upload(request.body());
-    let asked = account.hold(len_of_head(&request));
+    let asked = account.hold(len_of_request(&request));
     let request = request.map(body::of_h2);
     let response = tokio::select! {
         response = scene.site.answer(request, *peer) => response,
@@ -136,12 +140,13 @@ async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendR
     send(response, respond, is_head, account).await;
 }
 
-/// Bytes of memory that the head of a request takes, about.
-fn len_of_head<B>(request: &Request<B>) -> usize {
-    /// Of each header besides its text: as HPACK counts (RFC 7541 §4.1).
-    const EACH: usize = 32;
-    let headers: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + EACH).sum();
-    headers + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
+/// Bytes of memory that a request takes until it is answered, about: its head as it came, as a map, and as it is handed on.
+fn len_of_request<B>(request: &Request<B>) -> usize {
+    /// Of each header in the map, besides its text.
+    const EACH: usize = 256;
+    let text: usize = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+    3 * (text + path) + EACH * request.headers().len() + 2 * ANSWER
 }
 
 async fn accept_tunnel(
@@ -215,7 +220,9 @@ async fn send_body(mut body: Body, to: &mut SendStream<Piece>, account: &Arc<Acc
         match frame.ok()?.into_data() {
             Ok(mut data) => {
                 let is_last = body.is_end_stream();
-                let held = Arc::new(timeout(BODY_TIME, account.hold_in_turn(data.len())).await.ok()?);
+                // Where it was read from keeps a buffer of its own.
+                let cost = 2 * data.len() + ANSWER;
+                let held = Arc::new(timeout(BODY_TIME, account.hold_in_turn(cost)).await.ok()?);
                 while !data.is_empty() {
                     let room = timeout(BODY_TIME, capacity(to, data.len())).await.ok()??;
                     let piece = Piece::of(data.split_to(room), &held);

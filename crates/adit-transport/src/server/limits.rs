@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Connections at a time. For a further one that goes which has waited longest for its client; if none does, further ones
-/// wait in the kernel's queue. Each costs some 50 KiB while nothing is held for it.
+/// wait in the kernel's queue. Each costs less than 80 KiB while nothing is held for it.
 pub(super) const CONNECTIONS: usize = 2048;
 /// Bytes that all connections together hold for their clients: answers that are not taken, heads of requests without an
 /// answer, bodies that are not read. With more, those connections end that hold the oldest.
@@ -42,7 +42,9 @@ pub(super) const TUNNEL_WINDOW: u32 = 4 * 1024 * 1024;
 /// What waits in one HTTP/2 stream to be written.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 /// What is read of a file at a time.
-pub(super) const FILE_PIECE: usize = 32 * 1024;
+pub(super) const FILE_PIECE: usize = 16 * 1024;
+/// What an answer in progress takes besides its bytes: its task, its stream, its file or its connection to the site behind.
+pub(super) const ANSWER: usize = 16 * 1024;
 /// What is gathered into one write of a connection: four TLS records.
 pub(super) const GATHER: usize = 64 * 1024;
 /// What waits in the kernel to be sent for the first time. More would only make everything later.

@@ -64,7 +64,7 @@ impl Proxy {
         connector.set_connect_timeout(Some(LINGER_TIME));
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new()).http1_max_buf_size(2 * FILE_PIECE).build(connector);
+        let client = Client::builder(TokioExecutor::new()).http1_max_buf_size(4 * FILE_PIECE).build(connector);
         Ok(Self { client, scheme, to: parts.authority.ok_or_else(bad)? })
     }
 
