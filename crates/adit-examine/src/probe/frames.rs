@@ -141,6 +141,11 @@ pub(super) fn is_complete(received: &[u8], streams: usize) -> bool {
     frames.iter().any(answered) && frames.iter().filter(ends).count() >= streams
 }
 
+/// Whether any ping is answered.
+pub(super) fn answers_ping(received: &[u8]) -> bool {
+    parse(received).0.iter().any(|frame| frame.kind == PING && frame.flags & ACK != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -108,11 +108,17 @@ async fn take_step(talk: &mut Talk, step: &Step, patience: Patience) -> Result<O
             talk.send(&bytes).await;
         }
         Step::Pause(pause) => sleep(*pause).await,
+        Step::Hear => hear(talk, patience).await,
         Step::CloseNotify => talk.close_notify().await,
         Step::HalfClose => talk.half_close().await,
         Step::UntilRefused(record) => return Ok(Some(count_until_refused(talk, record, patience).await)),
     }
     Ok(None)
+}
+
+/// Reads until a ping of HTTP/2 is answered, or there is nothing more to read.
+async fn hear(talk: &mut Talk, patience: Patience) {
+    while !frames::answers_ping(&talk.seen.plain) && talk.read(patience.quiet).await {}
 }
 
 /// How many times a record is taken until the server says that it is enough.

@@ -84,6 +84,8 @@ pub(super) enum Step {
     /// An HTTP/2 request with Concealed authorization, which depends on the session.
     Concealed(Concealed),
     Pause(Duration),
+    /// Hears what the server has to say to what was sent: what follows arrives by itself.
+    Hear,
     /// The end of TLS.
     CloseNotify,
     /// The end of what we send.

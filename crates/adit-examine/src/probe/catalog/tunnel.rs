@@ -145,9 +145,10 @@ fn signed(set: &mut Set<'_>, fields: Vec<(String, String)>, fault: Fault, ends: 
     let mut seed = [0; 32];
     seed.copy_from_slice(&set.dice.bytes(32));
     let concealed = Concealed { stream: 1, fields, host: set.plan.name.clone(), seed, fault, ends };
-    // A ping of its own, so that both writes are equal.
+    // A ping of its own: once it is answered the session is there, and in which order the server says what belongs to its
+    // beginning does not depend on when the request arrives.
     let begin = Frames::begin().frame(PING, 0, 0, b"begin...").0;
-    vec![Step::Send(begin), Step::Concealed(concealed)]
+    vec![Step::Send(begin), Step::Hear, Step::Concealed(concealed)]
 }
 
 /// What asks in the shape of gRPC, and with tokens.
