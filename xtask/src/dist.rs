@@ -69,7 +69,7 @@ fn fill(tree: &Tree) -> Outcome {
         tree.copy(&built.join(program), &target, 0o755)?;
         show(Command::new("strip").arg("--strip-unneeded").arg(tree.path(&target)?))?;
     }
-    for unit in ["adit.service", "adit@.service"] {
+    for unit in ["adit.service", "adit@.service", "adit-server.service"] {
         tree.copy(&root.join("packaging").join(unit), &format!("lib/systemd/system/{unit}"), 0o644)?;
     }
     for (shell, file) in [
@@ -94,6 +94,7 @@ fn documents(tree: &Tree) -> Outcome {
     let root = root();
     for (from, name) in [
         ("docs/spec/daemon-protocol.md", "daemon-protocol.md"),
+        ("docs/spec/network-api.md", "network-api.md"),
         ("docs/spec/status.md", "status.md"),
         ("docs/guide/README.md", "guide.md"),
         ("README.md", "README.md"),

@@ -2,9 +2,14 @@
 //!
 //! Not here: what the commands do (`cmd`).
 
+pub(crate) mod network;
+pub(crate) mod units;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
+
+use self::network::{InviteArgs, NetworkJsonArgs, PeerCommand, PolicyCommand, ServerCommand};
 
 /// A VPN that speaks WireGuard with any existing peer.
 #[derive(Debug, Parser)]
@@ -46,6 +51,24 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  adit pubkey < private.key > public.key\n  \
         adit pubkey --https < private.key    the value of HttpsKey in the [Peer] section of a server")]
     Pubkey(PubkeyArgs),
+    /// Make this machine the server of a network
+    #[command(subcommand)]
+    Server(ServerCommand),
+    /// Invite a device: prints a link and a QR code
+    #[command(
+        after_help = "The device runs `adit join LINK`. For a WireGuard app, its configuration is printed instead.\n\n\
+        Examples:\n  adit invite phone\n  adit invite --expires 7d --uses 5 --group family\n  \
+        adit invite tv --for wireguard --png tv.png\n  adit invite --list\n  adit invite --revoke 3"
+    )]
+    Invite(InviteArgs),
+    /// List the network's devices
+    Peers(NetworkJsonArgs),
+    /// Show or change one of the network's devices
+    #[command(subcommand)]
+    Peer(PeerCommand),
+    /// Who may reach what
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Build two peers on this machine, move traffic through a tunnel between them, show what happened
     Demo(DemoArgs),
     /// Say what a censor would make of captured traffic, rule by rule
@@ -299,6 +322,12 @@ mod tests {
             "adit demo --json",
             "adit examine x.pcap --json",
             "adit version --json",
+            "adit server up --json",
+            "adit server status --json",
+            "adit invite --json",
+            "adit peers --json",
+            "adit peer show x --json",
+            "adit policy show --json",
         ] {
             assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
         }

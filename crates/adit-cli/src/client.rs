@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Failure, Result};
@@ -35,10 +36,15 @@ pub(crate) struct Client {
 impl Client {
     /// Connects to a running daemon; `None` if there is none.
     pub(crate) fn connect(places: &Places) -> Result<Option<Self>> {
-        match UnixStream::connect(&places.socket) {
+        Self::connect_to(&places.socket)
+    }
+
+    /// Connects to whoever listens there; `None` if nobody does.
+    pub(crate) fn connect_to(socket: &Path) -> Result<Option<Self>> {
+        match UnixStream::connect(socket) {
             Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), next_id: 1 })),
             Err(e) if nobody_listens(&e) => Ok(None),
-            Err(e) => Err(Failure::io(format!("cannot talk to the daemon at {}", places.socket.display()), &e)),
+            Err(e) => Err(Failure::io(format!("cannot talk to the process at {}", socket.display()), &e)),
         }
     }
 
@@ -79,10 +85,11 @@ impl Client {
     }
 
     /// Asks, and waits for the answer.
-    pub(crate) fn call<T: DeserializeOwned>(&mut self, method: Method) -> Result<T> {
-        let line = self.exchange(method).map_err(|e| Failure::io("the connection to the daemon broke", &e))?;
+    pub(crate) fn call<T: DeserializeOwned>(&mut self, method: impl Serialize) -> Result<T> {
+        let line =
+            self.exchange(method).map_err(|e| Failure::broken(format!("the connection to the daemon broke: {e}")))?;
         if !line.ends_with(b"\n") {
-            return Err(Failure::failed("the daemon went away before it answered")
+            return Err(Failure::broken("the daemon went away before it answered")
                 .hint("`adit status` shows what is still up; the daemon's log says why it ended"));
         }
         let answer = read_answer(&line)?;
@@ -94,7 +101,7 @@ impl Client {
     }
 
     /// Sends a question and reads one line, which is cut short if the daemon went away.
-    fn exchange(&mut self, method: Method) -> std::io::Result<Vec<u8>> {
+    fn exchange(&mut self, method: impl Serialize) -> std::io::Result<Vec<u8>> {
         let id = self.next_id;
         self.next_id += 1;
         // Who is refused may be so before it has asked: then the answer is there all the same.

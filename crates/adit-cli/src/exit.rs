@@ -47,6 +47,9 @@ pub(crate) struct Failure {
     /// What to do next, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hints: Vec<String>,
+    /// Whether there was nobody who could have done it. Known on this side of a connection only.
+    #[serde(skip)]
+    pub(crate) is_broken: bool,
 }
 
 /// What most functions of this crate return.
@@ -60,7 +63,7 @@ impl Failure {
         let mut hints = Vec::new();
         // Several sentences, each with its own hint, stay as they are.
         if text.matches("\n  hint: ").count() > 1 {
-            return Self { kind, message: text, hints };
+            return Self { kind, message: text, hints, is_broken: false };
         }
         for line in text.lines() {
             match line.trim_start().strip_prefix("hint: ") {
@@ -68,7 +71,7 @@ impl Failure {
                 None => message.push(line),
             }
         }
-        Self { kind, message: message.join("\n"), hints }
+        Self { kind, message: message.join("\n"), hints, is_broken: false }
     }
 
     /// It was tried, and failed.
@@ -98,6 +101,16 @@ impl Failure {
         } else {
             Self::failed(format!("{what}: {error}"))
         }
+    }
+
+    /// Whether the other process is gone, rather than having refused.
+    pub(crate) fn is_about_the_connection(&self) -> bool {
+        self.is_broken
+    }
+
+    /// The other process went away before it answered.
+    pub(crate) fn broken(text: impl Display) -> Self {
+        Self { is_broken: true, ..Self::failed(text) }
     }
 
     /// Adds what to do next.

@@ -1,6 +1,7 @@
 //! The `adit` command: reads the line, does what it says, ends with a code.
 //!
-//! The map: `args` what can be said, `cmd` what it does, `daemon` the process that owns tunnels, `rpc` what the two say
+//! The map: `args` what can be said, `cmd` what it does, `daemon` the process that owns tunnels, `server` the one
+//! that decides about a network, `rpc` and `socket` what they say
 //! to each other, `render` how it looks (and the only place that prints), `exit` how it ends.
 
 mod args;
@@ -17,6 +18,8 @@ mod qr;
 mod render;
 mod report;
 mod rpc;
+mod server;
+mod socket;
 mod tunnel;
 
 use std::process::ExitCode;

@@ -67,6 +67,11 @@ impl Places {
         if self.directory == Path::new(RUNTIME_DIR) { PathBuf::from(STATE_DIR) } else { self.directory.join("state") }
     }
 
+    /// Where the server of a network listens to commands.
+    pub(crate) fn server_socket(&self) -> PathBuf {
+        self.directory.join("server.sock")
+    }
+
     /// Makes the directory, for nobody but its owner.
     pub(crate) fn create(&self) -> Result<()> {
         let what = || format!("cannot create {}", self.directory.display());

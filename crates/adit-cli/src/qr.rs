@@ -68,7 +68,6 @@ impl Modules {
 
 /// The code in half blocks, two rows a line. With colours it is black on white whatever the terminal's colours are;
 /// without, it is right on a dark terminal, and inverted on a light one, which most scanners read too.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that invite, which are not there yet"))]
 pub(crate) fn terminal(text: &str, colours: bool) -> Result<Zeroizing<String>, QrError> {
     let modules = Modules::of(text)?;
     let mut out = Zeroizing::new(String::with_capacity(modules.width * modules.width * 2 + 64 * modules.width));
@@ -93,7 +92,6 @@ pub(crate) fn terminal(text: &str, colours: bool) -> Result<Zeroizing<String>, Q
 }
 
 /// The code as a PNG, black on white.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the commands that invite, which are not there yet"))]
 pub(crate) fn png(text: &str) -> Result<Zeroizing<Vec<u8>>, QrError> {
     let modules = Modules::of(text)?;
     let side = modules.width * SCALE;

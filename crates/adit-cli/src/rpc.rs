@@ -2,8 +2,12 @@
 //!
 //! Not here: the socket (`places`), who calls (`client`), who answers (`daemon::server`).
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
+use adit_host::Gateway;
+use ipnet::IpNet;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -14,6 +18,9 @@ pub(crate) const PROTOCOL: u32 = 1;
 
 /// The longest request line the daemon reads.
 pub(crate) const MAX_REQUEST: usize = 64 * 1024;
+
+/// The longest request line of a connection that serves a network: some fifty thousand peers.
+pub(crate) const MAX_NETWORK: usize = 32 * 1024 * 1024;
 
 /// The longest answer line a command reads: the status of some ten thousand peers.
 pub(crate) const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -41,6 +48,20 @@ pub(crate) enum Method {
         /// The interface.
         name: String,
     },
+    /// Run this network, about whose peers another process decides; one that runs already becomes as said, and the
+    /// sessions of peers that stay are kept.
+    Serve {
+        /// The interface.
+        name: String,
+        /// The network.
+        network: Box<Served>,
+    },
+    /// From now on, take nothing from this connection but what concerns this network: for a process that is about to
+    /// give up its rights.
+    Confine {
+        /// The interface.
+        name: String,
+    },
     /// How is it?
     Status {
         /// The interface; all of them if it is not given.
@@ -49,16 +70,62 @@ pub(crate) enum Method {
     },
 }
 
+impl Method {
+    /// Whether it is about this network and nothing else.
+    pub(crate) fn concerns_only(&self, network: &str) -> bool {
+        match self {
+            Self::Info => true,
+            Self::Serve { name, .. } | Self::Down { name } | Self::Confine { name } => name == network,
+            Self::Status { name } => name.as_deref() == Some(network),
+            Self::Up { .. } | Self::Reload { .. } => false,
+        }
+    }
+}
+
+/// A network as its server wants it run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Served {
+    /// Addresses, port, web site and peers, as a profile without private key and without commands.
+    pub(crate) profile: String,
+    /// The file that holds the private key.
+    pub(crate) key: PathBuf,
+    /// What it does for its peers beyond carrying their packets.
+    #[serde(default)]
+    pub(crate) gateway: Option<Gateway>,
+    /// How fast some of its peers may be.
+    #[serde(default)]
+    pub(crate) limits: Vec<Limit>,
+}
+
+/// How fast a peer may be, known by its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limit {
+    /// Its addresses in the network.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// Bits a second towards it.
+    pub(crate) down: Option<u64>,
+    /// Bits a second from it.
+    pub(crate) up: Option<u64>,
+}
+
+impl Limit {
+    /// As the data plane has it.
+    pub(crate) fn to_meter(&self) -> adit::meter::Limit {
+        let host = |address: &IpAddr| IpNet::from(*address);
+        adit::meter::Limit { addresses: self.addresses.iter().map(host).collect(), down: self.down, up: self.up }
+    }
+}
+
 /// A request as it stands on the line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Request {
+pub(crate) struct Request<M = Method> {
     /// [`PROTOCOL`].
     pub(crate) adit: u32,
     /// Chosen by the asker, repeated in the answer.
     pub(crate) id: u64,
     /// What is asked for.
     #[serde(flatten)]
-    pub(crate) method: Method,
+    pub(crate) method: M,
 }
 
 /// An answer as it stands on the line.
@@ -113,7 +180,7 @@ struct Envelope {
 }
 
 /// Reads a request. What is wrong with it is an answer already.
-pub(crate) fn parse_request(line: &[u8]) -> Result<(u64, Method), Answer> {
+pub(crate) fn parse_request<M: DeserializeOwned>(line: &[u8]) -> Result<(u64, M), Answer> {
     let envelope: Envelope = serde_json::from_slice(line).map_err(|e| {
         Answer::error(0, Failure::usage(format!("the request is not a JSON object with `adit` and `id`: {e}")))
     })?;
@@ -136,9 +203,14 @@ pub(crate) fn other_version(command: u32, daemon: u32) -> Failure {
     .hint("restart the daemon: `systemctl restart adit`, or take its tunnels down and up again")
 }
 
-impl Request {
+/// A result as it stands in an answer.
+pub(crate) fn value(result: &impl Serialize) -> crate::exit::Result<Value> {
+    serde_json::to_value(result).map_err(|e| Failure::failed(format!("the answer cannot be written as JSON: {e}")))
+}
+
+impl<M> Request<M> {
     /// A request of this version.
-    pub(crate) const fn new(id: u64, method: Method) -> Self {
+    pub(crate) const fn new(id: u64, method: M) -> Self {
         Self { adit: PROTOCOL, id, method }
     }
 }
@@ -172,7 +244,7 @@ mod tests {
     use super::*;
 
     fn error_of(line: &str) -> Failure {
-        match parse_request(line.as_bytes()).unwrap_err().outcome {
+        match parse_request::<Method>(line.as_bytes()).unwrap_err().outcome {
             Outcome::Error(failure) => failure,
             Outcome::Result(_) => panic!("not an error"),
         }
@@ -243,7 +315,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_of_any_bytes_panics(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            drop(parse_request(&bytes));
+            drop(parse_request::<Method>(&bytes));
         }
 
         #[test]
@@ -252,7 +324,7 @@ mod tests {
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.truncate(cut);
-            drop(parse_request(&bytes));
+            drop(parse_request::<Method>(&bytes));
         }
     }
 }

@@ -41,6 +41,11 @@ impl HttpsKey {
         Some(Self(pair.public_key().as_ref().try_into().ok()?))
     }
 
+    /// From its bytes (RFC 8032 §5.1.5).
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// From 44 characters of base64.
     pub fn from_base64(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];

@@ -10,8 +10,10 @@ mod examine;
 mod generate;
 mod join;
 mod keys;
+mod network;
 mod probe;
 mod reload;
+mod server;
 mod status;
 mod up;
 mod version;
@@ -35,6 +37,11 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Genkey => keys::genkey(),
         Command::Genpsk => keys::genpsk(),
         Command::Pubkey(args) => keys::pubkey(&args),
+        Command::Server(command) => server::run(&command),
+        Command::Invite(args) => network::invite(&args),
+        Command::Peers(args) => network::peers(&args),
+        Command::Peer(command) => network::peer(&command),
+        Command::Policy(command) => network::policy(&command),
         Command::Demo(args) => demo::run(&args),
         Command::Examine(args) => examine::run(&args),
         Command::Daemon(args) => daemon::run(&args),

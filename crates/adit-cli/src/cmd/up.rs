@@ -49,7 +49,8 @@ struct DryRun {
 }
 
 fn dry_run(args: &UpArgs, source: &Source, loaded: file::Loaded) -> Result<Exit> {
-    let changes = super::block_on(tunnel::dry_run(loaded, &Places::of_this_process()))??;
+    let changes =
+        super::block_on(tunnel::dry_run(&source.name, tunnel::Asked::of_loaded(loaded), &Places::of_this_process()))??;
     if args.json {
         render::json(&DryRun { name: source.name.clone(), changes });
     } else {

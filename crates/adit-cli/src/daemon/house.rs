@@ -13,7 +13,8 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::process;
 use crate::report::{SCHEMA, State, StatusReport};
-use crate::rpc::{Done, Info};
+use crate::rpc::{Done, Info, Served};
+use crate::tunnel::Asked;
 
 /// The most tunnels of one daemon.
 const MAX_TUNNELS: usize = 256;
@@ -45,10 +46,28 @@ impl House {
 
     /// Brings a tunnel up from its file.
     pub(super) async fn up(&self, name: &str, file: &Path) -> Result<Done> {
-        let keeper = self.move_in(name, file.to_owned())?;
-        match keeper.up(&self.places).await {
+        let keeper = self.move_in(name, Some(file.to_owned()))?;
+        let asked = Asked::of_file(file);
+        self.begin(name, keeper, asked).await
+    }
+
+    /// Runs a network, or makes the one that runs be as said.
+    pub(super) async fn serve(&self, name: &str, served: Box<Served>) -> Result<Done> {
+        let there = self.tunnels().get(name).cloned();
+        if let Some(keeper) = there.filter(|keeper| keeper.state() != State::Failed) {
+            return keeper.serve(served).await;
+        }
+        let keeper = self.move_in(name, None)?;
+        let asked = Asked::of_served(*served);
+        self.begin(name, keeper, asked).await
+    }
+
+    async fn begin(&self, name: &str, keeper: Arc<Keeper>, asked: Result<Asked>) -> Result<Done> {
+        let up = async { keeper.up(asked?, &self.places).await };
+        match up.await {
             Ok(done) => {
-                tracing::info!("{name} is up, from {}", file.display());
+                let file = keeper.file().map(|file| format!(", from {}", file.display()));
+                tracing::info!("{name} is up{}", file.unwrap_or_default());
                 Ok(done)
             }
             Err(failure) => {
@@ -132,7 +151,7 @@ impl House {
         }
     }
 
-    fn move_in(&self, name: &str, file: PathBuf) -> Result<Arc<Keeper>> {
+    fn move_in(&self, name: &str, file: Option<PathBuf>) -> Result<Arc<Keeper>> {
         let mut tunnels = self.tunnels();
         if let Some(there) = tunnels.get(name)
             && there.state() != State::Failed

@@ -2,7 +2,7 @@
 //!
 //! Not here: what a tunnel is (`tunnel`), which there are (`house`).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -12,8 +12,8 @@ use super::rates::{Rates, SHORTEST};
 use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
-use crate::rpc::Done;
-use crate::tunnel::Running;
+use crate::rpc::{Done, Served};
+use crate::tunnel::{Asked, Running};
 
 /// Orders that may wait while one is carried out.
 const MAX_ORDERS: usize = 8;
@@ -30,7 +30,8 @@ pub(super) struct Keeper {
 #[derive(Debug)]
 struct Shared {
     name: String,
-    file: PathBuf,
+    /// Where it comes from; nothing if another process decides about it.
+    file: Option<PathBuf>,
     begun: Instant,
     now: Mutex<Present>,
 }
@@ -47,6 +48,7 @@ struct Present {
 #[derive(Debug)]
 enum Order {
     Reload(Reply),
+    Serve(Box<Served>, Reply),
     Down(Reply),
 }
 
@@ -54,7 +56,7 @@ type Reply = oneshot::Sender<Result<Done>>;
 
 impl Keeper {
     /// A tunnel that is not up yet.
-    pub(super) fn new(name: String, file: PathBuf) -> Self {
+    pub(super) fn new(name: String, file: Option<PathBuf>) -> Self {
         let now = Present { state: State::Starting, notes: Vec::new(), running: None, rates: Rates::default() };
         let shared = Arc::new(Shared { name, file, begun: Instant::now(), now: Mutex::new(now) });
         let (orders, inbox) = mpsc::channel(MAX_ORDERS);
@@ -66,12 +68,17 @@ impl Keeper {
         self.shared.now().state
     }
 
+    /// Where it comes from; nothing if another process decides about it.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.shared.file.as_deref()
+    }
+
     /// Brings it up. Once.
-    pub(super) async fn up(&self, places: &Places) -> Result<Done> {
+    pub(super) async fn up(&self, asked: Asked, places: &Places) -> Result<Done> {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
         let inbox = inbox.ok_or_else(|| Failure::failed("this tunnel was brought up before"))?;
         let (reply, outcome) = oneshot::channel();
-        let task = tokio::spawn(keep(self.shared.clone(), places.clone(), inbox, reply));
+        let task = tokio::spawn(keep(self.shared.clone(), asked, places.clone(), inbox, reply));
         let shared = self.shared.clone();
         tokio::spawn(async move {
             if let Err(e) = task.await {
@@ -85,6 +92,11 @@ impl Keeper {
     /// Reads its file again and applies the difference.
     pub(super) async fn reload(&self) -> Result<Done> {
         self.order(Order::Reload).await
+    }
+
+    /// Makes a network be as said; sessions of peers that stay are kept.
+    pub(super) async fn serve(&self, served: Box<Served>) -> Result<Done> {
+        self.order(|reply| Order::Serve(served, reply)).await
     }
 
     /// Takes it down.
@@ -116,7 +128,7 @@ impl Keeper {
             None => TunnelReport::empty(&self.shared.name),
         };
         report.up_seconds = self.shared.begun.elapsed().as_secs();
-        report.file = Some(self.shared.file.clone());
+        report.file.clone_from(&self.shared.file);
         let mut now = self.shared.now();
         match now.state {
             // What the tunnel says of itself is more exact.
@@ -155,8 +167,8 @@ fn gone() -> Failure {
 }
 
 /// The life of a tunnel.
-async fn keep(shared: Arc<Shared>, places: Places, mut inbox: mpsc::Receiver<Order>, reply: Reply) {
-    let running = match Running::up(&shared.name, &shared.file, &places).await {
+async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc::Receiver<Order>, reply: Reply) {
+    let running = match Running::up(&shared.name, asked, &places).await {
         Ok((running, done)) => {
             let running = Arc::new(running);
             {
@@ -178,7 +190,10 @@ async fn keep(shared: Arc<Shared>, places: Places, mut inbox: mpsc::Receiver<Ord
         tokio::select! {
             order = inbox.recv() => match order {
                 Some(Order::Reload(reply)) => {
-                    let _asker_left = reply.send(running.reload(&shared.file).await);
+                    let _asker_left = reply.send(reload(&running, shared.file.as_deref()).await);
+                }
+                Some(Order::Serve(served, reply)) => {
+                    let _asker_left = reply.send(serve(&running, &shared, *served).await);
                 }
                 Some(Order::Down(reply)) => {
                     shared.set(State::Stopping);
@@ -197,12 +212,32 @@ async fn keep(shared: Arc<Shared>, places: Places, mut inbox: mpsc::Receiver<Ord
     }
 }
 
+async fn reload(running: &Running, file: Option<&Path>) -> Result<Done> {
+    match file {
+        Some(file) => running.reload(Asked::of_file(file)?).await,
+        None => Ok(Done { notes: vec!["A network has no file to be read again.".to_owned()] }),
+    }
+}
+
+async fn serve(running: &Running, shared: &Shared, served: Served) -> Result<Done> {
+    if let Some(file) = &shared.file {
+        return Err(is_of_a_file(&shared.name, file));
+    }
+    running.reload(Asked::of_served(served)?).await
+}
+
+/// The name is taken by a tunnel that a person brought up.
+fn is_of_a_file(name: &str, file: &Path) -> Failure {
+    Failure::failed(format!("{name} is already up, from {}", file.display()))
+        .hint(format!("take it down with `adit down {name}`, or give the network another interface"))
+}
+
 /// It has ended by itself, and its traces are removed; it stays in the list until somebody has seen that.
 async fn after_the_end(mut inbox: mpsc::Receiver<Order>, undone: Result<Done>) {
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Reload(reply) => {
-                let ended = Failure::failed("the tunnel has ended by itself, so there is nothing to reload");
+            Order::Reload(reply) | Order::Serve(_, reply) => {
+                let ended = Failure::failed("the tunnel has ended by itself, so there is nothing to change");
                 let _asker_left = reply.send(Err(ended.hint("take it down and up again")));
             }
             Order::Down(reply) => {

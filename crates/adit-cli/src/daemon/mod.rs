@@ -1,14 +1,12 @@
 //! The daemon: owns this machine's tunnels, listens on a socket, obeys signals, undoes everything at its end.
 //!
-//! Not here: who may ask and how (`server`), what is asked for (`house`), one tunnel's life (`keeper`).
+//! Not here: who may ask and for what (`door`), how lines are read (`socket`), what is asked for (`house`), one tunnel's life (`keeper`).
 
+mod door;
 mod house;
 mod keeper;
 mod rates;
-mod server;
 
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +14,9 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::house::House;
-use self::server::Clients;
 use crate::exit::{Failure, Result};
 use crate::places::{DaemonLock, Places};
+use crate::socket::{self, Clients};
 use crate::tunnel;
 
 /// How a daemon ends.
@@ -46,10 +44,11 @@ pub(crate) async fn run(places: Places, mode: Mode) -> Result<()> {
     for what in tunnel::recover(&places, None).await? {
         tracing::warn!("left by an earlier run, now removed: {what}");
     }
-    let listener = listen(&places.socket)?;
+    let listener = UnixListener::from_std(socket::bind(&places.socket, 0o600)?)
+        .map_err(|e| Failure::io("cannot listen to commands", &e))?;
     let house = Arc::new(House::new(places.clone()));
     let clients = Clients::default();
-    let server = tokio::spawn(server::serve(listener, house.clone(), clients.clone()));
+    let server = tokio::spawn(socket::serve(listener, house.clone(), clients.clone()));
     tracing::info!("adit {} listens at {}", env!("CARGO_PKG_VERSION"), places.socket.display());
     tell_systemd(&[sd_notify::NotifyState::Ready]);
     wait(&mut signals, &house, &clients, mode).await;
@@ -132,15 +131,6 @@ fn already_running(places: &Places, mode: Mode) -> Result<()> {
         Mode::Lasting => Err(Failure::failed(format!("a daemon already runs in {}", places.directory.display()))
             .hint("`adit status` shows what it owns; take its tunnels down, and it ends by itself")),
     }
-}
-
-fn listen(socket: &Path) -> Result<UnixListener> {
-    let what = || format!("cannot listen at {}", socket.display());
-    // The lock is ours, so a socket that is there is a dead one.
-    let _absent = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket).map_err(|e| Failure::io(what(), &e))?;
-    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600)).map_err(|e| Failure::io(what(), &e))?;
-    Ok(listener)
 }
 
 /// Does nothing when systemd did not start us.

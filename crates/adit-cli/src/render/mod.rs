@@ -6,6 +6,7 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod examine;
+pub(crate) mod network;
 pub(crate) mod status;
 pub(crate) mod units;
 

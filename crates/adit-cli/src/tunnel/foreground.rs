@@ -2,10 +2,11 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Running;
+use super::{Asked, Running};
 use crate::exit::{Failure, Result};
 use crate::name::Source;
 use crate::places::Places;
+use crate::rpc::Done;
 
 /// Brings it up, waits for a signal, undoes everything. SIGHUP reads the file again.
 pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
@@ -13,7 +14,7 @@ pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     places.create()?;
-    let (running, done) = Running::up(&source.name, &source.file, places).await?;
+    let (running, done) = Running::up(&source.name, Asked::of_file(&source.file)?, places).await?;
     done.notes.iter().for_each(|note| tracing::warn!("{note}"));
     tracing::info!("{} is up; Ctrl-C takes it down", source.name);
     let ended = loop {
@@ -21,7 +22,7 @@ pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
             _ = interrupt.recv() => break None,
             _ = terminate.recv() => break None,
             why = running.ended() => break Some(why),
-            _ = hangup.recv() => match running.reload(&source.file).await {
+            _ = hangup.recv() => match reload(&running, source).await {
                 Ok(done) => done.notes.iter().for_each(|note| tracing::info!("reloaded: {note}")),
                 Err(failure) => tracing::error!("not reloaded, and nothing changed: {failure}"),
             },
@@ -33,4 +34,8 @@ pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
         Some(why) => return Err(Failure::failed(format!("{} ended by itself: {why}", source.name))),
     }
     Ok(())
+}
+
+async fn reload(running: &Running, source: &Source) -> Result<Done> {
+    running.reload(Asked::of_file(&source.file)?).await
 }

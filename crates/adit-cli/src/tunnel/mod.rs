@@ -3,6 +3,7 @@
 //! Joins the library's tunnel, the engine's TUN and UDP, and the host's plan. Not here: who owns it (`daemon`), what the
 //! profile asks of the machine (`plan`), which sentence an error of the system becomes (`why`).
 
+mod asked;
 mod foreground;
 mod network;
 mod plan;
@@ -11,12 +12,12 @@ mod save;
 mod status;
 mod why;
 
+pub(crate) use self::asked::Asked;
 pub(crate) use self::foreground::foreground;
 pub(crate) use self::running::Running;
 
 use std::path::Path;
 
-use adit::profile::file::Loaded;
 use adit::uapi_socket::{self, UapiSocket};
 use adit_host::{Host, HostError};
 
@@ -29,21 +30,23 @@ fn host(places: &Places) -> Host {
 }
 
 /// What bringing a profile up would change on this machine, in order.
-pub(crate) async fn dry_run(loaded: Loaded, places: &Places) -> Result<Vec<String>> {
-    let wanted = plan::of_profile(&loaded.name, &loaded.profile)?;
+pub(crate) async fn dry_run(name: &str, asked: Asked, places: &Places) -> Result<Vec<String>> {
+    let Asked { profile, gateway, .. } = asked;
+    let mut wanted = plan::of_profile(name, &profile)?;
+    wanted.gateway = gateway;
     let changes = host(places).plan(&wanted).await.map_err(|e| host_failure(&e))?;
-    let port = match loaded.profile.interface.listen_port.unwrap_or(0) {
+    let port = match profile.interface.listen_port.unwrap_or(0) {
         0 => "a free UDP port".to_owned(),
         port => format!("UDP port {port}"),
     };
-    let web_site = loaded.profile.web_site.as_ref().map(|site| {
+    let web_site = profile.web_site.as_ref().map(|site| {
         let places: Vec<_> = site.listen.iter().map(ToString::to_string).collect();
         format!("serve the web site {} on TCP {}", site.site, places.join(", "))
     });
     let first = [
-        format!("create the interface {}", loaded.name),
+        format!("create the interface {name}"),
         format!("listen on {port}"),
-        match loaded.profile.peers.len() {
+        match profile.peers.len() {
             1 => "configure 1 peer".to_owned(),
             n => format!("configure {n} peers"),
         },

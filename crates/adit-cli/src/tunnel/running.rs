@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use adit::profile::file::{self, Loaded};
 use adit::profile::wg_quick::Profile;
 use adit::uapi_socket::UapiSocket;
 use adit::{Carriers, Options, Surroundings, Tunnel};
@@ -11,11 +10,11 @@ use adit_engine::{Offload, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{host, host_failure, network, plan, save, status, why};
-use crate::exit::{Exit, Failure, Result};
+use super::{Asked, host, host_failure, network, plan, save, status, why};
+use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
-use crate::rpc::Done;
+use crate::rpc::{Done, Limit};
 
 /// A tunnel with its interface, sockets and everything it changed on this machine.
 #[derive(Debug)]
@@ -38,22 +37,23 @@ type Why = Arc<OnceLock<&'static str>>;
 struct Mine {
     profile: Profile,
     applied: Applied,
-    file: PathBuf,
+    /// Where `SaveConfig` writes to.
+    file: Option<PathBuf>,
     /// Keeps the interface alive: ends before the tunnel does.
     follower: JoinSet<()>,
 }
 
 impl Running {
-    /// Reads the file and brings the tunnel up. On failure, nothing is left of it.
-    pub(crate) async fn up(name: &str, file: &Path, places: &Places) -> Result<(Self, Done)> {
-        let loaded = load(file)?;
-        let notes = notes(&loaded);
+    /// Brings the tunnel up. On failure, nothing is left of it.
+    pub(crate) async fn up(name: &str, asked: Asked, places: &Places) -> Result<(Self, Done)> {
+        let Asked { profile, gateway, limits, notes, file } = asked;
         let host = host(places);
-        let wanted = plan::of_profile(name, &loaded.profile)?;
+        let mut wanted = plan::of_profile(name, &profile)?;
+        wanted.gateway = gateway;
         let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
         let state = places.state();
         let mark = prepared.fwmark().unwrap_or(0);
-        let (tunnel, control, link) = match start(name, &loaded.profile, mark, &state).await {
+        let (tunnel, control, link) = match start(name, &profile, mark, &state).await {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -77,7 +77,8 @@ impl Running {
         if let Some(visitor) = tunnel.outside().visitor() {
             follower.spawn(network::follow(visitor.clone(), state));
         }
-        let mine = Mine { profile: loaded.profile, applied, file: file.to_owned(), follower };
+        tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)?;
+        let mine = Mine { profile, applied, file, follower };
         let running = Self {
             name: name.to_owned(),
             tunnel,
@@ -90,21 +91,22 @@ impl Running {
         Ok((running, Done { notes }))
     }
 
-    /// Reads the file again, and changes what differs. A file that is wrong changes nothing.
-    pub(crate) async fn reload(&self, file: &Path) -> Result<Done> {
-        let loaded = load(file)?;
-        let mut notes = notes(&loaded);
-        let wanted = plan::of_profile(&self.name, &loaded.profile)?;
+    /// Changes what differs. What cannot be done changes nothing.
+    pub(crate) async fn reload(&self, asked: Asked) -> Result<Done> {
+        let Asked { profile, gateway, limits, mut notes, .. } = asked;
+        let mut wanted = plan::of_profile(&self.name, &profile)?;
+        wanted.gateway = gateway;
         let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
-        let changed = self.change(&mut mine, &loaded.profile, wanted).await;
+        let changed = self.change(&mut mine, &profile, wanted).await;
         if changed.is_ok() {
-            mine.profile = loaded.profile;
+            mine.profile = profile;
+            self.tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)?;
         }
         *self.addresses() = mine.addresses();
         *self.mine() = Some(mine);
         let changes = changed?;
         if changes.is_empty() {
-            notes.push("Nothing in the file differs from what is running.".to_owned());
+            notes.push("Nothing differs from what is running.".to_owned());
         }
         notes.extend(changes);
         Ok(Done { notes })
@@ -144,8 +146,10 @@ impl Running {
     pub(crate) async fn down(&self) -> Result<Done> {
         let Some(mine) = self.mine().take() else { return Ok(Done::default()) };
         let mut notes = Vec::new();
-        if mine.profile.interface.save_config {
-            notes.push(self.save(&mine).await);
+        if mine.profile.interface.save_config
+            && let Some(file) = &mine.file
+        {
+            notes.push(self.save(&mine, file).await);
         }
         let tunnel = self.tunnel.clone();
         // PostDown commands are run when the interface is gone, the others before.
@@ -160,14 +164,14 @@ impl Running {
         Ok(Done { notes })
     }
 
-    async fn save(&self, mine: &Mine) -> String {
-        let file = mine.file.display();
+    async fn save(&self, mine: &Mine, to: &Path) -> String {
+        let file = to.display();
         let Ok(device) = self.tunnel.device().await else {
             return format!("{file} is not saved: the tunnel had already ended");
         };
         let outside = self.tunnel.outside();
         let now = save::as_it_is(&mine.profile, device, outside.listen_port(), outside.fwmark());
-        match save::write(&mine.file, &now) {
+        match save::write(to, &now) {
             Ok(()) => format!("{file} is saved as the tunnel was (SaveConfig)"),
             Err(e) => format!("{file} is not saved: {e}"),
         }
@@ -207,19 +211,6 @@ impl Mine {
     fn addresses(&self) -> Vec<String> {
         self.applied.plan().addresses.iter().map(ToString::to_string).collect()
     }
-}
-
-fn load(file: &Path) -> Result<Loaded> {
-    file::load(file).map_err(|e| {
-        let denied = matches!(e, file::LoadError::Denied { .. });
-        Failure::new(if denied { Exit::Privilege } else { Exit::Usage }, e)
-    })
-}
-
-/// What a person should hear of a file that is taken.
-fn notes(loaded: &Loaded) -> Vec<String> {
-    let trouble = loaded.findings.iter().filter(|f| f.is_trouble()).map(|f| f.in_file(&loaded.file).to_string());
-    trouble.chain(loaded.exposed.as_ref().map(ToString::to_string)).collect()
 }
 
 /// Inside, protocol and outside, joined, and the socket of `wg`.

@@ -11,13 +11,14 @@ mod ruleset;
 use std::net::Ipv6Addr;
 
 use ipnet::{IpNet, Ipv6Net};
+use serde::{Deserialize, Serialize};
 
 pub use beside::{OtherFirewall, Pass};
 pub(crate) use beside::{SeenChain, other_firewalls, passes, seen_chains};
 pub use ruleset::GatewayTable;
 
 /// What makes a machine the gateway of a network of devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
     /// The network's addresses, IPv4 and IPv6. Nobody uses them on another interface, neither as source nor, uninvited, as
     /// destination.
@@ -39,7 +40,7 @@ pub struct Gateway {
 }
 
 /// Where those go who have an invite and are no device yet: nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrol {
     /// The network that holds the addresses of all invites and of no device.
     pub sources: Ipv6Net,
@@ -50,7 +51,7 @@ pub struct Enrol {
 }
 
 /// One permission.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reach {
     /// Who. A network outside of [`Gateway::ranges`] may be given the way to devices.
     pub from: Vec<IpNet>,
@@ -61,7 +62,8 @@ pub struct Reach {
 }
 
 /// What is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum To {
     /// These addresses.
     Nets(Vec<IpNet>),
@@ -70,7 +72,7 @@ pub enum To {
 }
 
 /// Ports of one transport, the last included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ports {
     /// Of which transport.
     pub transport: Transport,
@@ -81,7 +83,8 @@ pub struct Ports {
 }
 
 /// A transport protocol with ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
     /// TCP.
     Tcp,

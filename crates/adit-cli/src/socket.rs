@@ -1,7 +1,10 @@
-//! The socket of the daemon: who may speak, how much, and one answer for each line.
+//! A Unix socket that is asked and answers: who may speak, how much, and one answer for each line.
 //!
-//! Not here: what the requests mean (`house`), how they look (`rpc`).
+//! Not here: what the requests mean (`daemon::house`, `server::desk`), how they look (`rpc`).
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,9 +12,11 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use super::house::House;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
 use crate::exit::{Failure, Result};
-use crate::rpc::{self, Answer, MAX_REQUEST, Method};
+use crate::rpc::{self, Answer, MAX_REQUEST};
 
 /// The most commands served at once.
 const MAX_CLIENTS: usize = 32;
@@ -21,6 +26,37 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a client that is refused may take to see it.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// Who asks, by what the kernel says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The user.
+    pub(crate) uid: u32,
+    /// The process, if it can be known.
+    pub(crate) pid: Option<i32>,
+}
+
+/// What answers on a socket.
+pub(crate) trait Answers: Send + Sync + 'static {
+    /// What it can be asked for.
+    type Method: DeserializeOwned + Send + 'static;
+    /// What is remembered of one connection.
+    type Talk: Default + Send;
+
+    /// Refuses whoever may not speak.
+    fn may_speak(&self, caller: Caller) -> Result<()>;
+
+    /// Refuses what this connection may not ask for.
+    fn admit(&self, talk: &mut Self::Talk, method: &Self::Method) -> Result<()>;
+
+    /// How long a line of this connection may be, and how long it may say nothing.
+    fn bounds(&self, _talk: &Self::Talk) -> (usize, Duration) {
+        (MAX_REQUEST, IDLE)
+    }
+
+    /// Does it.
+    fn perform(self: Arc<Self>, caller: Caller, method: Self::Method) -> impl Future<Output = Result<Value>> + Send;
+}
 
 /// How many clients there are.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +85,19 @@ impl Drop for Seat {
     }
 }
 
+/// Listens there, for whom the mode lets in. Whoever calls this has made sure that nobody else listens: a socket that is
+/// there is a dead one.
+pub(crate) fn bind(socket: &Path, mode: u32) -> Result<std::os::unix::net::UnixListener> {
+    let what = |e: &std::io::Error| Failure::io(format!("cannot listen at {}", socket.display()), e);
+    let _absent = std::fs::remove_file(socket);
+    let listener = std::os::unix::net::UnixListener::bind(socket).map_err(|e| what(&e))?;
+    std::fs::set_permissions(socket, Permissions::from_mode(mode)).map_err(|e| what(&e))?;
+    listener.set_nonblocking(true).map_err(|e| what(&e))?;
+    Ok(listener)
+}
+
 /// Serves for ever.
-pub(crate) async fn serve(listener: UnixListener, house: Arc<House>, clients: Clients) {
+pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clients: Clients) {
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -62,28 +109,31 @@ pub(crate) async fn serve(listener: UnixListener, house: Arc<House>, clients: Cl
             }
         };
         let seat = clients.sit();
-        let house = house.clone();
+        let desk = desk.clone();
         tokio::spawn(async move {
-            if let Err(failure) = may_speak(&stream) {
-                refuse(stream, failure).await;
-            } else if seat.is_none() {
-                let busy = Failure::failed(format!("the daemon already serves {MAX_CLIENTS} commands"));
-                refuse(stream, busy.hint("try again when some of them have ended")).await;
-            } else {
-                converse(stream, &house).await;
+            match caller(&stream).and_then(|caller| desk.may_speak(caller).map(|()| caller)) {
+                Err(failure) => refuse(stream, failure).await,
+                Ok(_) if seat.is_none() => {
+                    let busy = Failure::failed(format!("{MAX_CLIENTS} commands are being served already"));
+                    refuse(stream, busy.hint("try again when some of them have ended")).await;
+                }
+                Ok(caller) => converse(stream, caller, &desk).await,
             }
             drop(seat);
         });
     }
 }
 
-/// Only root and the daemon's own user.
-fn may_speak(stream: &UnixStream) -> Result<()> {
-    let theirs = stream.peer_cred().map_err(|e| Failure::io("cannot tell who is asking", &e))?.uid();
-    if theirs == 0 || theirs == rustix::process::geteuid().as_raw() {
-        return Ok(());
+fn caller(stream: &UnixStream) -> Result<Caller> {
+    let theirs = stream.peer_cred().map_err(|e| Failure::io("cannot tell who is asking", &e))?;
+    Ok(Caller { uid: theirs.uid(), pid: theirs.pid() })
+}
+
+impl Caller {
+    /// Whether this is root, or the user this process runs as.
+    pub(crate) fn is_owner(self) -> bool {
+        self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
     }
-    Err(Failure::privilege("only root may talk to this daemon").hint("run the command with `sudo`"))
 }
 
 async fn refuse(mut stream: UnixStream, failure: Failure) {
@@ -95,22 +145,24 @@ async fn refuse(mut stream: UnixStream, failure: Failure) {
     let _late = tokio::time::timeout(GRACE, drained).await;
 }
 
-async fn converse(stream: UnixStream, house: &Arc<House>) {
+async fn converse<A: Answers>(stream: UnixStream, caller: Caller, desk: &Arc<A>) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
+    let mut talk = A::Talk::default();
     loop {
         line.clear();
-        let answer = match tokio::time::timeout(IDLE, read_line(&mut read, &mut line)).await {
+        let (limit, idle) = desk.bounds(&talk);
+        let answer = match tokio::time::timeout(idle, read_line(&mut read, &mut line, limit)).await {
             Err(_idle) => return,
             Ok(Err(_broken)) => return,
             Ok(Ok(Line::End)) => return,
             Ok(Ok(Line::TooLong)) => {
-                let failure = Failure::usage(format!("a request has at most {MAX_REQUEST} bytes"));
+                let failure = Failure::usage(format!("a request has at most {limit} bytes"));
                 let _gone = write.write_all(&rpc::line(&Answer::error(0, failure))).await;
                 return;
             }
-            Ok(Ok(Line::Whole)) => answer(&line, house).await,
+            Ok(Ok(Line::Whole)) => answer(&line, caller, desk, &mut talk).await,
         };
         if write.write_all(&rpc::line(&answer)).await.is_err() {
             return;
@@ -118,36 +170,24 @@ async fn converse(stream: UnixStream, house: &Arc<House>) {
     }
 }
 
-async fn answer(line: &[u8], house: &Arc<House>) -> Answer {
+async fn answer<A: Answers>(line: &[u8], caller: Caller, desk: &Arc<A>, talk: &mut A::Talk) -> Answer {
     let (id, method) = match rpc::parse_request(line) {
         Ok(request) => request,
         Err(answer) => return answer,
     };
-    let house = house.clone();
+    if let Err(failure) = desk.admit(talk, &method) {
+        return Answer::error(id, failure);
+    }
+    let desk = desk.clone();
     // In a task of its own: what panics there is one failed request, and a command that goes away cancels nothing.
-    let work = tokio::spawn(async move { perform(&house, id, method).await });
-    work.await.unwrap_or_else(|e| {
-        tracing::error!("a request failed in a way it should not: {e}");
-        Answer::error(id, Failure::failed("the daemon failed inside while doing this; its log says more"))
-    })
-}
-
-async fn perform(house: &Arc<House>, id: u64, method: Method) -> Answer {
-    let done = match method {
-        Method::Info => return Answer::result(id, &house.info()),
-        Method::Status { name } => {
-            return match house.status(name.as_deref()).await {
-                Ok(report) => Answer::result(id, &report),
-                Err(failure) => Answer::error(id, failure),
-            };
+    let work = tokio::spawn(desk.perform(caller, method));
+    match work.await {
+        Ok(Ok(value)) => Answer::result(id, &value),
+        Ok(Err(failure)) => Answer::error(id, failure),
+        Err(e) => {
+            tracing::error!("a request failed in a way it should not: {e}");
+            Answer::error(id, Failure::failed("it failed inside while doing this; its log says more"))
         }
-        Method::Up { name, file } => house.up(&name, &file).await,
-        Method::Down { name } => house.down(&name).await,
-        Method::Reload { name } => house.reload(&name).await,
-    };
-    match done {
-        Ok(done) => Answer::result(id, &done),
-        Err(failure) => Answer::error(id, failure),
     }
 }
 
@@ -159,8 +199,12 @@ enum Line {
     End,
 }
 
-/// Reads to the next newline, but never more than [`MAX_REQUEST`] bytes.
-async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(read: &mut R, line: &mut Vec<u8>) -> std::io::Result<Line> {
+/// Reads to the next newline, but never more than so many bytes.
+async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(
+    read: &mut R,
+    line: &mut Vec<u8>,
+    limit: usize,
+) -> std::io::Result<Line> {
     loop {
         let there = read.fill_buf().await?;
         if there.is_empty() {
@@ -168,7 +212,7 @@ async fn read_line<R: tokio::io::AsyncBufRead + Unpin>(read: &mut R, line: &mut 
         }
         let end = there.iter().position(|b| *b == b'\n');
         let part = there.get(..end.unwrap_or(there.len())).unwrap_or_default();
-        if line.len() + part.len() > MAX_REQUEST {
+        if line.len() + part.len() > limit {
             return Ok(Line::TooLong);
         }
         line.extend_from_slice(part);
@@ -190,7 +234,7 @@ mod tests {
         let mut all = Vec::new();
         loop {
             let mut line = Vec::new();
-            let seen = read_line(&mut read, &mut line).await.unwrap();
+            let seen = read_line(&mut read, &mut line, MAX_REQUEST).await.unwrap();
             let last = seen != Line::Whole;
             all.push((seen, line));
             if last {

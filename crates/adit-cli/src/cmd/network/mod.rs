@@ -1,0 +1,97 @@
+//! Commands about the network that this machine serves: they ask its server, and show what it says.
+//!
+//! Not here: serving it (`server`), what is said to and fro (`server::api`).
+
+mod invite;
+mod peer;
+mod policy;
+
+use serde::de::DeserializeOwned;
+
+use crate::args::network::NetworkJsonArgs;
+use crate::client::Client;
+use crate::exit::{Exit, Failure, Result};
+use crate::places::Places;
+use crate::render::{self, Style};
+use crate::server::api::{Ask, NetworkReport, PeerRow};
+
+pub(super) use self::invite::run as invite;
+pub(super) use self::peer::run as peer;
+pub(super) use self::policy::run as policy;
+
+/// `adit peers`.
+pub(super) fn peers(args: &NetworkJsonArgs) -> Result<Exit> {
+    let peers: Vec<PeerRow> = ask(Ask::Peers)?;
+    if args.json {
+        render::json(&peers);
+    } else {
+        render::print(&render::network::peers(&peers, now(), Style::of_stdout()));
+    }
+    Ok(Exit::Done)
+}
+
+/// `adit server status`.
+pub(super) fn status(args: &NetworkJsonArgs) -> Result<Exit> {
+    let network: NetworkReport = ask(Ask::Network)?;
+    if args.json {
+        render::json(&network);
+    } else {
+        render::print(&render::network::network(&network, Style::of_stdout()));
+    }
+    Ok(Exit::Done)
+}
+
+/// `adit server backup FILE`.
+pub(super) fn backup(file: &std::path::Path) -> Result<Exit> {
+    let failed = |e: &std::io::Error| Failure::io(format!("cannot write {}", file.display()), e);
+    if file.exists() {
+        return Err(Failure::usage(format!("{} is there already", file.display())).hint("give a file that is not"));
+    }
+    // The server may write nowhere but beside its database; we may.
+    let fresh: std::path::PathBuf = ask(Ask::Backup)?;
+    let copied = copy(&fresh, file).map_err(|e| failed(&e));
+    let _removed = std::fs::remove_file(&fresh);
+    copied?;
+    render::line(&format!(
+        "The network's state is in {}. The server's private key is not: keep network.key as well.",
+        file.display()
+    ));
+    Ok(Exit::Done)
+}
+
+/// `adit server restore FILE`, while a server runs; `false` if none does.
+pub(super) fn restore(file: &std::path::Path) -> Result<bool> {
+    let places = Places::of_this_process();
+    let Some(mut client) = Client::connect_to(&places.server_socket())? else { return Ok(false) };
+    // The server may read nothing but what is beside its database.
+    let beside = places.state().join(format!("server/db/restore-{}", std::process::id()));
+    copy(file, &beside).map_err(|e| Failure::io(format!("cannot copy {}", file.display()), &e))?;
+    let restored: Result<()> = client.call(Ask::Restore { file: beside.clone() });
+    let _removed = std::fs::remove_file(&beside);
+    restored.map(|()| true)
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut from = std::fs::File::open(from)?;
+    let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    std::io::copy(&mut from, &mut to)?;
+    to.sync_all()
+}
+
+/// Asks the server of this machine.
+fn ask<T: DeserializeOwned>(what: Ask) -> Result<T> {
+    let places = Places::of_this_process();
+    let client = Client::connect_to(&places.server_socket())?;
+    let mut client = client.ok_or_else(|| {
+        Failure::not_connected("no network is served on this machine")
+            .hint("start it with `adit server up`, or `systemctl start adit-server`")
+    })?;
+    client.call(what)
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_secs())
+}

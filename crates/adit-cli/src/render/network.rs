@@ -1,0 +1,204 @@
+//! How a network looks: its devices, invites and what a new device needs. Pure.
+//!
+//! Not here: codes to scan (`qr`).
+
+use std::fmt::Write as _;
+
+use super::units::{ago, bits_per_second, bytes, duration};
+use super::{Style, Tone};
+use crate::qr;
+use crate::server::api::{InviteRow, NetworkReport, NewInvite, PeerRow};
+
+/// The network itself.
+pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}  {}", style.paint(Tone::Strong, &network.name), network.ranges.join("  "));
+    let web = network.web.as_deref().map_or_else(String::new, |web| format!(", {web}"));
+    let _ = writeln!(out, "  reached at  {}: udp {}{web}", network.hosts.join(", "), network.udp_port);
+    let _ = writeln!(out, "  public key  {}", network.public_key);
+    let _ = writeln!(out, "  interface   {}", network.interface);
+    let _ = writeln!(out, "  devices     {}, open invites {}", network.peers, network.open_invites);
+    if let Some(trouble) = &network.trouble {
+        let _ = writeln!(out, "  {} {trouble}", style.paint(Tone::Bad, "trouble"));
+    }
+    out
+}
+
+/// The code for a text, if it is not too long for one; in a file it would be of no use.
+fn code(text: &str, style: Style) -> String {
+    match style {
+        Style::Plain => String::new(),
+        Style::Colour => qr::terminal(text, true).map_or_else(|_| String::new(), |code| format!("{}\n", *code)),
+    }
+}
+
+/// A new invite: the link, what to do with it, and the code.
+pub(crate) fn invite(invite: &NewInvite, now: u64, style: Style) -> String {
+    let uses = match invite.uses {
+        1 => "one device".to_owned(),
+        n => format!("{n} devices"),
+    };
+    let left = duration(invite.expires_unix.saturating_sub(now));
+    let mut out = code(&invite.link.to_ascii_uppercase(), style);
+    let _ = writeln!(out, "Invite {} for {uses}, good for {left}. On the device:\n", invite.invite);
+    let _ = writeln!(out, "  {}\n", style.paint(Tone::Strong, &format!("adit join {}", invite.link)));
+    let _ = writeln!(out, "Whoever has this link can join: hand it on like a password.");
+    out
+}
+
+/// The configuration for a WireGuard app.
+pub(crate) fn wireguard(name: &str, profile: &str, style: Style) -> String {
+    let mut out = code(profile, style);
+    let _ = writeln!(out, "Scan the code with the WireGuard app, or save this as {name}.conf. It is shown only now.\n");
+    let _ = writeln!(out, "{}", style.paint(Tone::Faint, profile.trim_end()));
+    out
+}
+
+/// All devices, a line each.
+pub(crate) fn peers(peers: &[PeerRow], now: u64, style: Style) -> String {
+    if peers.is_empty() {
+        return "No device has joined yet. `adit invite` invites one.\n".to_owned();
+    }
+    let rows: Vec<[String; 6]> = peers
+        .iter()
+        .map(|peer| {
+            [
+                peer.name.clone(),
+                peer.state.clone(),
+                peer.addresses.first().cloned().unwrap_or_default(),
+                peer.transport.clone().unwrap_or_else(|| "-".to_owned()),
+                ago(peer.last_handshake_unix.map(|at| now.saturating_sub(at))),
+                format!("{} in, {} out", bytes(peer.received), bytes(peer.sent)),
+            ]
+        })
+        .collect();
+    let head = ["device", "state", "address", "by", "handshake", "traffic"].map(str::to_owned);
+    let width = |column: usize| {
+        let cells = rows.iter().chain([&head]).filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let mut out = String::new();
+    for (n, row) in [&head].into_iter().chain(&rows).enumerate() {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let line = cells.join("  ");
+        let line = line.trim_end();
+        let line = if n == 0 { style.paint(Tone::Faint, line) } else { line.to_owned() };
+        let _ = writeln!(out, "{line}");
+    }
+    out
+}
+
+/// One device.
+pub(crate) fn peer(peer: &PeerRow, now: u64, style: Style) -> String {
+    let tone = if peer.state == "connected" { Tone::Good } else { Tone::Warning };
+    let mut out = String::new();
+    let _ = writeln!(out, "{}  {}", style.paint(Tone::Strong, &peer.name), style.paint(tone, &peer.state));
+    let mut line = |what: &str, value: String| {
+        let _ = writeln!(out, "  {what:12}{value}");
+    };
+    line("addresses", peer.addresses.join(", "));
+    line("public key", peer.public_key.clone());
+    line("runs", peer.kind.clone());
+    if !peer.groups.is_empty() {
+        line("groups", peer.groups.join(", "));
+    }
+    if let Some(words) = &peer.check_words {
+        line("check words", words.clone());
+    }
+    line("handshake", ago(peer.last_handshake_unix.map(|at| now.saturating_sub(at))));
+    if let Some(endpoint) = &peer.endpoint {
+        line("seen at", format!("{endpoint} over {}", peer.transport.as_deref().unwrap_or("udp")));
+    }
+    line("traffic", format!("{} in, {} out", bytes(peer.received), bytes(peer.sent)));
+    let rate = |bits: u64| bits_per_second(bits as f64 / 8.0);
+    match (peer.down_limit, peer.up_limit) {
+        (None, None) => {}
+        (down, up) => {
+            let side = |bits: Option<u64>| bits.map_or_else(|| "unlimited".to_owned(), rate);
+            line("limits", format!("{} down, {} up", side(down), side(up)));
+        }
+    }
+    if let Some(quota) = &peer.quota {
+        let per = if quota.per == "total" { "in all".to_owned() } else { format!("a {}", quota.per) };
+        line("quota", format!("{} of {} {per}, then {}", bytes(quota.used), bytes(quota.bytes), quota.then));
+    }
+    line(
+        "ends",
+        match peer.expires_unix {
+            None => "never".to_owned(),
+            Some(at) if at <= now => format!("{} ago", duration(now - at)),
+            Some(at) => format!("in {}", duration(at - now)),
+        },
+    );
+    out
+}
+
+/// All invites, a line each.
+pub(crate) fn invites(invites: &[InviteRow], now: u64, style: Style) -> String {
+    if invites.is_empty() {
+        return "There are no invites. `adit invite` makes one.\n".to_owned();
+    }
+    let mut out = String::new();
+    for invite in invites {
+        let name = invite.name.as_deref().unwrap_or("any device");
+        let state = match invite.state.as_str() {
+            "open" => {
+                let left = duration(invite.expires_unix.saturating_sub(now));
+                style.paint(Tone::Good, &format!("open for {left}, {} left", invite.uses_left))
+            }
+            other => style.paint(Tone::Faint, other),
+        };
+        let by = match invite.redeemed_by.as_slice() {
+            [] => String::new(),
+            names => format!(", used by {}", names.join(", ")),
+        };
+        let _ = writeln!(out, "{:>4}  {name}: {state}{by}", invite.invite);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str) -> PeerRow {
+        PeerRow {
+            name: name.to_owned(),
+            kind: "adit".to_owned(),
+            state: "connected".to_owned(),
+            addresses: vec!["10.77.0.2".to_owned(), "fd00::2".to_owned()],
+            public_key: "key".to_owned(),
+            groups: Vec::new(),
+            check_words: None,
+            transport: Some("https".to_owned()),
+            endpoint: Some("192.0.2.7:443".to_owned()),
+            last_handshake_unix: Some(1_000),
+            received: 2_048,
+            sent: 5,
+            down_limit: Some(20_000_000),
+            up_limit: None,
+            quota: None,
+            expires_unix: Some(1_090),
+            created_unix: 1,
+        }
+    }
+
+    #[test]
+    fn devices_stand_in_columns() {
+        let shown = peers(&[row("phone"), row("a-laptop")], 1_030, Style::Plain);
+        assert_eq!(
+            shown,
+            "device    state      address    by     handshake  traffic\n\
+             phone     connected  10.77.0.2  https  30 s ago   2.00 KiB in, 5 B out\n\
+             a-laptop  connected  10.77.0.2  https  30 s ago   2.00 KiB in, 5 B out\n"
+        );
+    }
+
+    #[test]
+    fn a_device_shows_its_limits_and_its_end() {
+        let shown = peer(&row("phone"), 1_030, Style::Plain);
+        assert!(shown.contains("limits      20.00 Mbit/s down, unlimited up"), "{shown}");
+        assert!(shown.contains("ends        in 1 min"), "{shown}");
+    }
+}

@@ -1,0 +1,86 @@
+//! Devices that join: each asks inside the tunnel of its invite, and is admitted or told why not.
+//!
+//! Not here: what is said (`adit::enrol`), deciding (`adit-control`).
+
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adit::enrol::{self, Refusal, Reply, Request};
+use adit_control::{Actor, Command, HttpsKey, Name, Network, Outcome, Redeem, Refusal as Decided, ServiceError, Token};
+use rustix::net::{AddressFamily, SocketType};
+use tokio::net::UdpSocket;
+
+use super::desk::{Desk, membership, now};
+
+/// How long after a failure the socket is made anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Answers devices that join, for ever.
+pub(super) async fn serve(desk: Arc<Desk>) {
+    loop {
+        let Some(address) = desk.model().network.as_ref().map(Network::server_v6) else { return };
+        let error = match bind(address) {
+            Ok(socket) => enrol::serve(socket, async |source, request| answer(&desk, source, request).await).await,
+            Err(error) => error,
+        };
+        tracing::warn!("devices cannot join at the moment: {error}");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// At the server's address in the network, which may be there a moment later.
+fn bind(address: Ipv6Addr) -> std::io::Result<UdpSocket> {
+    let socket = rustix::net::socket(AddressFamily::INET6, SocketType::DGRAM, None)?;
+    rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+    rustix::net::sockopt::set_ipv6_freebind(&socket, true)?;
+    rustix::net::bind(&socket, &SocketAddrV6::new(address, enrol::PORT, 0, 0))?;
+    let socket = std::net::UdpSocket::from(socket);
+    socket.set_nonblocking(true)?;
+    UdpSocket::from_std(socket)
+}
+
+async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
+    let wish = Some(request.name.as_str()).filter(|name| !name.is_empty());
+    let redeem = Redeem {
+        by: Token::Address(source),
+        key: request.key,
+        https_key: HttpsKey::new(*request.https_key.as_bytes()),
+        wish: wish.map(Name::wished),
+    };
+    let actor = Actor::new(&format!("device {}", request.key), &format!("invite at {source}, {}", request.system));
+    let outcome = desk.service.execute(Command::Redeem(redeem), actor, now()).await;
+    match outcome {
+        Ok(outcome) => {
+            let model = desk.model();
+            let peer = match outcome {
+                Outcome::Redeemed { peer, .. } => model.peers.get(&peer),
+                Outcome::Network | Outcome::Policy | Outcome::Peer(_) | Outcome::Invite(_) => None,
+            };
+            let Some((peer, network)) = peer.zip(model.network.as_ref()) else {
+                return Reply::Refused(Refusal::Unable);
+            };
+            // Let in before it is told so: its first handshake is to be answered.
+            desk.until_run(model.revision).await;
+            tracing::info!("{} has joined", peer.name);
+            Reply::Admitted(membership(network, peer))
+        }
+        Err(ServiceError::Refused(refusal)) => Reply::Refused(why(&refusal)),
+        Err(error) => {
+            tracing::warn!("a device could not join: {error}");
+            Reply::Refused(Refusal::Unable)
+        }
+    }
+}
+
+fn why(refusal: &Decided) -> Refusal {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the rest is not about who asks, and it may grow")]
+    match refusal {
+        Decided::InviteUsed { .. } => Refusal::Used,
+        Decided::InviteExpired(_) => Refusal::Expired,
+        Decided::InviteRevoked(_) => Refusal::Revoked,
+        Decided::Full(_) | Decided::TooManyPeers => Refusal::Full,
+        Decided::KeyInUse { .. } | Decided::EmptyKey => Refusal::Key,
+        _ => Refusal::Other,
+    }
+}

@@ -1,0 +1,190 @@
+//! The way from the process that decides to the daemon that runs the tunnel: orders there, how the peers are back.
+//!
+//! A thread of its own, because commands speak to the daemon in turns. If the daemon goes away, what was last ordered is
+//! ordered again as soon as there is another; what runs goes on meanwhile.
+//! Not here: what is ordered (`gateway`).
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::client::Client;
+use crate::exit::{Failure, Result};
+use crate::places::Places;
+use crate::report::{StatusReport, TunnelReport};
+use crate::rpc::{Done, Method, Served};
+
+/// How often the tunnel is asked how its peers are.
+const EVERY: Duration = Duration::from_secs(2);
+/// How soon for the first time: what devices are told of the web site depends on it.
+const FIRST: Duration = Duration::from_millis(100);
+/// How long after a failure it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is ordered.
+enum Order {
+    Run(Box<Served>, oneshot::Sender<Result<()>>),
+    Down(oneshot::Sender<Result<()>>),
+}
+
+/// The link, as the others have it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    orders: Sender<Order>,
+    thread: Option<JoinHandle<()>>,
+    /// What is wrong between what is decided and what runs; nothing if all is well.
+    trouble: watch::Receiver<Option<String>>,
+}
+
+/// How the tunnel is, as often as it is asked; a slow reader gets the newest.
+pub(crate) type Reports = mpsc::Receiver<TunnelReport>;
+
+/// What the thread has.
+struct Keeper {
+    places: Places,
+    interface: String,
+    client: Option<Client>,
+    wanted: Option<Box<Served>>,
+    /// Whether the daemon that is connected has what is wanted.
+    is_served: bool,
+    trouble: watch::Sender<Option<String>>,
+    reports: mpsc::Sender<TunnelReport>,
+}
+
+impl Link {
+    /// Connects to the daemon, which must be there, for this interface and nothing else.
+    pub(crate) fn open(places: Places, interface: String) -> Result<(Self, Reports)> {
+        let client = confined(&places, &interface)?.ok_or_else(|| Failure::failed("the daemon went away"))?;
+        let (orders, inbox) = channel();
+        let (trouble, seen) = watch::channel(None);
+        let (reports, reported) = mpsc::channel(1);
+        let keeper =
+            Keeper { places, interface, client: Some(client), wanted: None, is_served: false, trouble, reports };
+        let thread = std::thread::Builder::new()
+            .name("link".to_owned())
+            .spawn(move || keeper.keep(&inbox))
+            .map_err(|e| Failure::io("cannot start a thread", &e))?;
+        Ok((Self { orders, thread: Some(thread), trouble: seen }, reported))
+    }
+
+    /// Has the daemon run this network from now on.
+    pub(crate) async fn run(&self, served: Served) -> Result<()> {
+        self.order(|reply| Order::Run(Box::new(served), reply)).await
+    }
+
+    /// Has the daemon take the network down.
+    pub(crate) async fn down(&self) -> Result<()> {
+        self.order(Order::Down).await
+    }
+
+    /// What is wrong at the moment, a sentence.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.borrow().clone()
+    }
+
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order) -> Result<()> {
+        let ended = || Failure::failed("the thread that speaks to the daemon has ended");
+        let (reply, outcome) = oneshot::channel();
+        self.orders.send(order(reply)).map_err(|_| ended())?;
+        outcome.await.map_err(|_| ended())?
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        // Its channel closes with us; nothing of it is waited for, as it may be waiting for the daemon.
+        drop(self.thread.take());
+    }
+}
+
+/// A connection that is good for this interface alone.
+fn confined(places: &Places, interface: &str) -> Result<Option<Client>> {
+    let Some(mut client) = Client::connect(places)? else { return Ok(None) };
+    let _done: Done = client.call(Method::Confine { name: interface.to_owned() })?;
+    Ok(Some(client))
+}
+
+impl Keeper {
+    fn keep(mut self, inbox: &Receiver<Order>) {
+        let mut next = Instant::now() + FIRST;
+        loop {
+            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+                Ok(Order::Run(served, reply)) => {
+                    self.wanted = Some(served);
+                    let done = self.serve();
+                    self.note(done.as_ref().err());
+                    let _asker_left = reply.send(done);
+                }
+                Ok(Order::Down(reply)) => {
+                    let down = Method::Down { name: self.interface.clone() };
+                    let _asker_left = reply.send(self.call::<Done>(down).map(drop));
+                    return;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => {
+                    let asked = self.ask();
+                    self.note(asked.as_ref().err());
+                    next = Instant::now() + if asked.is_ok() { EVERY } else { AGAIN };
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self) -> Result<()> {
+        if !self.is_served && self.wanted.is_some() {
+            self.serve()?;
+            tracing::info!("the daemon runs the network again");
+        }
+        let report: StatusReport = self.call(Method::Status { name: Some(self.interface.clone()) })?;
+        if let Some(tunnel) = report.tunnels.into_iter().next() {
+            // A reader that has not taken the last one yet gets the next.
+            let _busy = self.reports.try_send(tunnel);
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let Some(wanted) = self.wanted.clone() else { return Ok(()) };
+        self.is_served = false;
+        let done: Done = self.call(Method::Serve { name: self.interface.clone(), network: wanted })?;
+        self.is_served = true;
+        done.notes.iter().for_each(|note| tracing::debug!("{note}"));
+        Ok(())
+    }
+
+    fn call<T: serde::de::DeserializeOwned>(&mut self, method: Method) -> Result<T> {
+        if self.client.is_none() {
+            self.client = confined(&self.places, &self.interface)?;
+        }
+        let Some(client) = &mut self.client else {
+            return Err(
+                Failure::failed("the daemon does not run").hint("`systemctl start adit`, or `adit server up` again")
+            );
+        };
+        client.call(method).inspect_err(|failure| {
+            // One that says what is wrong is still there.
+            if failure.is_about_the_connection() {
+                self.client = None;
+                self.is_served = false;
+            }
+        })
+    }
+
+    /// Says what is wrong once, and when it is over.
+    fn note(&self, failure: Option<&Failure>) {
+        let now = failure.map(ToString::to_string);
+        self.trouble.send_if_modified(|before| {
+            if *before == now {
+                return false;
+            }
+            match &now {
+                Some(trouble) => tracing::warn!("what is decided does not run: {trouble}"),
+                None => tracing::info!("what is decided runs again"),
+            }
+            *before = now;
+            true
+        });
+    }
+}

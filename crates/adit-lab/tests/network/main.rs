@@ -1,0 +1,11 @@
+//! Stories of a network: a server, two devices behind a router with NAT, a host on the Internet, and who may do what.
+//!
+//! Needs root; fails without it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
+
+mod joins;
+mod limits;
+mod machine;
+mod refuses;
+mod scene;
+mod survives;

@@ -1,0 +1,62 @@
+//! Restarts and deaths: what is admitted stays admitted, and nothing is left behind.
+
+use adit_lab::poll::{self, PATIENCE};
+use adit_lab::traffic;
+
+use crate::scene::{Scene, outside};
+
+#[test]
+fn a_server_that_was_restarted_goes_on_without_anybody_joining_again() {
+    let mut scene = Scene::new();
+    scene.join_both();
+    scene.end_server("-TERM");
+    assert!(!traffic::ping_once(&scene.phone.host, outside()), "it is down");
+    scene.serve_again();
+    for machine in [&scene.phone, &scene.laptop] {
+        scene.reaches_outside(machine);
+    }
+}
+
+#[test]
+fn a_server_that_was_killed_is_missed_by_nobody_and_leaves_nothing() {
+    let mut scene = Scene::unserved();
+    let before = scene.server.ruleset();
+    scene.serve();
+    scene.join_both();
+    scene.end_server("-KILL");
+    // Who decides is gone; what was decided runs.
+    scene.reaches_outside(&scene.phone);
+    scene.serve_again();
+    scene.reaches_outside(&scene.phone);
+    scene.server.adit("peer disable phone").ok();
+    poll::until("the phone to be cut off", PATIENCE, || {
+        (!traffic::ping_once(&scene.phone.host, outside())).then_some(())
+    });
+    scene.end_server("-TERM");
+    assert_eq!(scene.server.ruleset(), before, "rules are left behind");
+}
+
+#[test]
+fn a_daemon_that_was_killed_is_given_the_network_again() {
+    let mut scene = Scene::new();
+    scene.join_both();
+    scene.server.kill_daemon();
+    scene.server.start_daemon_beside_a_server();
+    for machine in [&scene.phone, &scene.laptop] {
+        scene.reaches_outside(machine);
+    }
+}
+
+#[test]
+fn a_backup_brings_back_who_was_admitted() {
+    let scene = Scene::new();
+    scene.join_both();
+    let file = scene.server.dir.join("backup");
+    scene.server.adit(&format!("server backup {}", file.display())).ok();
+    scene.server.adit("peer remove phone").ok();
+    assert_eq!(scene.server.json("peers --json").as_array().unwrap().len(), 1);
+    // While it is served.
+    scene.server.adit(&format!("server restore {}", file.display())).ok();
+    assert_eq!(scene.server.json("peers --json").as_array().unwrap().len(), 2);
+    scene.reaches_outside(&scene.phone);
+}
