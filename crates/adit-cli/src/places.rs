@@ -72,6 +72,11 @@ impl Places {
         self.directory.join("server.sock")
     }
 
+    /// Where the server of a network keeps its state.
+    pub(crate) fn server_state(&self) -> PathBuf {
+        self.state().join("server")
+    }
+
     /// Makes the directory, for nobody but its owner.
     pub(crate) fn create(&self) -> Result<()> {
         let what = || format!("cannot create {}", self.directory.display());

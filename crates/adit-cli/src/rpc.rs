@@ -85,10 +85,12 @@ impl Method {
 /// A network as its server wants it run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
-    /// Addresses, port, web site and peers, as a profile without private key and without commands.
+    /// Addresses, port and peers, as a profile with nothing else. Key and web site are in the server's directory, where the
+    /// daemon reads them itself: no path comes from here.
     pub(crate) profile: String,
-    /// The file that holds the private key.
-    pub(crate) key: PathBuf,
+    /// The names of the web site.
+    #[serde(default)]
+    pub(crate) names: Vec<String>,
     /// What it does for its peers beyond carrying their packets.
     #[serde(default)]
     pub(crate) gateway: Option<Gateway>,

@@ -59,14 +59,14 @@ fn show(begun: &Begun, as_json: bool) {
 }
 
 fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<Exit> {
-    let (name, served) = server::dry_run(args, places)?;
-    let asked = tunnel::Asked::of_plan(served)?;
+    let (name, served, site) = server::dry_run(args, places)?;
+    let asked = tunnel::Asked::of_plan(served, site)?;
     let changes = super::block_on(tunnel::dry_run(&name, asked, places))??;
     if args.json {
         render::json(&serde_json::json!({ "name": name, "changes": changes }));
     } else {
         render::line("`adit server up` would, from top to bottom:");
-        let state = places.state().join("server");
+        let state = places.server_state();
         render::line(&format!("  keep the network's state in {}", state.display()));
         changes.iter().for_each(|change| render::line(&format!("  {change}")));
     }

@@ -58,7 +58,7 @@ impl House {
             return keeper.serve(served).await;
         }
         let keeper = self.move_in(name, None)?;
-        let asked = Asked::of_served(*served);
+        let asked = Asked::of_served(*served, &self.places);
         self.begin(name, keeper, asked).await
     }
 

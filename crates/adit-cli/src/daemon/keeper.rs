@@ -193,7 +193,7 @@ async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc
                     let _asker_left = reply.send(reload(&running, shared.file.as_deref()).await);
                 }
                 Some(Order::Serve(served, reply)) => {
-                    let _asker_left = reply.send(serve(&running, &shared, *served).await);
+                    let _asker_left = reply.send(serve(&running, &shared, *served, &places).await);
                 }
                 Some(Order::Down(reply)) => {
                     shared.set(State::Stopping);
@@ -219,11 +219,11 @@ async fn reload(running: &Running, file: Option<&Path>) -> Result<Done> {
     }
 }
 
-async fn serve(running: &Running, shared: &Shared, served: Served) -> Result<Done> {
+async fn serve(running: &Running, shared: &Shared, served: Served, places: &Places) -> Result<Done> {
     if let Some(file) = &shared.file {
         return Err(is_of_a_file(&shared.name, file));
     }
-    running.reload(Asked::of_served(served)?).await
+    running.reload(Asked::of_served(served, places)?).await
 }
 
 /// The name is taken by a tunnel that a person brought up.

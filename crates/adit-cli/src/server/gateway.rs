@@ -3,27 +3,18 @@
 //! Not here: deciding (`adit-control`), sending it (`link`).
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
 
 use adit::enrol;
 use adit::https::HttpsKey;
-use adit::profile::wg_quick::{Interface, Listen, Peer, Profile, Shape, SiteSource, Table, WebFront, WebSite};
+use adit::profile::wg_quick::{Interface, Peer, Profile, Table};
 use adit_control::{Desired, Network, Protocol, Rate};
 use adit_host::{Enrol, Gateway, Ports, Reach, To, Transport};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::rpc::{Limit, Served};
 
-/// The web site on this machine, ready to be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Site {
-    pub(crate) port: u16,
-    pub(crate) source: SiteSource,
-    pub(crate) front: WebFront,
-}
-
 /// What the daemon is to run.
-pub(crate) fn served(desired: &Desired, site: Option<&Site>, key: &Path) -> Served {
+pub(crate) fn served(desired: &Desired, https_port: Option<u16>) -> Served {
     let network = &desired.network;
     let limits = desired.peers.iter().filter(|peer| peer.rate != Rate::default()).map(|peer| Limit {
         addresses: vec![peer.v4.into(), peer.v6.into()],
@@ -31,14 +22,14 @@ pub(crate) fn served(desired: &Desired, site: Option<&Site>, key: &Path) -> Serv
         up: peer.rate.up,
     });
     Served {
-        profile: profile(network, desired, site).emit().to_string(),
-        key: key.to_owned(),
-        gateway: Some(gateway(network, desired, site)),
+        profile: profile(network, desired).emit().to_string(),
+        names: network.hosts.iter().map(ToString::to_string).collect(),
+        gateway: Some(gateway(network, desired, https_port)),
         limits: limits.collect(),
     }
 }
 
-fn profile(network: &Network, desired: &Desired, site: Option<&Site>) -> Profile {
+fn profile(network: &Network, desired: &Desired) -> Profile {
     let server = [
         IpNet::new_assert(network.server_v4().into(), network.v4.prefix_len()),
         IpNet::new_assert(network.server_v6().into(), network.v6.prefix_len()),
@@ -62,19 +53,14 @@ fn profile(network: &Network, desired: &Desired, site: Option<&Site>) -> Profile
             ..Interface::default()
         },
         peers: devices.chain(invites).collect(),
-        web_site: site.map(|site| WebSite {
-            listen: vec![Listen::Port(site.port)],
-            site: site.source.clone(),
-            front: site.front.clone(),
-            shape: Shape::default(),
-        }),
+        web_site: None,
     }
 }
 
 /// The rules of the network are all there is: nobody reaches more than they say.
-fn gateway(network: &Network, desired: &Desired, site: Option<&Site>) -> Gateway {
+fn gateway(network: &Network, desired: &Desired, https_port: Option<u16>) -> Gateway {
     let udp = Ports::one(Transport::Udp, network.port);
-    let https = site.map(|site| Ports::one(Transport::Tcp, site.port));
+    let https = https_port.map(|port| Ports::one(Transport::Tcp, port));
     Gateway {
         ranges: vec![network.v4.into(), network.v6.into()],
         nat: true,

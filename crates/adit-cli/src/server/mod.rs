@@ -14,11 +14,10 @@ mod link;
 mod state;
 
 use std::os::unix::net::UnixListener as StdListener;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use adit::profile::wg_quick::WebFront;
+use adit::profile::wg_quick::WebSite;
 use adit_control::{
     Actor, Command, Counters, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust, UnixTime,
     Usage, UsageDelta, Web,
@@ -29,9 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::api::NewInvite;
 use self::desk::{Desk, now};
-use self::gateway::Site;
 use self::link::{Link, Reports};
-use self::state::{Certificate, Settings, State};
+pub(crate) use self::state::for_the_daemon;
+use self::state::{Certificate, Settings, State, WebSettings};
 use crate::args::network::ServerUpArgs;
 use crate::client::Client;
 use crate::exit::{Failure, Result};
@@ -78,7 +77,7 @@ pub(crate) struct Begun {
 impl Server {
     /// Opens what needs rights, starts the daemon if there is none, and gives the rights up.
     pub(crate) fn open(args: &ServerUpArgs, places: &Places) -> Result<Self> {
-        let state = State::open(places.state().join("server"))?;
+        let state = State::open(places.server_state())?;
         let (settings, wish) = prepare(args, &state)?;
         drop(Client::connect_or_start(places)?);
         let (link, reports) = Link::open(places.clone(), settings.interface.clone())?;
@@ -98,7 +97,6 @@ impl Server {
         let Self { state, settings, wish, listener, link, mut reports } = self;
         let service = open(&state, &settings).await?;
         settle(&service, wish, &settings).await?;
-        let site = site(&state, &settings, &service.model());
         let desk = Arc::new(Desk {
             service,
             link,
@@ -107,7 +105,7 @@ impl Server {
             backups: state.database_directory()?,
             running: tokio::sync::watch::Sender::new(0),
         });
-        let mut gateway = Gateway { desk: desk.clone(), site, key: state.key_file(), last: None };
+        let mut gateway = Gateway { desk: desk.clone(), web: settings.web.clone(), last: None };
         let mut signals = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())]
             .into_iter()
             .collect::<std::io::Result<Vec<_>>>()
@@ -165,7 +163,7 @@ impl Server {
 }
 
 /// What a run with these options would change, in order.
-pub(crate) fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, Served)> {
+pub(crate) fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, Served, Option<WebSite>)> {
     let hosts = found::hosts(&args.host)?;
     let settings = found::settings(args, None, &hosts)?;
     let key = PrivateKey::new([1; 32]);
@@ -173,17 +171,14 @@ pub(crate) fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, S
     let model = Model { network: Some(create), ..Model::default() };
     let desired = Desired::of(&model, &Usage::default(), now());
     let desired = desired.ok_or_else(|| Failure::failed("there is no network"))?;
-    let site = settings.web.as_ref().map(|web| Site {
-        port: web.port,
-        source: adit::profile::wg_quick::SiteSource::Directory(places.state().join("server/site")),
-        front: web.front(&hosts),
-    });
-    Ok((settings.interface, gateway::served(&desired, site.as_ref(), &places.state().join("server/network.key"))))
+    let https_port = settings.web.as_ref().map(|web| web.port);
+    let site = settings.web.map(|web| web.site(&places.server_state(), &hosts));
+    Ok((settings.interface, gateway::served(&desired, https_port), site))
 }
 
 /// Puts a backup in place of what is there, while nobody serves it.
 pub(crate) async fn restore(file: &std::path::Path, places: &Places) -> Result<()> {
-    let state = State::open(places.state().join("server"))?;
+    let state = State::open(places.server_state())?;
     let store = Store::sqlite(&state.database_directory()?).map_err(Failure::failed)?;
     store.restore(file, &own(), now()).await.map_err(Failure::failed)?;
     store.close().await;
@@ -246,13 +241,6 @@ fn offered(host: &Host, port: u16, certificate: &Certificate) -> Web {
     Web { host: host.clone(), port, trust }
 }
 
-fn site(state: &State, settings: &Settings, model: &Model) -> Option<Site> {
-    let web = settings.web.as_ref()?;
-    let hosts = model.network.iter().flat_map(|network| &network.hosts);
-    let names: Vec<_> = hosts.map(ToString::to_string).collect();
-    Some(Site { port: web.port, source: web.source(state), front: web.front(&names) })
-}
-
 async fn open(state: &State, settings: &Settings) -> Result<Service> {
     let store = match &settings.database {
         None => Store::sqlite(&state.database_directory()?).map_err(Failure::failed)?,
@@ -311,8 +299,7 @@ async fn announce(desk: &Desk, begun: impl FnOnce(Begun)) -> Result<()> {
 /// Sees to it that the daemon runs what is decided.
 struct Gateway {
     desk: Arc<Desk>,
-    site: Option<Site>,
-    key: PathBuf,
+    web: Option<WebSettings>,
     last: Option<Served>,
 }
 
@@ -322,7 +309,7 @@ impl Gateway {
         let now = now();
         let desired = Desired::of(&self.desk.service.model(), &self.desk.service.usage(), now)
             .ok_or_else(|| Failure::failed("there is no network"))?;
-        let served = gateway::served(&desired, self.site.as_ref(), &self.key);
+        let served = gateway::served(&desired, self.web.as_ref().map(|web| web.port));
         if self.last.as_ref() != Some(&served) {
             self.desk.link.run(served.clone()).await?;
             self.last = Some(served);
@@ -346,10 +333,7 @@ impl Gateway {
 
     /// Devices are to know the key that the web site proves to have.
     async fn follow_certificate(&self) {
-        let is_pinned = matches!(
-            self.site.as_ref().map(|site| &site.front),
-            Some(WebFront::SelfSigned(_) | WebFront::Files { .. })
-        );
+        let is_pinned = self.web.as_ref().is_some_and(|web| web.certificate != Certificate::Acme);
         let model = self.desk.service.model();
         let Some(web) = model.network.as_ref().and_then(|network| network.web.clone()).filter(|_| is_pinned) else {
             return;

@@ -5,15 +5,20 @@
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use adit::profile::wg_quick::{SiteSource, WebFront};
+use adit::profile::wg_quick::{Listen, Shape, SiteSource, WebFront, WebSite};
 use adit_wireguard::PrivateKey;
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::exit::{Failure, Result};
+
+/// The file of the private key.
+const KEY: &str = "network.key";
+/// The file of the settings.
+const SETTINGS: &str = "settings.json";
 
 /// A server's directory, held by this process alone.
 #[derive(Debug)]
@@ -107,52 +112,28 @@ impl State {
 
     /// Where the network's private key is.
     pub(crate) fn key_file(&self) -> PathBuf {
-        self.directory.join("network.key")
+        self.directory.join(KEY)
     }
 
     /// The network's private key; `None` before the first run.
     pub(crate) fn key(&self) -> Result<Option<PrivateKey>> {
-        let file = self.key_file();
-        let text = match fs::read_to_string(&file) {
-            Ok(text) => Zeroizing::new(text),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Failure::io(format!("cannot read {}", file.display()), &e)),
-        };
-        let key = PrivateKey::from_base64(text.trim()).map_err(|e| {
-            Failure::failed(format!("{} holds no private key: {e}", file.display()))
-                .hint("put it back from a copy; without it, devices that have joined do not know this server")
-        })?;
-        Ok(Some(key))
+        key(&self.directory)
     }
 
     /// Keeps the network's private key.
     pub(crate) fn set_key(&self, key: &PrivateKey) -> Result<()> {
-        self.write("network.key", format!("{}\n", &*Zeroizing::new(key.to_base64())).as_bytes())
+        self.write(KEY, format!("{}\n", &*Zeroizing::new(key.to_base64())).as_bytes())
     }
 
     /// The settings; `None` before the first run.
     pub(crate) fn settings(&self) -> Result<Option<Settings>> {
-        let file = self.directory.join("settings.json");
-        let text = match fs::read(&file) {
-            Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(Failure::io(format!("cannot read {}", file.display()), &e)),
-        };
-        let settings: Settings = serde_json::from_slice(&text).map_err(|e| {
-            Failure::failed(format!("{} cannot be understood: {e}", file.display()))
-                .hint("correct it, or remove it and give `adit server up` its options again")
-        })?;
-        if settings.version != Settings::VERSION {
-            return Err(Failure::failed(format!("{} was written by another version of adit", file.display()))
-                .hint("run the version that wrote it, or a newer one"));
-        }
-        Ok(Some(settings))
+        settings(&self.directory)
     }
 
     /// Keeps the settings.
     pub(crate) fn set_settings(&self, settings: &Settings) -> Result<()> {
         let text = serde_json::to_vec_pretty(settings).map_err(Failure::failed)?;
-        self.write("settings.json", &text)
+        self.write(SETTINGS, &text)
     }
 
     /// The pages that are served if the owner names none, made when they are first needed.
@@ -182,18 +163,71 @@ impl State {
     }
 }
 
+/// What the daemon needs of a server's directory, which it reads with rights that the deciding process has given up: the
+/// private key, and the web site under these names.
+pub(crate) fn for_the_daemon(directory: &Path, names: &[String]) -> Result<(PrivateKey, Option<WebSite>)> {
+    let gone = |what: &str| Failure::failed(format!("{} is gone", directory.join(what).display()));
+    let key = key(directory)?.ok_or_else(|| gone(KEY))?;
+    let settings = settings(directory)?.ok_or_else(|| gone(SETTINGS))?;
+    Ok((key, settings.web.map(|web| web.site(directory, names))))
+}
+
+/// The private key in a server's directory; `None` before the first run.
+fn key(directory: &Path) -> Result<Option<PrivateKey>> {
+    let file = directory.join(KEY);
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => Zeroizing::new(text),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Failure::io(format!("cannot read {}", file.display()), &e)),
+    };
+    let key = PrivateKey::from_base64(text.trim()).map_err(|e| {
+        Failure::failed(format!("{} holds no private key: {e}", file.display()))
+            .hint("put it back from a copy; without it, devices that have joined do not know this server")
+    })?;
+    Ok(Some(key))
+}
+
+/// The settings in a server's directory; `None` before the first run.
+fn settings(directory: &Path) -> Result<Option<Settings>> {
+    let file = directory.join(SETTINGS);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Failure::io(format!("cannot read {}", file.display()), &e)),
+    };
+    let settings: Settings = serde_json::from_slice(&text).map_err(|e| {
+        Failure::failed(format!("{} cannot be understood: {e}", file.display()))
+            .hint("correct it, or remove it and give `adit server up` its options again")
+    })?;
+    if settings.version != Settings::VERSION {
+        return Err(Failure::failed(format!("{} was written by another version of adit", file.display()))
+            .hint("run the version that wrote it, or a newer one"));
+    }
+    Ok(Some(settings))
+}
+
 impl WebSettings {
     /// Where the pages come from.
-    pub(crate) fn source(&self, state: &State) -> SiteSource {
+    fn source(&self, directory: &Path) -> SiteSource {
         match &self.site {
-            None => SiteSource::Directory(state.directory.join("site")),
+            None => SiteSource::Directory(directory.join("site")),
             Some(url) if url.contains("://") => SiteSource::Proxy { url: url.clone(), root: None },
             Some(directory) => SiteSource::Directory(directory.into()),
         }
     }
 
+    /// As the tunnel has it.
+    pub(crate) fn site(&self, directory: &Path, names: &[String]) -> WebSite {
+        WebSite {
+            listen: vec![Listen::Port(self.port)],
+            site: self.source(directory),
+            front: self.front(names),
+            shape: Shape::default(),
+        }
+    }
+
     /// Who ends TLS, for these names.
-    pub(crate) fn front(&self, names: &[String]) -> WebFront {
+    fn front(&self, names: &[String]) -> WebFront {
         match &self.certificate {
             Certificate::Acme => WebFront::Acme { domains: names.to_vec(), directory: None, contact: None, root: None },
             Certificate::SelfSigned => WebFront::SelfSigned(names.to_vec()),
@@ -244,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn the_daemon_reads_key_and_site_itself() {
+        let directory = directory("daemon");
+        let state = State::open(directory.clone()).unwrap();
+        assert!(for_the_daemon(&directory, &[]).unwrap_err().message.contains("network.key is gone"));
+        state.set_key(&PrivateKey::new([7; 32])).unwrap();
+        assert!(for_the_daemon(&directory, &[]).unwrap_err().message.contains("settings.json is gone"));
+        let web = WebSettings { port: 8443, site: Some("/srv/www".to_owned()), certificate: Certificate::SelfSigned };
+        let settings =
+            Settings { version: Settings::VERSION, interface: "home".to_owned(), web: Some(web), database: None };
+        state.set_settings(&settings).unwrap();
+        let (key, site) = for_the_daemon(&directory, &["a.example".to_owned()]).unwrap();
+        assert_eq!(key, PrivateKey::new([7; 32]));
+        let site = site.unwrap();
+        assert_eq!(site.site, SiteSource::Directory("/srv/www".into()));
+        assert_eq!(site.front, WebFront::SelfSigned(vec!["a.example".to_owned()]));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
     fn two_processes_do_not_serve_the_same_state() {
         let directory = directory("lock");
         let held = State::open(directory.clone()).unwrap();
@@ -259,7 +312,7 @@ mod tests {
         let directory = directory("damaged");
         let state = State::open(directory.clone()).unwrap();
         fs::write(directory.join("network.key"), "nonsense").unwrap();
-        fs::write(directory.join("settings.json"), "{").unwrap();
+        fs::write(directory.join(SETTINGS), "{").unwrap();
         assert!(state.key().unwrap_err().message.contains("network.key"));
         assert!(state.settings().unwrap_err().message.contains("settings.json"));
         assert_eq!(fs::read(directory.join("network.key")).unwrap(), b"nonsense");

@@ -5,13 +5,15 @@
 use std::path::{Path, PathBuf};
 
 use adit::profile::file::{self, Loaded};
-use adit::profile::wg_quick::{self, Profile};
+use adit::profile::wg_quick::{self, Interface, Profile, Table, WebSite};
 use adit_host::Gateway;
 use adit_wireguard::PrivateKey;
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
+use crate::places::Places;
 use crate::rpc::{Limit, Served};
+use crate::server;
 
 /// What a tunnel is asked to be.
 #[derive(Debug)]
@@ -44,40 +46,80 @@ impl Asked {
         Self { profile: loaded.profile, gateway: None, limits: Vec::new(), notes, file: Some(loaded.file) }
     }
 
-    /// By the process that decides about the peers. It may not bring commands along: it has fewer rights than we have.
-    pub(crate) fn of_served(served: Served) -> Result<Self> {
-        let key = key(&served.key)?;
-        Self::of_network(served, &key)
+    /// By the process that decides about the peers. It has fewer rights than we have, so nothing may come from it but
+    /// addresses, port and peers: what names files or commands is read where it cannot write.
+    pub(crate) fn of_served(served: Served, places: &Places) -> Result<Self> {
+        let (key, site) = server::for_the_daemon(&places.server_state(), &served.names)?;
+        Self::of_network(served, &key, site)
     }
 
     /// As [`of_served`](Self::of_served) before there is a key: enough to say what it would change.
-    pub(crate) fn of_plan(served: Served) -> Result<Self> {
-        Self::of_network(served, &PrivateKey::new([1; 32]))
+    pub(crate) fn of_plan(served: Served, site: Option<WebSite>) -> Result<Self> {
+        Self::of_network(served, &PrivateKey::new([1; 32]), site)
     }
 
-    fn of_network(served: Served, key: &PrivateKey) -> Result<Self> {
-        let key = Zeroizing::new(format!("[Interface]\nPrivateKey = {}\n", &*Zeroizing::new(key.to_base64())));
-        let text = Zeroizing::new(served.profile.replacen("[Interface]\n", &key, 1));
-        let (profile, _) = wg_quick::parse(&text)
+    fn of_network(served: Served, key: &PrivateKey, site: Option<WebSite>) -> Result<Self> {
+        let line = Zeroizing::new(format!("[Interface]\nPrivateKey = {}\n", &*Zeroizing::new(key.to_base64())));
+        let text = Zeroizing::new(served.profile.replacen("[Interface]\n", &line, 1));
+        let (mut profile, _) = wg_quick::parse(&text)
             .strict(Path::new("network"))
             .map_err(|e| Failure::usage(format!("the network's peers cannot be read: {e}")))?;
-        let interface = &profile.interface;
-        let commands = [&interface.pre_up, &interface.post_up, &interface.pre_down, &interface.post_down];
-        if interface.save_config || commands.iter().any(|commands| !commands.is_empty()) {
-            return Err(Failure::usage("a network may not bring commands or SaveConfig along"));
+        let Interface { private_key: _, listen_port, addresses, .. } = &profile.interface;
+        let plain = Interface {
+            private_key: Some(key.duplicate()),
+            listen_port: *listen_port,
+            addresses: addresses.clone(),
+            table: Table::Off,
+            ..Interface::default()
+        };
+        if plain != profile.interface || profile.web_site.is_some() {
+            return Err(Failure::usage("a network brings addresses, a port and peers along, and nothing else"));
         }
+        profile.web_site = site;
         Ok(Self { profile, gateway: served.gateway, limits: served.limits, notes: Vec::new(), file: None })
     }
-}
-
-fn key(file: &Path) -> Result<PrivateKey> {
-    let (text, _) = file::read(file).map_err(Failure::failed)?;
-    PrivateKey::from_base64(text.trim())
-        .map_err(|e| Failure::failed(format!("{}: no private key: {e}", file.display())))
 }
 
 /// What a person should hear of a file that is taken.
 fn notes(loaded: &Loaded) -> Vec<String> {
     let trouble = loaded.findings.iter().filter(|f| f.is_trouble()).map(|f| f.in_file(&loaded.file).to_string());
     trouble.chain(loaded.exposed.as_ref().map(ToString::to_string)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(profile: &str) -> Result<Asked> {
+        let served = Served { profile: profile.to_owned(), names: Vec::new(), gateway: None, limits: Vec::new() };
+        Asked::of_plan(served, None)
+    }
+
+    const PLAIN: &str = "[Interface]\nAddress = 10.77.0.1/24\nListenPort = 51820\nTable = off\n";
+    const PEER: &str =
+        "\n[Peer]\nPublicKey = ugViDinrHVDhkpj9GJV9FBbxC39S5yL8NV5FvcVGwEE=\nAllowedIPs = 10.77.0.2/32\n";
+
+    #[test]
+    fn a_network_brings_addresses_a_port_and_peers() {
+        let asked = network(&format!("{PLAIN}{PEER}")).unwrap();
+        assert_eq!((asked.profile.peers.len(), asked.profile.interface.listen_port), (1, Some(51820)));
+        assert_eq!(asked.profile.interface.private_key, Some(PrivateKey::new([1; 32])));
+    }
+
+    #[test]
+    fn and_nothing_that_names_commands_or_files_or_changes_more_of_the_machine() {
+        for line in [
+            "PostUp = reboot",
+            "PreDown = touch /etc/x",
+            "SaveConfig = true",
+            "DNS = 192.0.2.1",
+            "FwMark = 7",
+            "MTU = 600",
+            "[Https]\nSite = /etc\nSelfSigned = a.example",
+        ] {
+            assert!(network(&format!("{PLAIN}{line}\n{PEER}")).is_err(), "{line}");
+        }
+        assert!(network(&PLAIN.replace("Table = off\n", "")).is_err(), "it would have routes");
+        assert!(network("nonsense").is_err());
+    }
 }

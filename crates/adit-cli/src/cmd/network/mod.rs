@@ -64,7 +64,7 @@ pub(super) fn restore(file: &std::path::Path) -> Result<bool> {
     let places = Places::of_this_process();
     let Some(mut client) = Client::connect_to(&places.server_socket())? else { return Ok(false) };
     // The server may read nothing but what is beside its database.
-    let beside = places.state().join(format!("server/db/restore-{}", std::process::id()));
+    let beside = places.server_state().join(format!("db/restore-{}", std::process::id()));
     copy(file, &beside).map_err(|e| Failure::io(format!("cannot copy {}", file.display()), &e))?;
     let restored: Result<()> = client.call(Ask::Restore { file: beside.clone() });
     let _removed = std::fs::remove_file(&beside);
