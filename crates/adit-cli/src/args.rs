@@ -324,6 +324,7 @@ mod tests {
             "adit version --json",
             "adit server up --json",
             "adit server status --json",
+            "adit server log --json",
             "adit invite --json",
             "adit peers --json",
             "adit peer show x --json",

@@ -21,6 +21,15 @@ pub(crate) enum ServerCommand {
     Up(Box<ServerUpArgs>),
     /// Show the network: addresses, carriers, how many devices and invites
     Status(NetworkJsonArgs),
+    /// Show what was changed, by whom and from where, the newest first
+    Log {
+        /// At most so many changes
+        #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        most: u32,
+        /// Report as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Write the network's state into a file, while it is served
     Backup {
         /// A file that does not exist yet

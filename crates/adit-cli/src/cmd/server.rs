@@ -12,6 +12,7 @@ pub(super) fn run(command: &ServerCommand) -> Result<Exit> {
     match command {
         ServerCommand::Up(args) => up(args),
         ServerCommand::Status(args) => super::network::status(args),
+        ServerCommand::Log { most, json } => super::network::log(*most, *json),
         ServerCommand::Backup { file } => super::network::backup(file),
         ServerCommand::Restore { file } => {
             if super::network::restore(file)? {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::units::{ago, bits_per_second, bytes, duration};
 use super::{Style, Tone};
 use crate::qr;
-use crate::server::api::{InviteRow, NetworkReport, NewInvite, PeerRow};
+use crate::server::api::{AuditRow, InviteRow, NetworkReport, NewInvite, PeerRow};
 
 /// The network itself.
 pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
@@ -134,6 +134,17 @@ pub(crate) fn peer(peer: &PeerRow, now: u64, style: Style) -> String {
     out
 }
 
+/// The log of changes, the newest first.
+pub(crate) fn log(rows: &[AuditRow], style: Style) -> String {
+    let mut out = String::new();
+    for row in rows {
+        let when = adit_control::UnixTime(row.unix);
+        let by = style.paint(Tone::Faint, &format!("({}, {})", row.who, row.from));
+        let _ = writeln!(out, "{when}  {}  {by}", row.what);
+    }
+    out
+}
+
 /// All invites, a line each.
 pub(crate) fn invites(invites: &[InviteRow], now: u64, style: Style) -> String {
     if invites.is_empty() {
@@ -193,6 +204,19 @@ mod tests {
              phone     connected  10.77.0.2  https  30 s ago   2.00 KiB in, 5 B out\n\
              a-laptop  connected  10.77.0.2  https  30 s ago   2.00 KiB in, 5 B out\n"
         );
+    }
+
+    #[test]
+    fn the_log_says_when_what_and_who() {
+        let row = AuditRow {
+            unix: 1_700_000_000,
+            who: "uid 0".to_owned(),
+            from: "this machine, process 7".to_owned(),
+            what: "cut the device `phone` off".to_owned(),
+        };
+        let shown = log(&[row], Style::Plain);
+        assert!(shown.contains("2023-11-14"), "{shown}");
+        assert!(shown.contains("cut the device `phone` off  (uid 0, this machine, process 7)"), "{shown}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Gives up what the deciding process does not need: capabilities, most of the file system, most of the kernel.
 //!
-//! Done before there are other threads, and after the connection to the daemon and the commands' socket are open. From
+//! Done before there are other threads, which is made sure of, and after the connection to the daemon and the commands' socket are open. From
 //! then on, whoever takes this process over has the public keys of a network, its invites and its log, and nothing else
 //! of the machine: it cannot run programs, trace others, change the network or read other files.
 
@@ -21,12 +21,27 @@ const LANDLOCK: ABI = ABI::V5;
 /// Gives it up, for good: afterwards this thread, and those it starts, can write below `writable` and connect to what is
 /// below `reachable`. Returns what this kernel cannot take away.
 pub(crate) fn confine(writable: &Path, reachable: &[&Path]) -> Result<Option<String>> {
+    alone()?;
     rustix::thread::set_no_new_privs(true).map_err(|e| failed("new privileges", &e))?;
     let enforced = files(writable, reachable).map_err(|e| failed("other files", &e))?;
     system_calls().map_err(|e| failed("system calls", &e))?;
     capabilities().map_err(|e| failed("capabilities", &e))?;
     Ok((!enforced)
         .then(|| "this kernel has no Landlock, so the server's process can still open other files".to_owned()))
+}
+
+/// What is given up is given up by one thread: another would keep it, and share its memory with this one.
+#[cfg(not(test))]
+fn alone() -> Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|e| failed("other threads", &e))?.count();
+    if threads == 1 { Ok(()) } else { Err(failed("other threads", &format!("there are {threads} already"))) }
+}
+
+/// Tests have threads of their own, and confine one of them.
+#[cfg(test)]
+#[expect(clippy::unnecessary_wraps, reason = "as the real one")]
+const fn alone() -> Result<()> {
+    Ok(())
 }
 
 fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {

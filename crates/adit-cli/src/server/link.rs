@@ -53,10 +53,24 @@ struct Keeper {
     reports: mpsc::Sender<TunnelReport>,
 }
 
-impl Link {
+/// A connection without its thread yet: rights are given up in between, thread by thread.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    places: Places,
+    interface: String,
+    client: Client,
+}
+
+impl Connected {
     /// Connects to the daemon, which must be there, for this interface and nothing else.
-    pub(crate) fn open(places: Places, interface: String) -> Result<(Self, Reports)> {
+    pub(crate) fn to_the_daemon(places: Places, interface: String) -> Result<Self> {
         let client = confined(&places, &interface)?.ok_or_else(|| Failure::failed("the daemon went away"))?;
+        Ok(Self { places, interface, client })
+    }
+
+    /// Starts the thread.
+    pub(crate) fn start(self) -> Result<(Link, Reports)> {
+        let Self { places, interface, client } = self;
         let (orders, inbox) = channel();
         let (trouble, seen) = watch::channel(None);
         let (reports, reported) = mpsc::channel(1);
@@ -66,9 +80,11 @@ impl Link {
             .name("link".to_owned())
             .spawn(move || keeper.keep(&inbox))
             .map_err(|e| Failure::io("cannot start a thread", &e))?;
-        Ok((Self { orders, thread: Some(thread), trouble: seen }, reported))
+        Ok((Link { orders, thread: Some(thread), trouble: seen }, reported))
     }
+}
 
+impl Link {
     /// Has the daemon run this network from now on.
     pub(crate) async fn run(&self, served: Served) -> Result<()> {
         self.order(|reply| Order::Run(Box::new(served), reply)).await

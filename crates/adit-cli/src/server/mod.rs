@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::api::NewInvite;
 use self::desk::{Desk, now};
-use self::link::{Link, Reports};
+use self::link::{Connected, Link, Reports};
 pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State, WebSettings};
 use crate::args::network::ServerUpArgs;
@@ -80,15 +80,17 @@ impl Server {
         let state = State::open(places.server_state())?;
         let (settings, wish) = prepare(args, &state)?;
         drop(Client::connect_or_start(places)?);
-        let (link, reports) = Link::open(places.clone(), settings.interface.clone())?;
+        let connected = Connected::to_the_daemon(places.clone(), settings.interface.clone())?;
         let listener = listen(places)?;
         state.set_settings(&settings)?;
         if settings.web.as_ref().is_some_and(|web| web.site.is_none()) {
             state.own_site(wish.create.hosts.first().map_or("", Host::as_str))?;
+            tracing::info!("strangers see a page that any adit server may have; --site DIR gives them one of your own");
         }
         let writable = state.database_directory()?;
         let missing = confine::confine(&writable, &[&places.directory])?;
         missing.iter().for_each(|missing| tracing::warn!("{missing}"));
+        let (link, reports) = connected.start()?;
         Ok(Self { state, settings, wish, listener, link, reports })
     }
 

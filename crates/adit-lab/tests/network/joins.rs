@@ -46,6 +46,8 @@ fn a_device_is_cut_off_and_let_in_again_while_the_other_goes_on() {
     scene.server.adit("peer disable phone").ok();
     assert!(!traffic::ping_once(&scene.phone.host, outside()), "the phone is still connected");
     assert_eq!(scene.peer("phone")["state"], "disabled");
+    let log = scene.server.adit("server log --most 1").ok();
+    assert!(log.contains("phone") && log.contains("uid 0"), "{log}");
     scene.server.adit("peer enable phone").ok();
     scene.reaches_outside(&scene.phone);
     transfer.finish();

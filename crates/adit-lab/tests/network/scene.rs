@@ -103,6 +103,11 @@ impl Scene {
         }
     }
 
+    /// The process that decides: `adit`, which `ip netns exec` has become.
+    pub(crate) fn server_process(&self) -> u32 {
+        self.running.as_ref().unwrap().id()
+    }
+
     /// A new link.
     #[track_caller]
     pub(crate) fn invite(&self, arguments: &str) -> String {

@@ -37,6 +37,21 @@ fn a_server_that_was_killed_is_missed_by_nobody_and_leaves_nothing() {
 }
 
 #[test]
+fn what_decides_has_no_rights_in_any_of_its_threads() {
+    let scene = Scene::new();
+    let tasks = format!("/proc/{}/task", scene.server_process());
+    let mut threads = 0;
+    for task in std::fs::read_dir(tasks).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let has = |line: &str| status.lines().any(|l| l.split_whitespace().eq(line.split_whitespace()));
+        assert!(has("CapEff: 0000000000000000") && has("CapPrm: 0000000000000000"), "{status}");
+        assert!(has("NoNewPrivs: 1") && has("Seccomp: 2"), "{status}");
+        threads += 1;
+    }
+    assert!(threads > 1, "the link to the daemon is a thread of its own");
+}
+
+#[test]
 fn a_daemon_that_was_killed_is_given_the_network_again() {
     let mut scene = Scene::new();
     scene.join_both();

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
 use crate::render::{self, Style};
-use crate::server::api::{Ask, NetworkReport, PeerRow};
+use crate::server::api::{Ask, AuditRow, NetworkReport, PeerRow};
 
 pub(super) use self::invite::run as invite;
 pub(super) use self::peer::run as peer;
@@ -37,6 +37,17 @@ pub(super) fn status(args: &NetworkJsonArgs) -> Result<Exit> {
         render::json(&network);
     } else {
         render::print(&render::network::network(&network, Style::of_stdout()));
+    }
+    Ok(Exit::Done)
+}
+
+/// `adit server log`.
+pub(super) fn log(most: u32, as_json: bool) -> Result<Exit> {
+    let rows: Vec<AuditRow> = ask(Ask::Audit { most })?;
+    if as_json {
+        render::json(&rows);
+    } else {
+        render::print(&render::network::log(&rows, Style::of_stdout()));
     }
     Ok(Exit::Done)
 }
