@@ -56,6 +56,13 @@ pub(crate) enum Method {
         /// The network.
         network: Box<Served>,
     },
+    /// Change some peers of a network that runs; the others do not notice.
+    Peers {
+        /// The interface.
+        name: String,
+        /// What changes.
+        change: Box<PeersChange>,
+    },
     /// From now on, take nothing from this connection but what concerns this network: for a process that is about to
     /// give up its rights.
     Confine {
@@ -75,7 +82,9 @@ impl Method {
     pub(crate) fn concerns_only(&self, network: &str) -> bool {
         match self {
             Self::Info => true,
-            Self::Serve { name, .. } | Self::Down { name } | Self::Confine { name } => name == network,
+            Self::Serve { name, .. } | Self::Peers { name, .. } | Self::Down { name } | Self::Confine { name } => {
+                name == network
+            }
             Self::Status { name } => name.as_deref() == Some(network),
             Self::Up { .. } | Self::Reload { .. } => false,
         }
@@ -97,6 +106,20 @@ pub(crate) struct Served {
     /// How fast some of its peers may be.
     #[serde(default)]
     pub(crate) limits: Vec<Limit>,
+}
+
+/// Some peers of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeersChange {
+    /// Those that are to be so, new ones and others, as sections `[Peer]`.
+    #[serde(default)]
+    pub(crate) put: String,
+    /// The keys of those that are to go.
+    #[serde(default)]
+    pub(crate) remove: Vec<String>,
+    /// All limits there are, if they are others than before.
+    #[serde(default)]
+    pub(crate) limits: Option<Vec<Limit>>,
 }
 
 /// How fast a peer may be, known by its addresses.

@@ -174,9 +174,11 @@ pub fn server(profile: &Profile, state: &Path) -> Option<HttpsServer> {
     })
 }
 
-/// Who may use the tunnel of this profile's web server.
+/// Who may use the tunnel of this profile's web server. The secrets of tokens are there only if it is behind another one,
+/// where tokens are asked for: each costs a multiplication on the curve.
 pub fn users(profile: &Profile) -> Vec<User> {
-    let own = profile.interface.private_key.as_ref();
+    let is_behind = profile.web_site.as_ref().is_some_and(|web| web.front == WebFront::Behind);
+    let own = profile.interface.private_key.as_ref().filter(|_| is_behind);
     let user = |peer: &Peer| {
         let token = own.and_then(|own| token_secret(own, &peer.public_key));
         Some(User::new(*peer.https_key?.as_bytes(), token))
@@ -233,7 +235,7 @@ mod tests {
     fn a_server_knows_its_clients() {
         let (server_key, client_key) = (PrivateKey::new([1; 32]), PrivateKey::new([2; 32]));
         let server = format!(
-            "[Interface]\nPrivateKey = {}\n[Https]\nSite = /var/www\nSelfSigned = a.example\n\
+            "[Interface]\nPrivateKey = {}\n[Https]\nSite = /var/www\nBehind = true\n\
              [Peer]\nPublicKey = {}\nHttpsKey = {}\n[Peer]\nPublicKey = {}\n",
             server_key.to_base64(),
             client_key.public_key(),

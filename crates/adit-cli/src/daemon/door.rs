@@ -58,6 +58,7 @@ impl Answers for House {
             Method::Down { name } => self.down(&name).await,
             Method::Reload { name } => self.reload(&name).await,
             Method::Serve { name, network } => self.serve(&name, network).await,
+            Method::Peers { name, change } => self.change_peers(&name, change).await,
             Method::Confine { .. } => Ok(Done::default()),
         };
         rpc::value(&done?)

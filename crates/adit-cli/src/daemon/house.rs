@@ -13,7 +13,7 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::process;
 use crate::report::{SCHEMA, State, StatusReport};
-use crate::rpc::{Done, Info, Served};
+use crate::rpc::{Done, Info, PeersChange, Served};
 use crate::tunnel::Asked;
 
 /// The most tunnels of one daemon.
@@ -60,6 +60,11 @@ impl House {
         let keeper = self.move_in(name, None)?;
         let asked = Asked::of_served(*served, &self.places);
         self.begin(name, keeper, asked).await
+    }
+
+    /// Changes some peers of a network that runs.
+    pub(super) async fn change_peers(&self, name: &str, change: Box<PeersChange>) -> Result<Done> {
+        self.keeper(name)?.change_peers(change).await
     }
 
     async fn begin(&self, name: &str, keeper: Arc<Keeper>, asked: Result<Asked>) -> Result<Done> {

@@ -12,8 +12,8 @@ use super::rates::{Rates, SHORTEST};
 use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
-use crate::rpc::{Done, Served};
-use crate::tunnel::{Asked, Running};
+use crate::rpc::{Done, PeersChange, Served};
+use crate::tunnel::{Asked, AskedPeers, Running};
 
 /// Orders that may wait while one is carried out.
 const MAX_ORDERS: usize = 8;
@@ -49,6 +49,7 @@ struct Present {
 enum Order {
     Reload(Reply),
     Serve(Box<Served>, Reply),
+    Peers(Box<PeersChange>, Reply),
     Down(Reply),
 }
 
@@ -97,6 +98,11 @@ impl Keeper {
     /// Makes a network be as said; sessions of peers that stay are kept.
     pub(super) async fn serve(&self, served: Box<Served>) -> Result<Done> {
         self.order(|reply| Order::Serve(served, reply)).await
+    }
+
+    /// Changes some peers of a network.
+    pub(super) async fn change_peers(&self, change: Box<PeersChange>) -> Result<Done> {
+        self.order(|reply| Order::Peers(change, reply)).await
     }
 
     /// Takes it down.
@@ -195,6 +201,9 @@ async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc
                 Some(Order::Serve(served, reply)) => {
                     let _asker_left = reply.send(serve(&running, &shared, *served, &places).await);
                 }
+                Some(Order::Peers(change, reply)) => {
+                    let _asker_left = reply.send(change_peers(&running, &shared, *change).await);
+                }
                 Some(Order::Down(reply)) => {
                     shared.set(State::Stopping);
                     let _asker_left = reply.send(running.down().await);
@@ -226,6 +235,13 @@ async fn serve(running: &Running, shared: &Shared, served: Served, places: &Plac
     running.reload(Asked::of_served(served, places)?).await
 }
 
+async fn change_peers(running: &Running, shared: &Shared, change: PeersChange) -> Result<Done> {
+    if let Some(file) = &shared.file {
+        return Err(is_of_a_file(&shared.name, file));
+    }
+    running.change_peers(AskedPeers::of(change)?).await
+}
+
 /// The name is taken by a tunnel that a person brought up.
 fn is_of_a_file(name: &str, file: &Path) -> Failure {
     Failure::failed(format!("{name} is already up, from {}", file.display()))
@@ -236,7 +252,7 @@ fn is_of_a_file(name: &str, file: &Path) -> Failure {
 async fn after_the_end(mut inbox: mpsc::Receiver<Order>, undone: Result<Done>) {
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Reload(reply) | Order::Serve(_, reply) => {
+            Order::Reload(reply) | Order::Serve(_, reply) | Order::Peers(_, reply) => {
                 let ended = Failure::failed("the tunnel has ended by itself, so there is nothing to change");
                 let _asker_left = reply.send(Err(ended.hint("take it down and up again")));
             }

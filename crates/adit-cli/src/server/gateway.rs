@@ -2,59 +2,116 @@
 //!
 //! Not here: deciding (`adit-control`), sending it (`link`).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 
 use adit::enrol;
-use adit::https::HttpsKey;
-use adit::profile::wg_quick::{Interface, Peer, Profile, Table};
-use adit_control::{Desired, Network, Protocol, Rate};
+use adit_control::{Desired, HttpsKey, Network, Protocol, Rate};
 use adit_host::{Enrol, Gateway, Ports, Reach, To, Transport};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use adit_wireguard::PublicKey;
+use ipnet::Ipv6Net;
 
-use crate::rpc::{Limit, Served};
+use crate::rpc::{Limit, PeersChange, Served};
 
-/// What the daemon is to run.
-pub(crate) fn served(desired: &Desired, https_port: Option<u16>) -> Served {
-    let network = &desired.network;
-    let limits = desired.peers.iter().filter(|peer| peer.rate != Rate::default()).map(|peer| Limit {
-        addresses: vec![peer.v4.into(), peer.v6.into()],
-        down: peer.rate.down,
-        up: peer.rate.up,
-    });
-    Served {
-        profile: profile(network, desired).emit().to_string(),
-        names: network.hosts.iter().map(ToString::to_string).collect(),
-        gateway: Some(gateway(network, desired, https_port)),
-        limits: limits.collect(),
+/// What the daemon is to run, in parts that change apart from each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Whole {
+    /// All but peers and limits.
+    base: Served,
+    /// By key, each as a section `[Peer]`.
+    peers: BTreeMap<PublicKey, String>,
+    limits: Vec<Limit>,
+}
+
+/// Peers that are said at once: so the memory for saying all of them has a bound.
+const AT_ONCE: usize = 1_000;
+
+/// What is said to the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Run this.
+    Serve(Box<Served>),
+    /// Change these peers.
+    Peers(Box<PeersChange>),
+}
+
+impl Whole {
+    /// Of what is decided.
+    pub(crate) fn of(desired: &Desired, https_port: Option<u16>) -> Self {
+        let network = &desired.network;
+        let limits = desired.peers.iter().filter(|peer| peer.rate != Rate::default()).map(|peer| Limit {
+            addresses: vec![peer.v4.into(), peer.v6.into()],
+            down: peer.rate.down,
+            up: peer.rate.up,
+        });
+        let devices = desired.peers.iter().map(|peer| {
+            let allowed = format!("{}/32, {}/128", peer.v4, peer.v6);
+            (peer.key, section(&peer.key, &allowed, peer.https_key.as_ref()))
+        });
+        let invites = desired.enrolling.iter().map(|invite| {
+            let allowed = format!("{}/128", invite.address);
+            (invite.key, section(&invite.key, &allowed, Some(&invite.https_key)))
+        });
+        Self {
+            base: Served {
+                profile: interface(network),
+                names: network.hosts.iter().map(ToString::to_string).collect(),
+                gateway: Some(gateway(network, desired, https_port)),
+                limits: Vec::new(),
+            },
+            peers: devices.chain(invites).collect(),
+            limits: limits.collect(),
+        }
+    }
+
+    /// All of it at once: what a first run would say.
+    pub(crate) fn at_once(self) -> Served {
+        let peers: String = self.peers.into_values().collect();
+        Served { profile: self.base.profile + &peers, limits: self.limits, ..self.base }
+    }
+
+    /// How a daemon that runs `before`, or nothing that is known, comes to run this.
+    pub(crate) fn steps(&self, before: Option<&Self>) -> Vec<Step> {
+        let known = before.filter(|before| before.base == self.base);
+        let mut steps = Vec::new();
+        let nobody = BTreeMap::new();
+        let there = known.map_or(&nobody, |before| &before.peers);
+        let mut new =
+            self.peers.iter().filter(|(key, section)| there.get(*key) != Some(section)).map(|(_, s)| s.as_str());
+        let first: String = new.by_ref().take(AT_ONCE).collect();
+        let limits = (known.map(|before| &before.limits) != Some(&self.limits)).then(|| self.limits.clone());
+        let remove: Vec<_> =
+            there.keys().filter(|key| !self.peers.contains_key(*key)).map(ToString::to_string).collect();
+        if known.is_none() {
+            let profile = format!("{}{first}", self.base.profile);
+            steps.push(Step::Serve(Box::new(Served { profile, limits: self.limits.clone(), ..self.base.clone() })));
+        } else if !(first.is_empty() && remove.is_empty() && limits.is_none()) {
+            steps.push(Step::Peers(Box::new(PeersChange { put: first, remove, limits })));
+        }
+        loop {
+            let put: String = new.by_ref().take(AT_ONCE).collect();
+            if put.is_empty() {
+                return steps;
+            }
+            steps.push(Step::Peers(Box::new(PeersChange { put, ..PeersChange::default() })));
+        }
     }
 }
 
-fn profile(network: &Network, desired: &Desired) -> Profile {
-    let server = [
-        IpNet::new_assert(network.server_v4().into(), network.v4.prefix_len()),
-        IpNet::new_assert(network.server_v6().into(), network.v6.prefix_len()),
-    ];
-    let devices = desired.peers.iter().map(|peer| Peer {
-        allowed_ips: vec![host(peer.v4.into()), host(peer.v6.into())],
-        https_key: peer.https_key.map(|key| HttpsKey::new(*key.as_bytes())),
-        ..Peer::new(peer.key)
-    });
-    let invites = desired.enrolling.iter().map(|invite| Peer {
-        allowed_ips: vec![host(invite.address.into())],
-        https_key: Some(HttpsKey::new(*invite.https_key.as_bytes())),
-        ..Peer::new(invite.key)
-    });
-    Profile {
-        interface: Interface {
-            listen_port: Some(network.port),
-            addresses: server.to_vec(),
-            // The addresses lead to all devices already.
-            table: Table::Off,
-            ..Interface::default()
-        },
-        peers: devices.chain(invites).collect(),
-        web_site: None,
-    }
+/// This end: the addresses lead to all devices already, so there are no routes.
+fn interface(network: &Network) -> String {
+    let (v4, v6) = (network.server_v4(), network.server_v6());
+    format!(
+        "[Interface]\nAddress = {v4}/{}, {v6}/{}\nListenPort = {}\nTable = off\n",
+        network.v4.prefix_len(),
+        network.v6.prefix_len(),
+        network.port
+    )
+}
+
+fn section(key: &PublicKey, allowed: &str, https_key: Option<&HttpsKey>) -> String {
+    let https = https_key.map_or_else(String::new, |key| format!("HttpsKey = {key}\n"));
+    format!("\n[Peer]\nPublicKey = {key}\nAllowedIPs = {allowed}\n{https}")
 }
 
 /// The rules of the network are all there is: nobody reaches more than they say.
@@ -95,10 +152,113 @@ fn invites_v6(network: &Network) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::from_bits(upper), 65)
 }
 
-/// One address as a range.
-fn host(address: IpAddr) -> IpNet {
-    match address {
-        IpAddr::V4(v4) => Ipv4Net::new_assert(v4, 32).into(),
-        IpAddr::V6(v6) => Ipv6Net::new_assert(v6, 128).into(),
+#[cfg(test)]
+mod tests {
+    use adit_control::{Enrolling, InviteId, PeerId, Running};
+
+    use adit::profile::wg_quick::Profile;
+
+    use super::*;
+
+    fn desired(peers: u64) -> Desired {
+        let network = Network {
+            name: adit_control::Name::new("home").unwrap(),
+            hosts: vec![adit_control::Host::new("203.0.113.7").unwrap()],
+            port: 51820,
+            web: None,
+            v4: "10.77.0.0/16".parse().unwrap(),
+            v6: "fd00:1::/64".parse().unwrap(),
+            dns: Vec::new(),
+            key: PublicKey::new([1; 32]),
+        };
+        let key = |number: u64| {
+            let mut bytes = [7; 32];
+            bytes[..8].copy_from_slice(&number.to_be_bytes());
+            bytes
+        };
+        let peer = |number: u64| Running {
+            id: PeerId(number),
+            key: PublicKey::new(key(number)),
+            https_key: Some(HttpsKey::new(key(number))),
+            v4: std::net::Ipv4Addr::from_bits(0x0a4d_0002 + number as u32),
+            v6: Ipv6Addr::from_bits(0xfd00_0001 << 96 | u128::from(number + 2)),
+            rate: Rate::default(),
+        };
+        let invite = Enrolling {
+            id: InviteId(1),
+            key: PublicKey::new([9; 32]),
+            https_key: HttpsKey::new([9; 32]),
+            address: "fd00:1::8000:0:0:1".parse().unwrap(),
+        };
+        Desired {
+            revision: 1,
+            network,
+            peers: (0..peers).map(peer).collect(),
+            enrolling: vec![invite],
+            reach: Vec::new(),
+            next_change: None,
+        }
+    }
+
+    /// What a daemon has after these steps, and how many peers each step named.
+    fn played(steps: &[Step], before: Option<Profile>) -> (Profile, Vec<usize>) {
+        let read = |text: &str| {
+            let key = "PrivateKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+            adit::profile::wg_quick::parse(&text.replacen("[Interface]", &format!("[Interface]\n{key}"), 1)).profile
+        };
+        let (mut have, mut named) = (before.unwrap_or_default(), Vec::new());
+        for step in steps {
+            match step {
+                Step::Serve(served) => {
+                    have = read(&served.profile);
+                    named.push(have.peers.len());
+                }
+                Step::Peers(change) => {
+                    let put = read(&format!("[Interface]\n{}", change.put)).peers;
+                    named.push(put.len());
+                    let key = |peer: &adit::profile::wg_quick::Peer| peer.public_key;
+                    have.peers.retain(|old| !put.iter().any(|new| key(new) == key(old)));
+                    have.peers.retain(|old| !change.remove.contains(&key(old).to_string()));
+                    have.peers.extend(put);
+                }
+            }
+        }
+        have.peers.sort_by_key(|peer| peer.public_key);
+        (have, named)
+    }
+
+    #[test]
+    fn many_peers_are_said_in_parts_and_a_change_says_only_itself() {
+        let whole = Whole::of(&desired(2_500), Some(443));
+        let (have, named) = played(&whole.steps(None), None);
+        assert_eq!((have.peers.len(), named), (2_501, vec![1_000, 1_000, 501]));
+        assert_eq!(whole.steps(Some(&whole)), Vec::new());
+        let mut less = desired(2_500);
+        less.peers.remove(3);
+        less.peers[7].v4 = "10.77.200.1".parse().unwrap();
+        let less = Whole::of(&less, Some(443));
+        let steps = less.steps(Some(&whole));
+        let (have, named) = played(&steps, Some(have));
+        assert_eq!((have.peers.len(), named), (2_500, vec![1]));
+        assert_eq!(have.peers, played(&less.steps(None), None).0.peers);
+    }
+
+    #[test]
+    fn what_is_not_about_peers_is_said_as_a_whole() {
+        let whole = Whole::of(&desired(3), None);
+        assert!(matches!(whole.steps(Some(&Whole::of(&desired(3), Some(443)))).as_slice(), [Step::Serve(_)]));
+        let at_once = whole.clone().at_once();
+        assert_eq!(Step::Serve(Box::new(at_once)), whole.steps(None)[0]);
+    }
+
+    #[test]
+    fn limits_go_along_when_they_change() {
+        let before = desired(3);
+        let mut after = before.clone();
+        after.peers[1].rate = Rate { down: Some(1_000_000), up: None };
+        let steps = Whole::of(&after, None).steps(Some(&Whole::of(&before, None)));
+        let [Step::Peers(change)] = steps.as_slice() else { panic!("one change of peers, not {steps:?}") };
+        let limits = change.limits.as_ref().unwrap();
+        assert_eq!((change.put.as_str(), limits[0].down), ("", Some(1_000_000)));
     }
 }

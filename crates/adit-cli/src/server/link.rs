@@ -4,20 +4,24 @@
 //! ordered again as soon as there is another; what runs goes on meanwhile.
 //! Not here: what is ordered (`gateway`).
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::gateway::{Step, Whole};
 use crate::client::Client;
 use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{StatusReport, TunnelReport};
-use crate::rpc::{Done, Method, Served};
+use crate::rpc::{Done, Method};
 
 /// How often the tunnel is asked how its peers are.
 const EVERY: Duration = Duration::from_secs(2);
+/// The pause between two questions, in times that an answer takes.
+const SHARE: u32 = 50;
 /// How soon for the first time: what devices are told of the web site depends on it.
 const FIRST: Duration = Duration::from_millis(100);
 /// How long after a failure it is tried again.
@@ -25,7 +29,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is ordered.
 enum Order {
-    Run(Box<Served>, oneshot::Sender<Result<()>>),
+    Run(Arc<Whole>, oneshot::Sender<Result<()>>),
     Down(oneshot::Sender<Result<()>>),
 }
 
@@ -46,9 +50,9 @@ struct Keeper {
     places: Places,
     interface: String,
     client: Option<Client>,
-    wanted: Option<Box<Served>>,
-    /// Whether the daemon that is connected has what is wanted.
-    is_served: bool,
+    wanted: Option<Arc<Whole>>,
+    /// What the daemon that is connected runs, as far as is known.
+    runs: Option<Arc<Whole>>,
     trouble: watch::Sender<Option<String>>,
     reports: mpsc::Sender<TunnelReport>,
 }
@@ -74,8 +78,7 @@ impl Connected {
         let (orders, inbox) = channel();
         let (trouble, seen) = watch::channel(None);
         let (reports, reported) = mpsc::channel(1);
-        let keeper =
-            Keeper { places, interface, client: Some(client), wanted: None, is_served: false, trouble, reports };
+        let keeper = Keeper { places, interface, client: Some(client), wanted: None, runs: None, trouble, reports };
         let thread = std::thread::Builder::new()
             .name("link".to_owned())
             .spawn(move || keeper.keep(&inbox))
@@ -86,8 +89,8 @@ impl Connected {
 
 impl Link {
     /// Has the daemon run this network from now on.
-    pub(crate) async fn run(&self, served: Served) -> Result<()> {
-        self.order(|reply| Order::Run(Box::new(served), reply)).await
+    pub(crate) async fn run(&self, whole: Arc<Whole>) -> Result<()> {
+        self.order(|reply| Order::Run(whole, reply)).await
     }
 
     /// Has the daemon take the network down.
@@ -127,8 +130,8 @@ impl Keeper {
         let mut next = Instant::now() + FIRST;
         loop {
             match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
-                Ok(Order::Run(served, reply)) => {
-                    self.wanted = Some(served);
+                Ok(Order::Run(whole, reply)) => {
+                    self.wanted = Some(whole);
                     let done = self.serve();
                     self.note(done.as_ref().err());
                     let _asker_left = reply.send(done);
@@ -140,16 +143,19 @@ impl Keeper {
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
+                    let begun = Instant::now();
                     let asked = self.ask();
                     self.note(asked.as_ref().err());
-                    next = Instant::now() + if asked.is_ok() { EVERY } else { AGAIN };
+                    // The status of very many peers takes its time, which is not to be all there is.
+                    let pause = EVERY.max(begun.elapsed() * SHARE);
+                    next = Instant::now() + if asked.is_ok() { pause } else { AGAIN };
                 }
             }
         }
     }
 
     fn ask(&mut self) -> Result<()> {
-        if !self.is_served && self.wanted.is_some() {
+        if self.runs != self.wanted {
             self.serve()?;
             tracing::info!("the daemon runs the network again");
         }
@@ -163,10 +169,17 @@ impl Keeper {
 
     fn serve(&mut self) -> Result<()> {
         let Some(wanted) = self.wanted.clone() else { return Ok(()) };
-        self.is_served = false;
-        let done: Done = self.call(Method::Serve { name: self.interface.clone(), network: wanted })?;
-        self.is_served = true;
-        done.notes.iter().for_each(|note| tracing::debug!("{note}"));
+        // Whatever fails on the way, all of it is said again the next time.
+        let before = self.runs.take();
+        for step in wanted.steps(before.as_deref()) {
+            let name = self.interface.clone();
+            let done: Done = self.call(match step {
+                Step::Serve(network) => Method::Serve { name, network },
+                Step::Peers(change) => Method::Peers { name, change },
+            })?;
+            done.notes.iter().for_each(|note| tracing::debug!("{note}"));
+        }
+        self.runs = Some(wanted);
         Ok(())
     }
 
@@ -183,7 +196,7 @@ impl Keeper {
             // One that says what is wrong is still there.
             if failure.is_about_the_connection() {
                 self.client = None;
-                self.is_served = false;
+                self.runs = None;
             }
         })
     }

@@ -28,6 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::api::NewInvite;
 use self::desk::{Desk, now};
+use self::gateway::Whole;
 use self::link::{Connected, Link, Reports};
 pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State, WebSettings};
@@ -175,7 +176,7 @@ pub(crate) fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, S
     let desired = desired.ok_or_else(|| Failure::failed("there is no network"))?;
     let https_port = settings.web.as_ref().map(|web| web.port);
     let site = settings.web.map(|web| web.site(&places.server_state(), &hosts));
-    Ok((settings.interface, gateway::served(&desired, https_port), site))
+    Ok((settings.interface, Whole::of(&desired, https_port).at_once(), site))
 }
 
 /// Puts a backup in place of what is there, while nobody serves it.
@@ -302,7 +303,7 @@ async fn announce(desk: &Desk, begun: impl FnOnce(Begun)) -> Result<()> {
 struct Gateway {
     desk: Arc<Desk>,
     web: Option<WebSettings>,
-    last: Option<Served>,
+    last: Option<Arc<Whole>>,
 }
 
 impl Gateway {
@@ -311,10 +312,11 @@ impl Gateway {
         let now = now();
         let desired = Desired::of(&self.desk.service.model(), &self.desk.service.usage(), now)
             .ok_or_else(|| Failure::failed("there is no network"))?;
-        let served = gateway::served(&desired, self.web.as_ref().map(|web| web.port));
-        if self.last.as_ref() != Some(&served) {
-            self.desk.link.run(served.clone()).await?;
-            self.last = Some(served);
+        let whole = Whole::of(&desired, self.web.as_ref().map(|web| web.port));
+        if self.last.as_deref() != Some(&whole) {
+            let whole = Arc::new(whole);
+            self.desk.link.run(whole.clone()).await?;
+            self.last = Some(whole);
         }
         self.desk.ran(desired.revision);
         let until = desired.next_change.map(|at| Duration::from_secs(at.0.saturating_sub(now.0)));

@@ -2,17 +2,18 @@
 //!
 //! Not here: making it so (`running`).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use adit::profile::file::{self, Loaded};
-use adit::profile::wg_quick::{self, Interface, Profile, Table, WebSite};
+use adit::profile::wg_quick::{self, Interface, Peer, Profile, Table, WebSite};
 use adit_host::Gateway;
-use adit_wireguard::PrivateKey;
+use adit_wireguard::{PrivateKey, PublicKey};
 use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
-use crate::rpc::{Limit, Served};
+use crate::rpc::{Limit, PeersChange, Served};
 use crate::server;
 
 /// What a tunnel is asked to be.
@@ -28,6 +29,36 @@ pub(crate) struct Asked {
     pub(super) notes: Vec<String>,
     /// Where `SaveConfig` writes to.
     pub(super) file: Option<PathBuf>,
+}
+
+/// Some peers of a network, and what they are asked to be.
+#[derive(Debug)]
+pub(crate) struct AskedPeers {
+    pub(super) put: Vec<Peer>,
+    pub(super) remove: BTreeSet<PublicKey>,
+    pub(super) limits: Option<Vec<Limit>>,
+}
+
+impl AskedPeers {
+    /// By the process that decides about them.
+    pub(crate) fn of(change: PeersChange) -> Result<Self> {
+        let profile = format!("[Interface]\nTable = off\n{}", change.put);
+        let served = Served { profile, names: Vec::new(), gateway: None, limits: Vec::new() };
+        let put = Asked::of_plan(served, None)?.profile.peers;
+        let key = |text: &String| {
+            PublicKey::from_base64(text).map_err(|e| Failure::usage(format!("the key of a peer that is to go: {e}")))
+        };
+        let remove = change.remove.iter().map(key).collect::<Result<_>>()?;
+        Ok(Self { put, remove, limits: change.limits })
+    }
+
+    /// Makes it so in a profile.
+    pub(super) fn change(&mut self, profile: &mut Profile) {
+        let gone: BTreeSet<_> =
+            self.put.iter().map(|peer| peer.public_key).chain(self.remove.iter().copied()).collect();
+        profile.peers.retain(|peer| !gone.contains(&peer.public_key));
+        profile.peers.append(&mut self.put);
+    }
 }
 
 impl Asked {
@@ -104,6 +135,24 @@ mod tests {
         let asked = network(&format!("{PLAIN}{PEER}")).unwrap();
         assert_eq!((asked.profile.peers.len(), asked.profile.interface.listen_port), (1, Some(51820)));
         assert_eq!(asked.profile.interface.private_key, Some(PrivateKey::new([1; 32])));
+    }
+
+    #[test]
+    fn some_peers_of_a_network_change_and_the_others_stay() {
+        let mut profile = network(&format!("{PLAIN}{PEER}")).unwrap().profile;
+        let other = "\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.77.0.3/32\n";
+        let change = |put: &str, remove: &[&str]| {
+            let remove = remove.iter().map(|key| (*key).to_owned()).collect();
+            AskedPeers::of(PeersChange { put: put.to_owned(), remove, limits: None })
+        };
+        change(other, &[]).unwrap().change(&mut profile);
+        assert_eq!(profile.peers.len(), 2);
+        change(&PEER.replace("10.77.0.2", "10.77.0.9"), &[]).unwrap().change(&mut profile);
+        assert_eq!((profile.peers.len(), profile.peers[1].allowed_ips[0].to_string().as_str()), (2, "10.77.0.9/32"));
+        change("", &["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="]).unwrap().change(&mut profile);
+        assert_eq!(profile.peers.len(), 1);
+        assert!(change("[Https]\nSite = /etc\nSelfSigned = a.example\n", &[]).is_err());
+        assert!(change("", &["nonsense"]).is_err());
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod save;
 mod status;
 mod why;
 
-pub(crate) use self::asked::Asked;
+pub(crate) use self::asked::{Asked, AskedPeers};
 pub(crate) use self::foreground::foreground;
 pub(crate) use self::running::Running;
 

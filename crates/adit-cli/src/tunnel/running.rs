@@ -10,7 +10,7 @@ use adit_engine::{Offload, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host};
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::{Asked, host, host_failure, network, plan, save, status, why};
+use super::{Asked, AskedPeers, host, host_failure, network, plan, save, status, why};
 use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
@@ -100,16 +100,37 @@ impl Running {
         let changed = self.change(&mut mine, &profile, wanted).await;
         if changed.is_ok() {
             mine.profile = profile;
-            self.tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)?;
         }
         *self.addresses() = mine.addresses();
         *self.mine() = Some(mine);
         let changes = changed?;
+        self.limit(&limits).await?;
         if changes.is_empty() {
             notes.push("Nothing differs from what is running.".to_owned());
         }
         notes.extend(changes);
         Ok(Done { notes })
+    }
+
+    /// Changes some peers, and nothing else on this machine.
+    pub(crate) async fn change_peers(&self, mut asked: AskedPeers) -> Result<Done> {
+        let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
+        let mut new = mine.profile.duplicate();
+        asked.change(&mut new);
+        let changed = self.tunnel.reload(&mine.profile, &new).await;
+        if changed.is_ok() {
+            mine.profile = new;
+        }
+        *self.mine() = Some(mine);
+        changed.map_err(Failure::failed)?;
+        if let Some(limits) = &asked.limits {
+            self.limit(limits).await?;
+        }
+        Ok(Done::default())
+    }
+
+    async fn limit(&self, limits: &[Limit]) -> Result<()> {
+        self.tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)
     }
 
     async fn change(&self, mine: &mut Mine, new: &Profile, mut wanted: adit_host::HostPlan) -> Result<Vec<String>> {
