@@ -114,7 +114,7 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
             match caller(&stream).and_then(|caller| desk.may_speak(caller).map(|()| caller)) {
                 Err(failure) => refuse(stream, failure).await,
                 Ok(_) if seat.is_none() => {
-                    let busy = Failure::failed(format!("{MAX_CLIENTS} commands are being served already"));
+                    let busy = Failure::failed(format!("this process already serves {MAX_CLIENTS} commands"));
                     refuse(stream, busy.hint("try again when some of them have ended")).await;
                 }
                 Ok(caller) => converse(stream, caller, &desk).await,

@@ -93,7 +93,7 @@ impl Running {
 
     /// Changes what differs. What cannot be done changes nothing.
     pub(crate) async fn reload(&self, asked: Asked) -> Result<Done> {
-        let Asked { profile, gateway, limits, mut notes, .. } = asked;
+        let Asked { profile, gateway, limits, mut notes, file } = asked;
         let mut wanted = plan::of_profile(&self.name, &profile)?;
         wanted.gateway = gateway;
         let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
@@ -105,8 +105,8 @@ impl Running {
         *self.mine() = Some(mine);
         let changes = changed?;
         self.limit(&limits).await?;
-        if changes.is_empty() {
-            notes.push("Nothing differs from what is running.".to_owned());
+        if changes.is_empty() && file.is_some() {
+            notes.push("Nothing in the file differs from what is running.".to_owned());
         }
         notes.extend(changes);
         Ok(Done { notes })

@@ -64,7 +64,8 @@ impl Namespace {
         self.attempt(line).unwrap()
     }
 
-    fn attempt(&self, line: &str) -> Result<String, String> {
+    /// As [`run`](Self::run) of what may fail.
+    pub(crate) fn attempt(&self, line: &str) -> Result<String, String> {
         command("nsenter", &Self::words(line, &self.0.id().to_string()))
     }
 
