@@ -3,9 +3,10 @@
 use crate::metadata::{Package, Workspace};
 
 /// Each crate, those of ours it may use, and what it must never use whatever the reason.
-const ARROWS: [(&str, &[&str], &[&str]); 11] = [
+const ARROWS: [(&str, &[&str], &[&str]); 12] = [
     ("adit-protocol", &[], &["tokio", "socket2", "rustix", "libc"]),
     ("adit-wireguard", &["adit-protocol"], &["tokio", "socket2", "rustix", "libc"]),
+    ("adit-openvpn", &["adit-protocol"], &["tokio", "socket2", "rustix", "libc"]),
     ("adit-engine", &["adit-protocol"], &["clap", "zbus", "rtnetlink"]),
     ("adit-transport", &["adit-protocol", "adit-engine"], &["clap", "zbus", "rtnetlink"]),
     ("adit-examine", &[], &["clap", "zbus", "rtnetlink"]),
@@ -28,7 +29,16 @@ const ARROWS: [(&str, &[&str], &[&str]); 11] = [
     ),
     (
         "adit-lab",
-        &["adit", "adit-protocol", "adit-wireguard", "adit-engine", "adit-transport", "adit-examine", "adit-host"],
+        &[
+            "adit",
+            "adit-protocol",
+            "adit-wireguard",
+            "adit-openvpn",
+            "adit-engine",
+            "adit-transport",
+            "adit-examine",
+            "adit-host",
+        ],
         &[],
     ),
     ("xtask", &[], &[]),
