@@ -5,7 +5,9 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `cipher` | the algorithms of the data channel and of MACs, by the names that configurations use |
+//! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 
 mod cipher;
+pub mod options;
 
 pub use cipher::{Cipher, Digest};

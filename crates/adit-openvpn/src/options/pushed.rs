@@ -1,0 +1,225 @@
+//! What a server may push to a client, and nothing else: typed, bounded, and with a reason for what is left aside.
+//!
+//! Not here: asking for it, pieces that continue (the core).
+
+use std::net::IpAddr;
+
+use super::catalogue::{Entry, PUSHED, ignored, read};
+use super::data::{self, Framing};
+use super::dns::Dns;
+use super::draft::Draft;
+use super::finding::{Finding, Said, Verdict, refuse};
+use super::inside::{FilterAction, Inside, Pulling};
+use super::lexer;
+use super::life::Life;
+use super::material::SecretText;
+use super::process::SocketOptions;
+use super::value::{small, text};
+use crate::Cipher;
+
+/// As many options are looked at in one reply, its continuations among them.
+pub const MAX_PUSHED: usize = 4096;
+/// As many bytes of options.
+pub const MAX_PUSHED_BYTES: usize = 256 << 10;
+
+/// What a server pushed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pushed {
+    /// Addresses, routes, what is blocked.
+    pub inside: Inside,
+    /// Name servers.
+    pub dns: Dns,
+    /// Pings and how long silence may last.
+    pub life: Life,
+    /// Buffers of our sockets.
+    pub socket: SocketOptions,
+    /// Names and values for programs, as `setenv-safe` has them.
+    pub environment: Vec<(String, String)>,
+    /// The cipher that was chosen.
+    pub cipher: Option<Cipher>,
+    /// The framing of compression; `None`: nothing is said.
+    pub framing: Option<Framing>,
+    /// MTU of the inside.
+    pub tun_mtu: Option<u16>,
+    /// How many goodbyes are sent.
+    pub exit_notify: Option<u32>,
+    /// What is only ever pushed.
+    pub only: PushedOnly,
+    /// What is to be said of each option: `line` counts them from 1.
+    pub findings: Vec<Finding>,
+}
+
+/// What is only ever pushed, and cannot be written in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PushedOnly {
+    /// Our number in the server's table of peers; 24 bits.
+    pub peer_id: Option<u32>,
+    /// Data keys come from TLS itself (`key-derivation tls-ekm`, or the flag).
+    pub key_export: bool,
+    /// Goodbyes go over the control channel (`cc-exit`).
+    pub exit_by_control: bool,
+    /// The control channel gets a new wrap of its own (`dyn-tls-crypt`).
+    pub dynamic_wrap: bool,
+    /// Data keys go by epochs (`aead-epoch`).
+    pub epochs: bool,
+    /// In place of the password from now on.
+    pub token: Option<SecretText>,
+    /// In place of the user's name, in base64.
+    pub token_user: Option<String>,
+    /// Another reply follows (2), or this was the last (1).
+    pub continuation: Option<u32>,
+}
+
+/// A server that pushes what the file says to reject.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server pushes `{option}`, which `pull-filter reject` forbids\n  hint: ask its administrator, or change the filter"
+)]
+pub struct Rejected {
+    /// The option.
+    pub option: String,
+}
+
+/// The options of this area.
+pub(super) const TABLE: &[Entry] = &[
+    read("auth-token", PUSHED, 1, 1, |draft, d| {
+        draft.pushed.token = Some(SecretText::new(text(d, 1)?.to_owned()));
+        Ok(Said::Accepted)
+    }),
+    read("auth-token-user", PUSHED, 1, 1, |draft, d| {
+        draft.pushed.token_user = Some(text(d, 1)?.to_owned());
+        Ok(Said::Accepted)
+    }),
+    read("key-derivation", PUSHED, 1, 1, data::key_derivation),
+    read("peer-id", PUSHED, 1, 1, |draft, d| {
+        draft.pushed.peer_id = Some(small(d, 1, 0..=0xff_ffff)?);
+        Ok(Said::Accepted)
+    }),
+    read("protocol-flags", PUSHED, 1, 15, |draft, d| {
+        for n in 1..=d.arguments() {
+            match text(d, n)? {
+                "cc-exit" => draft.pushed.exit_by_control = true,
+                "tls-ekm" => draft.pushed.key_export = true,
+                "dyn-tls-crypt" => draft.pushed.dynamic_wrap = true,
+                "aead-epoch" => draft.pushed.epochs = true,
+                // A flag that we did not offer would change the wire: that cannot be left aside.
+                _ => return refuse(n, "there is no such flag", "the server asks for what this client did not offer"),
+            }
+        }
+        Ok(Said::Accepted)
+    }),
+    read("push-continuation", PUSHED, 1, 1, |draft, d| {
+        draft.pushed.continuation = Some(small(d, 1, 0..=2)?);
+        Ok(Said::Accepted)
+    }),
+    ignored("client-reason", PUSHED, 0, 15, "nobody is there to read it"),
+];
+
+impl Pushed {
+    /// Reads pushed options, each a text such as `route 10.0.0.0 255.0.0.0`, in their order.
+    ///
+    /// What cannot be taken is left aside with a reason in [`findings`](Self::findings): a server must not end a client by a
+    /// word that it does not know.
+    ///
+    /// # Errors
+    /// The file says that such an option is to be rejected.
+    pub fn read<'a>(options: impl IntoIterator<Item = &'a str>, pulling: &Pulling) -> Result<Self, Rejected> {
+        let mut draft = Draft::new(PUSHED);
+        draft.data.framing = Framing::None;
+        let (mut findings, mut bytes, mut framed) = (Vec::new(), 0_usize, false);
+        for (option, number) in options.into_iter().map(str::trim).filter(|option| !option.is_empty()).zip(1..) {
+            bytes = bytes.saturating_add(option.len());
+            if number > MAX_PUSHED || bytes > MAX_PUSHED_BYTES {
+                findings.push(left(number, "", "there are more options than are looked at"));
+                break;
+            }
+            match pulling.decide(option) {
+                FilterAction::Accept => {}
+                FilterAction::Ignore => {
+                    findings.push(left(number, first_word(option), "`pull-filter` says so"));
+                    continue;
+                }
+                FilterAction::Reject => return Err(Rejected { option: shown(option) }),
+            }
+            if pulling.no_routes && is_of_routes(option) {
+                findings.push(left(number, first_word(option), "`route-nopull` says so"));
+                continue;
+            }
+            framed |= first_word(option).starts_with("comp");
+            let mut finding = one(&mut draft, option, number);
+            // A person can do nothing about it: it is left aside, not refused.
+            if let Verdict::Refused { why, .. } = finding.verdict {
+                finding.verdict = Verdict::Ignored { why };
+            }
+            findings.push(finding);
+        }
+        let cipher = draft.cipher.cipher;
+        Ok(Self {
+            inside: draft.inside,
+            dns: draft.dns,
+            life: draft.life,
+            socket: draft.socket,
+            environment: draft.hooks.environment,
+            cipher,
+            framing: framed.then_some(draft.data.framing),
+            tun_mtu: draft.connection.sizes.tun_mtu,
+            exit_notify: draft.connection.exit_notify,
+            only: draft.pushed,
+            findings,
+        })
+    }
+
+    /// Where routes into the tunnel lead over: what is pushed, or the other end's address.
+    pub fn gateway(&self) -> Option<IpAddr> {
+        self.inside.gateway.or_else(|| self.inside.ifconfig.map(|ifconfig| ifconfig.other.into()))
+    }
+}
+
+fn first_word(option: &str) -> &str {
+    option.split_ascii_whitespace().next().unwrap_or_default()
+}
+
+/// A token is a secret, whatever is said of its option.
+fn shown(option: &str) -> String {
+    if first_word(option).starts_with("auth-token") { "auth-token".to_owned() } else { option.to_owned() }
+}
+
+/// What `route-nopull` leaves aside: routes and name servers.
+fn is_of_routes(option: &str) -> bool {
+    let names = [
+        "route",
+        "route-ipv6",
+        "redirect-gateway",
+        "redirect-private",
+        "dhcp-option",
+        "dns",
+        "block-outside-dns",
+        "block-ipv6",
+    ];
+    names.contains(&first_word(option))
+}
+
+fn left(number: usize, option: &str, why: &str) -> Finding {
+    let verdict = Verdict::Ignored { why: why.to_owned() };
+    Finding { line: number, column: None, option: option.to_owned(), verdict }
+}
+
+fn one(draft: &mut Draft, option: &str, number: usize) -> Finding {
+    match lexer::lines(option, number).into_iter().next() {
+        Some(Ok(d)) => draft.take(&d).into_iter().next(),
+        Some(Err(finding)) => Some(finding),
+        None => None,
+    }
+    .unwrap_or_else(|| left(number, "", "it is empty"))
+}
+
+/// Whether a client takes this option from a push.
+///
+/// # Errors
+/// Why not.
+pub(super) fn check(option: &str) -> Result<(), String> {
+    match one(&mut Draft::new(PUSHED), option, 1).verdict {
+        Verdict::Accepted | Verdict::Doubtful { .. } | Verdict::Ignored { .. } => Ok(()),
+        Verdict::Refused { why, .. } => Err(why),
+    }
+}
