@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Characters in a name.
+/// Bytes of a name, which plain letters have one each of.
 pub const MAX_NAME: usize = 63;
 /// What a device is called that wished for nothing that is a name.
 const NAMELESS: &str = "device";
@@ -29,7 +29,9 @@ pub enum NameError {
     #[error("a name may not be empty\n  hint: 1 to {MAX_NAME} letters, digits, `-`, `_` and `.`, as in `annas-phone`")]
     Empty,
     /// Too long.
-    #[error("{0:?}… is too long for a name\n  hint: a name has at most {MAX_NAME} characters")]
+    #[error(
+        "{0:?}… is too long for a name\n  hint: a name has at most {MAX_NAME} characters, and fewer of those beyond plain letters"
+    )]
     Long(String),
     /// A character that names do not have.
     #[error(
@@ -53,7 +55,7 @@ impl Name {
         let Some(first) = text.chars().next() else {
             return Err(NameError::Empty);
         };
-        if text.chars().count() > MAX_NAME {
+        if text.len() > MAX_NAME {
             return Err(NameError::Long(shown()));
         }
         if let Some(character) = text.chars().find(|c| !is_allowed(*c)) {
@@ -68,8 +70,9 @@ impl Name {
     /// The name nearest to what a device says it would like to be called: whatever it says, it is a name.
     pub fn wished(text: &str) -> Self {
         let replaced = text.chars().map(|c| if is_allowed(c) { c } else { '-' });
-        let begun = replaced.skip_while(|c| !c.is_alphanumeric()).take(MAX_NAME);
-        let name: String = begun.collect();
+        // No more than could be of use: what a device says may be long.
+        let name: String = replaced.skip_while(|c| !c.is_alphanumeric()).take(MAX_NAME).collect();
+        let name = shortened(&name, MAX_NAME);
         Self(name.trim_end_matches(['-', '.', '_']).into()).or_nameless()
     }
 
@@ -95,12 +98,16 @@ impl Name {
         }
         let numbered = |number: usize| {
             let suffix = format!("-{number}");
-            let stem: String = self.0.chars().take(MAX_NAME - suffix.len()).collect();
-            Self((stem + &suffix).into())
+            Self(format!("{}{suffix}", shortened(&self.0, MAX_NAME - suffix.len())).into())
         };
         // Among one more candidate than names are taken, one is free.
         (2..).map(numbered).find(|name| !taken.contains(&name.folded())).unwrap_or_else(|| self.clone())
     }
+}
+
+/// The beginning of a text, of at most so many bytes.
+fn shortened(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or_default()
 }
 
 fn is_allowed(character: char) -> bool {
@@ -223,6 +230,13 @@ mod tests {
             assert_eq!(Name::new(name).unwrap().as_str(), name);
         }
         assert!(Name::new(&"x".repeat(MAX_NAME)).is_ok());
+        // What a device is told of itself has room for bytes.
+        assert!(Name::new(&"ж".repeat(MAX_NAME / 2)).is_ok());
+        assert!(matches!(Name::new(&"ж".repeat(MAX_NAME / 2 + 1)), Err(NameError::Long(_))));
+        let wished = Name::wished(&"ж".repeat(200));
+        assert_eq!(wished.as_str().chars().count(), MAX_NAME / 2);
+        let other = wished.unlike(&BTreeSet::from([wished.folded()]));
+        assert!(Name::new(other.as_str()).is_ok() && other.as_str().ends_with("-2"), "{other}");
     }
 
     #[test]

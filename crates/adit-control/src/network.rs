@@ -12,8 +12,8 @@ use thiserror::Error;
 use crate::key;
 use crate::name::{Host, Name};
 
-/// Names and addresses under which one server is found.
-pub const MAX_HOSTS: usize = 16;
+/// Names and addresses under which one server is found: as many as an invite has room for.
+pub const MAX_HOSTS: usize = 8;
 /// Name servers given to devices.
 pub const MAX_DNS: usize = 8;
 /// The largest range of addresses: 2²⁴.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::decide::{Command, Decision, Outcome, Refusal, decide};
 use crate::model::{Change, Model};
 use crate::peer::PeerId;
-use crate::store::{Actor, AuditRow, Entry, Store, StoreError};
+use crate::store::{Actor, AuditRow, Backup, Entry, Store, StoreError};
 use crate::time::UnixTime;
 use crate::usage::{Usage, UsageDelta};
 
@@ -126,8 +126,8 @@ impl Service {
     }
 
     /// See [`Store::restore`]. Whoever watches sees it.
-    pub async fn restore(&self, file: &Path, actor: &Actor, now: UnixTime) -> Result<(), StoreError> {
-        self.store.restore(file, actor, now).await?;
+    pub async fn restore(&self, backup: &Backup<'_>, actor: &Actor, now: UnixTime) -> Result<(), StoreError> {
+        self.store.restore(backup, actor, now).await?;
         self.ask(Ask::Reload).await?
     }
 

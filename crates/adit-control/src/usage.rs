@@ -49,18 +49,21 @@ pub struct UsageDelta {
 }
 
 impl PeerUsage {
-    /// Adds what was used at this time. A clock that goes back does not begin a day or month anew.
+    /// Adds what was used at this time. A clock that goes back, by up to a day, does not begin a day or month anew; what was
+    /// counted under a clock that was further ahead than that is of no period that there was.
     #[must_use]
     pub fn and(self, delta: &UsageDelta, now: UnixTime) -> Self {
         let bytes = delta.received.saturating_add(delta.sent);
-        let kept = |period: u64, latest: u64, bytes: u64| if period > latest { 0 } else { bytes };
+        let (day, day_bytes) = current(now.day(), self.day, self.day_bytes);
+        let (month, month_bytes) = current(now.month(), self.month, self.month_bytes);
         Self {
             received: self.received.saturating_add(delta.received),
             sent: self.sent.saturating_add(delta.sent),
-            day: self.day.max(now.day()),
-            day_bytes: kept(now.day(), self.day, self.day_bytes).saturating_add(bytes),
-            month: self.month.max(now.month()),
-            month_bytes: kept(now.month(), self.month, self.month_bytes).saturating_add(bytes),
+            day,
+            day_bytes: day_bytes.saturating_add(bytes),
+            month,
+            // A day is in its month, however often the clock was set.
+            month_bytes: month_bytes.max(day_bytes).saturating_add(bytes),
             seen: self.seen.max(delta.seen),
         }
     }
@@ -68,10 +71,8 @@ impl PeerUsage {
     /// Bytes in the period that `now` is in.
     pub fn in_period(&self, per: Period, now: UnixTime) -> u64 {
         match per {
-            Period::Day if self.day < now.day() => 0,
-            Period::Month if self.month < now.month() => 0,
-            Period::Day => self.day_bytes,
-            Period::Month => self.month_bytes,
+            Period::Day => current(now.day(), self.day, self.day_bytes).1,
+            Period::Month => current(now.month(), self.month, self.month_bytes).1,
             Period::Total => self.received.saturating_add(self.sent),
         }
     }
@@ -96,6 +97,11 @@ impl PeerUsage {
             Period::Total => None,
         }
     }
+}
+
+/// The period that is counted at `now`, and what was used in it.
+const fn current(now: u64, counted: u64, bytes: u64) -> (u64, u64) {
+    if counted == now || counted == now + 1 { (counted, bytes) } else { (now, 0) }
 }
 
 /// Periods that are looked through for the end of one.
@@ -195,6 +201,18 @@ mod tests {
         assert!(usage.over(&limited(Period::Day), back).is_some());
         assert_eq!(usage.over(&limited(Period::Day), back).unwrap().1, Some(NOW.next_day()));
         assert_eq!(usage.of(PeerId(1)).received, 100);
+    }
+
+    #[test]
+    fn a_clock_that_was_years_ahead_does_not_hold_a_quota_until_then() {
+        let mut usage = Usage::default();
+        usage.add(&[used(100)], UnixTime(NOW.0 + 4_000 * DAY));
+        for per in [Period::Day, Period::Month] {
+            assert!(usage.over(&limited(per), NOW).is_none(), "{per:?}");
+        }
+        usage.add(&[used(100)], NOW);
+        assert_eq!(usage.over(&limited(Period::Day), NOW).unwrap().1, Some(NOW.next_day()));
+        assert_eq!(usage.of(PeerId(1)).received, 200);
     }
 
     #[test]

@@ -98,7 +98,7 @@ pub enum Refusal {
     TooManyInvites,
     /// No such invite.
     #[error(
-        "there is no invite number {0}: it was forgotten after it was closed\n  hint: `adit invite --list` shows those there are"
+        "there is no invite number {0}, or it was forgotten after it was closed\n  hint: `adit invite --list` shows those there are"
     )]
     UnknownInvite(InviteId),
     /// Redeeming: nobody knows it.

@@ -171,8 +171,9 @@ impl Place {
     fn has(&self, model: &Model, address: IpAddr) -> bool {
         match self {
             Self::Devices(Who::All) => model.network.as_ref().is_some_and(|network| match address {
-                IpAddr::V4(v4) => network.v4.contains(&v4),
-                IpAddr::V6(v6) => network.devices_v6().contains(&v6),
+                // The server is no device: what runs there is opened by its address.
+                IpAddr::V4(v4) => network.v4.contains(&v4) && v4 != network.server_v4(),
+                IpAddr::V6(v6) => network.devices_v6().contains(&v6) && v6 != network.server_v6(),
             }),
             Self::Devices(who) => {
                 model.peers.values().any(|peer| who.is(peer) && (address == peer.v4 || address == peer.v6))

@@ -80,6 +80,11 @@ struct Places<'a> {
 impl Places<'_> {
     fn of(&self, place: &Place) -> Vec<IpNet> {
         match place {
+            Place::Devices(Who::All) => {
+                let network = self.network;
+                let servers = [IpNet::from(IpAddr::V4(network.server_v4())), IpAddr::V6(network.server_v6()).into()];
+                self.of_devices(&Who::All).into_iter().flat_map(|range| without(range, &servers)).collect()
+            }
             Place::Devices(who) => self.of_devices(who),
             Place::Internet => self.internet.clone(),
             Place::Net(net) => vec![net.trunc()],
@@ -108,23 +113,22 @@ fn groups(model: &Model) -> BTreeMap<&Name, Vec<&Peer>> {
 }
 
 fn internet() -> Vec<IpNet> {
-    let mut nets = Vec::new();
-    leave_out(Ipv4Net::default(), &mut nets);
+    let not: Vec<_> = NOT_INTERNET.into_iter().map(IpNet::from).collect();
+    let mut nets = without(Ipv4Net::default().into(), &not);
     nets.push(GLOBAL_V6.into());
     nets
 }
 
-/// The parts of a range that are routed publicly: halved until each half is wholly so, or wholly not.
-fn leave_out(range: Ipv4Net, nets: &mut Vec<IpNet>) {
-    if NOT_INTERNET.iter().any(|net| net.contains(&range)) {
-        return;
+/// The rest of a range: halved until each half is wholly of it, or wholly not.
+fn without(range: IpNet, not: &[IpNet]) -> Vec<IpNet> {
+    if not.iter().any(|net| net.contains(&range)) {
+        return Vec::new();
     }
-    if !NOT_INTERNET.iter().any(|net| range.contains(net)) {
-        return nets.push(range.into());
+    if !not.iter().any(|net| range.contains(net)) {
+        return vec![range];
     }
-    for half in range.subnets(range.prefix_len() + 1).into_iter().flatten() {
-        leave_out(half, nets);
-    }
+    let halves = range.subnets(range.prefix_len() + 1).into_iter().flatten();
+    halves.flat_map(|half| without(half, not)).collect()
 }
 
 #[cfg(test)]
@@ -137,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{home, name, network, policies};
+    use crate::peer::PeerId;
     use crate::policy::Protocol;
 
     #[test]
@@ -157,6 +162,24 @@ mod tests {
         let invite = IpAddr::from(crate::fixture::invite(1).address);
         assert!(!reach[0].passes(invite, "9.9.9.9".parse().unwrap(), Traffic::Other));
         assert!(!reach[0].passes(invite, "2620:fe::fe".parse().unwrap(), Traffic::Other));
+    }
+
+    /// What runs on the server, its SSH say, is opened by its address alone.
+    #[test]
+    fn all_devices_are_not_the_server() {
+        let mut model = home();
+        model.policy = Policy::parse("[[policy]]\nfrom = 'all'\nto = 'all'\n", &model).unwrap();
+        let reach = model.policy.reach(&model);
+        let network = model.network.as_ref().unwrap();
+        for (own, to) in [
+            (IpAddr::V4(model.peers[&PeerId(1)].v4), IpAddr::V4(network.server_v4())),
+            (IpAddr::V6(model.peers[&PeerId(1)].v6), IpAddr::V6(network.server_v6())),
+        ] {
+            assert!(!reach.iter().any(|rule| rule.passes(own, to, Traffic::To(Protocol::Tcp, 22))), "{to}");
+        }
+        let (one, other) = (model.peers[&PeerId(1)].v4.into(), model.peers[&PeerId(2)].v4.into());
+        assert!(reach.iter().any(|rule| rule.passes(one, other, Traffic::Other)));
+        assert!(reach[0].to.len() < 70, "{:?}", reach[0].to);
     }
 
     #[test]

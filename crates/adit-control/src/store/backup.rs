@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use adit_wireguard::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::{AuditRow, StoreError};
@@ -16,6 +17,17 @@ use crate::usage::Usage;
 const FORMAT: u64 = 1;
 /// The largest backup that is read.
 const MAX_BACKUP: u64 = 1 << 30;
+
+/// A backup that is to take the place of what is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Backup<'a> {
+    /// Where it is.
+    pub file: &'a Path,
+    /// What people call it, in the log and in errors: `file` may be a copy.
+    pub called: &'a Path,
+    /// The key that its network must have; `None` takes any.
+    pub key: Option<PublicKey>,
+}
 
 /// Everything that is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +55,10 @@ pub(super) fn write(path: &Path, snapshot: &Snapshot, taken: UnixTime) -> Result
     let failed = |error: &io::Error| StoreError::file("write the backup", path, error);
     let text =
         serde_json::to_vec(&Written { adit_backup: FORMAT, taken, snapshot }).map_err(|error| failed(&error.into()))?;
+    if text.len() as u64 > MAX_BACKUP {
+        let reason = format!("it would have more than {} MiB, and could not be read again", MAX_BACKUP >> 20);
+        return Err(StoreError::Backup { path: path.to_owned(), reason });
+    }
     let beside = beside(path);
     let written = write_new(&beside, &text).and_then(|()| fs::rename(&beside, path));
     if let Err(error) = written {
@@ -66,10 +82,21 @@ fn beside(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads a backup, and believes it only if it does not contradict itself.
-pub(super) fn read(path: &Path) -> Result<Snapshot, StoreError> {
-    let failed = |error: io::Error| StoreError::file("read the backup", path, &error);
-    let bad = |reason: String| StoreError::Backup { path: path.to_owned(), reason };
+/// Reads a backup, and believes it only if it does not contradict itself, and is of the network that it should be of.
+pub(super) fn read(path: &Path, called: &Path, key: Option<&PublicKey>) -> Result<Snapshot, StoreError> {
+    let snapshot = parse(path, called)?;
+    match &snapshot.model.network {
+        Some(network) if key.is_some_and(|key| *key != network.key) => {
+            let reason = format!("it is of another network, {}, which has another key", network.name);
+            Err(StoreError::Backup { path: called.to_owned(), reason })
+        }
+        Some(_) | None => Ok(snapshot),
+    }
+}
+
+fn parse(path: &Path, called: &Path) -> Result<Snapshot, StoreError> {
+    let failed = |error: io::Error| StoreError::file("read the backup", called, &error);
+    let bad = |reason: String| StoreError::Backup { path: called.to_owned(), reason };
     let mut text = Vec::new();
     File::open(path).map_err(failed)?.take(MAX_BACKUP + 1).read_to_end(&mut text).map_err(failed)?;
     if text.len() as u64 > MAX_BACKUP {
@@ -77,7 +104,7 @@ pub(super) fn read(path: &Path) -> Result<Snapshot, StoreError> {
     }
     let format: Format = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
     if format.adit_backup > FORMAT {
-        let place = path.display().to_string();
+        let place = called.display().to_string();
         return Err(StoreError::Newer { place, found: format.adit_backup, known: FORMAT });
     }
     let written: Written<Snapshot> = serde_json::from_slice(&text).map_err(|error| bad(error.to_string()))?;
@@ -107,18 +134,29 @@ mod tests {
             write(&path, &snapshot(), NOW).unwrap();
         }
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(read(&path).unwrap(), snapshot());
+        assert_eq!(read(&path, &path, None).unwrap(), snapshot());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_backup_of_another_network_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backup.json");
+        write(&path, &snapshot(), NOW).unwrap();
+        let key = snapshot().model.network.unwrap().key;
+        assert!(read(&path, &path, Some(&key)).is_ok());
+        let refused = read(&path, Path::new("mine"), Some(&PublicKey::new([0x55; 32]))).unwrap_err().to_string();
+        assert!(refused.starts_with("mine is not a backup") && refused.contains("another network, home"), "{refused}");
     }
 
     #[test]
     fn what_is_no_backup_is_refused_with_a_reason() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("backup.json");
-        assert!(matches!(read(&path), Err(StoreError::File { .. })));
+        assert!(matches!(read(&path, &path, None), Err(StoreError::File { .. })));
         let refused = |text: &[u8]| {
             fs::write(&path, text).unwrap();
-            read(&path).unwrap_err()
+            read(&path, &path, None).unwrap_err()
         };
         assert!(matches!(refused(b"not json"), StoreError::Backup { .. }));
         assert!(matches!(refused(br#"{"adit_backup": 1}"#), StoreError::Backup { .. }));
@@ -126,7 +164,7 @@ mod tests {
         let mut twice = snapshot();
         twice.model.peers.insert(PeerId(9), peer(9, "NAS"));
         write(&path, &twice, NOW).unwrap();
-        assert!(matches!(read(&path), Err(StoreError::Backup { .. })));
+        assert!(matches!(read(&path, &path, None), Err(StoreError::Backup { .. })));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub enum StoreError {
         found: u64,
     },
     /// Another server has it.
-    #[error("another adit server uses the state in {}\n  hint: there can be one for each directory; stop that one, or set ADIT_STATE_DIR to another", .0.display())]
+    #[error("another adit server uses the state in {}\n  hint: there can be one for each directory; stop that one first", .0.display())]
     InUse(PathBuf),
     /// No room.
     #[error(
@@ -52,7 +52,7 @@ pub enum StoreError {
     },
     /// A database elsewhere does not answer.
     #[error(
-        "cannot reach {place}: {reason}\n  hint: this server goes on with the devices it knows; changes wait until the database is back"
+        "cannot reach {place}: {reason}\n  hint: devices that a server runs already stay connected; try again when the database is back"
     )]
     Unreachable {
         /// The database.

@@ -10,11 +10,12 @@ mod error;
 mod postgres;
 mod sqlite;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use audit::{Actor, AuditRow, Entry, MAX_ACTOR, MAX_AUDIT_PAGE};
+pub use backup::Backup;
 pub(crate) use backup::Snapshot;
 pub use error::StoreError;
 
@@ -113,11 +114,11 @@ impl Store {
 
     /// Makes everything as it is in a backup, while the server runs; the log goes on, with a row about it. A log without
     /// rows becomes the backup's. Gives the new revision.
-    pub async fn restore(&self, file: &Path, actor: &Actor, now: UnixTime) -> Result<u64, StoreError> {
-        let what = format!("restored everything from {}", file.display());
+    pub async fn restore(&self, backup: &Backup<'_>, actor: &Actor, now: UnixTime) -> Result<u64, StoreError> {
+        let what = format!("restored everything from {}", backup.called.display());
         let entry = Entry::new(actor, "server.restore", what, now);
-        let file: PathBuf = file.to_owned();
-        let snapshot = Box::new(blocking(move || backup::read(&file)).await?);
+        let (file, called, key) = (backup.file.to_owned(), backup.called.to_owned(), backup.key);
+        let snapshot = Box::new(blocking(move || backup::read(&file, &called, key.as_ref())).await?);
         self.ask(|reply| Ask::Restore { snapshot, entry, reply }).await
     }
 

@@ -7,6 +7,7 @@ mod rows;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -63,9 +64,11 @@ fn configured(url: &str) -> Result<(Config, String), StoreError> {
     let mut config: Config = url.parse().map_err(|error| failed(described(&error)))?;
     let is_near = |host: &Host| match host {
         Host::Unix(_) => true,
-        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback()),
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
     };
-    if !config.get_hosts().iter().all(is_near) && config.get_ssl_mode() != SslMode::Disable {
+    // Where it is said, an address is what is connected to, whatever the name.
+    let all_near = config.get_hosts().iter().all(is_near) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
+    if !all_near && config.get_ssl_mode() != SslMode::Disable {
         let reason = "adit speaks to PostgreSQL without TLS\n  hint: use a Unix socket or a tunnel; if the network in between can be \
             trusted, say so with `sslmode=disable`";
         return Err(failed(reason.to_owned()));
@@ -365,6 +368,8 @@ mod tests {
         let refused = configured("postgres://adit@db.example.org/vpn").unwrap_err();
         assert!(refused.to_string().contains("without TLS"), "{refused}");
         assert!(configured("postgres://adit@db.example.org/vpn?sslmode=disable").is_ok());
+        let by_address = configured("postgres://adit@localhost/vpn?hostaddr=203.0.113.5").unwrap_err();
+        assert!(by_address.to_string().contains("without TLS"), "{by_address}");
         for near in ["postgres://adit@127.0.0.1/vpn", "postgres://adit@%2Frun%2Fpostgresql/vpn", "host=/run/postgresql"]
         {
             assert!(configured(near).is_ok(), "{near}");

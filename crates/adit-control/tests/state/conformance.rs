@@ -1,10 +1,11 @@
 //! What every store must do. Each is given a place that is empty at first, and can be opened again.
 
+use std::path::Path;
 use std::time::Duration;
 
 use adit_control::{
-    Change, Command, Entry, Kind, Limits, Model, OverQuota, PeerId, Period, Quota, Store, StoreError, UnixTime, Usage,
-    UsageDelta, decide,
+    Backup, Change, Command, Entry, Kind, Limits, Model, OverQuota, PeerId, Period, Quota, Store, StoreError, UnixTime,
+    Usage, UsageDelta, decide,
 };
 
 use crate::world::{NOW, act, actor, add, invite, name, network, redeem};
@@ -175,6 +176,11 @@ pub(crate) async fn counts_usage_over_restarts(place: &impl Place) {
     again.close().await;
 }
 
+/// A backup of this network, called by its name.
+pub(crate) fn backup_of(file: &Path) -> Backup<'_> {
+    Backup { file, called: file, key: Some(network().key) }
+}
+
 pub(crate) async fn restores_what_was_backed_up(place: &impl Place) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("backup.json");
@@ -186,7 +192,7 @@ pub(crate) async fn restores_what_was_backed_up(place: &impl Place) {
     let saved = model.clone();
     act(&store, &mut model, Command::Remove(PeerId(1)), NOW).await.unwrap();
     act(&store, &mut model, add("later", 50), NOW).await.unwrap();
-    let revision = store.restore(&file, &actor(), NOW).await.unwrap();
+    let revision = store.restore(&backup_of(&file), &actor(), NOW).await.unwrap();
     assert_eq!(revision, model.revision + 1, "revisions never go back");
     let restored = store.load().await.unwrap();
     assert_eq!(restored, Model { revision, next_id: model.next_id, ..saved.clone() });
@@ -197,7 +203,7 @@ pub(crate) async fn restores_what_was_backed_up(place: &impl Place) {
 
     // Into another database, here always a SQLite: the log comes along.
     let other = Store::sqlite(&dir.path().join("other")).unwrap();
-    other.restore(&file, &actor(), NOW).await.unwrap();
+    other.restore(&backup_of(&file), &actor(), NOW).await.unwrap();
     let moved = other.load().await.unwrap();
     assert_eq!(Model { revision: saved.revision, ..moved }, saved);
     assert_eq!(other.audit(None, 100).await.unwrap().len(), 4);
@@ -215,7 +221,7 @@ pub(crate) async fn refuses_a_backup_that_contradicts_itself(place: &impl Place)
     {
         assert!(text.contains(from));
         std::fs::write(&file, text.replace(from, to)).unwrap();
-        let refused = store.restore(&file, &actor(), NOW).await;
+        let refused = store.restore(&backup_of(&file), &actor(), NOW).await;
         assert!(matches!(refused, Err(StoreError::Backup { .. })), "{refused:?}");
     }
     assert_eq!(store.load().await.unwrap(), model);

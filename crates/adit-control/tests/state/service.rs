@@ -7,6 +7,7 @@ use adit_control::{
 };
 use tempfile::TempDir;
 
+use crate::conformance::backup_of;
 use crate::world::{NOW, actor, add, invite, name, network, redeem};
 
 async fn served(dir: &TempDir) -> (Service, Store) {
@@ -116,7 +117,7 @@ async fn a_restored_backup_is_seen_at_once() {
     service.backup(&file, NOW).await.unwrap();
     let saved = service.model();
     service.execute(Command::Remove(PeerId(1)), actor(), NOW).await.unwrap();
-    service.restore(&file, &actor(), NOW).await.unwrap();
+    service.restore(&backup_of(&file), &actor(), NOW).await.unwrap();
     let restored = service.model();
     assert_eq!(restored.peers, saved.peers);
     assert_eq!(restored.revision, saved.revision + 2);
