@@ -42,10 +42,20 @@ impl Client {
     /// Connects to whoever listens there; `None` if nobody does.
     pub(crate) fn connect_to(socket: &Path) -> Result<Option<Self>> {
         match UnixStream::connect(socket) {
-            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream), next_id: 1 })),
+            Ok(stream) => Ok(Some(Self::over(stream))),
             Err(e) if nobody_listens(&e) => Ok(None),
             Err(e) => Err(Failure::io(format!("cannot talk to the process at {}", socket.display()), &e)),
         }
+    }
+
+    /// Speaks over a connection that is there.
+    pub(crate) fn over(stream: UnixStream) -> Self {
+        Self { stream: BufReader::new(stream), next_id: 1 }
+    }
+
+    /// The connection, for another process to go on with; between two questions nothing is read ahead.
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream.into_inner()
     }
 
     /// Connects, after starting a daemon in the background if there is none.

@@ -18,6 +18,7 @@ mod qr;
 mod render;
 mod report;
 mod rpc;
+mod secret;
 mod server;
 mod socket;
 mod tunnel;

@@ -22,7 +22,7 @@ use crate::rpc::{self, Answer, MAX_REQUEST};
 const MAX_CLIENTS: usize = 32;
 
 /// A client that says nothing for so long is sent away.
-const IDLE: Duration = Duration::from_secs(60);
+pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a client that is refused may take to see it.
 const GRACE: Duration = Duration::from_secs(1);

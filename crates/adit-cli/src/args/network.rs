@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use crate::secret::SecretText;
+
 /// `adit server`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServerCommand {
@@ -74,9 +76,10 @@ pub(crate) struct ServerUpArgs {
     /// A name server that devices are to use; may be given several times
     #[arg(long, value_name = "IP")]
     pub(crate) dns: Vec<std::net::IpAddr>,
-    /// Where the network's state is: a PostgreSQL database that several gateways share, in place of a file here
+    /// Where the network's state is: a PostgreSQL database that several gateways share, in place of a file here; with a
+    /// password in the environment, as ADIT_DATABASE
     #[arg(long, value_name = "postgres://…")]
-    pub(crate) database: Option<String>,
+    pub(crate) database: Option<SecretText>,
     /// Change nothing; print what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -111,12 +114,12 @@ impl std::str::FromStr for PortOrOff {
 pub(crate) struct InviteArgs {
     /// What the device will be called; without it, the device says
     pub(crate) name: Option<String>,
-    /// How long the invite is good for
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = duration)]
-    pub(crate) expires: Duration,
-    /// How many devices may use it
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(crate) uses: u32,
+    /// How long the invite is good for [default: 24h]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) expires: Option<Duration>,
+    /// How many devices may use it [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) uses: Option<u32>,
     /// A group that the devices will be in; may be given several times
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Vec<String>,
@@ -127,10 +130,10 @@ pub(crate) struct InviteArgs {
     #[arg(long, value_name = "FILE.png", value_hint = ValueHint::FilePath)]
     pub(crate) png: Option<PathBuf>,
     /// Show the invites there are, in place of making one
-    #[arg(long, conflicts_with_all = ["name", "revoke"])]
+    #[arg(long, conflicts_with_all = ["name", "revoke", "expires", "uses", "group", "png"])]
     pub(crate) list: bool,
     /// Revoke this invite, by its number
-    #[arg(long, value_name = "N", conflicts_with = "name")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["name", "expires", "uses", "group", "png"])]
     pub(crate) revoke: Option<u64>,
     /// Report as JSON
     #[arg(long)]
@@ -181,7 +184,7 @@ pub(crate) enum PeerCommand {
     Disable(PeerArgs),
     /// Let it in again
     Enable(PeerArgs),
-    /// Give it another key: of a WireGuard app a new configuration, of adit a new invite for the same device
+    /// Give the device of a WireGuard app another key, and a new configuration
     Rotate(PeerArgs),
     /// Put it into groups, and take it out of all others
     Groups {
@@ -220,10 +223,10 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "BYTES")]
     pub(crate) quota: Option<String>,
     /// How often the quota begins anew
-    #[arg(long, value_name = "PERIOD", value_enum, default_value_t = Per::Month)]
+    #[arg(long, value_name = "PERIOD", value_enum, default_value_t = Per::Month, requires = "quota")]
     pub(crate) per: Per,
     /// What happens when it is used up
-    #[arg(long, value_name = "ACTION", value_enum, default_value_t = Then::Slow)]
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = Then::Slow, requires = "quota")]
     pub(crate) then: Then,
 }
 
@@ -268,7 +271,7 @@ pub(crate) enum PolicyCommand {
         /// DEVICE:PORT/PROTOCOL, or ADDRESS:PORT/PROTOCOL
         to: String,
     },
-    /// Put rules into force, after showing what changes
+    /// Put rules into force, and show what changed
     Apply {
         /// A file of rules
         #[arg(value_hint = ValueHint::FilePath)]

@@ -4,7 +4,7 @@ use crate::args::network::{ServerCommand, ServerUpArgs};
 use crate::exit::{Exit, Result};
 use crate::places::Places;
 use crate::render::{self, Style};
-use crate::server::{self, Begun, Server};
+use crate::server::{self, Begun, Monitor, Server};
 use crate::tunnel;
 
 /// Serves, shows, keeps or brings back the network of this machine.
@@ -31,11 +31,19 @@ fn up(args: &ServerUpArgs) -> Result<Exit> {
     if args.dry_run {
         return dry_run(args, &places);
     }
+    if let Some(monitor) = Monitor::of_this_process()? {
+        return decide(args, &places, monitor);
+    }
     if crate::client::Client::connect(&places)?.is_none() {
         super::needs_net_admin("serving a network")?;
     }
+    super::block_on(server::run_monitor(&places))?
+}
+
+/// What the process does that the monitor has started.
+fn decide(args: &ServerUpArgs, places: &Places, monitor: Monitor) -> Result<Exit> {
     render::log_to_stderr();
-    let server = Server::open(args, &places)?;
+    let server = Server::open(args, places, monitor)?;
     let as_json = args.json;
     super::block_on(server.serve(|begun| show(&begun, as_json)))?.map(|()| Exit::Done)
 }
@@ -60,7 +68,7 @@ fn show(begun: &Begun, as_json: bool) {
 }
 
 fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<Exit> {
-    let (name, served, site) = server::dry_run(args, places)?;
+    let (name, served, site) = super::block_on(server::dry_run(args, places))??;
     let asked = tunnel::Asked::of_plan(served, site)?;
     let changes = super::block_on(tunnel::dry_run(&name, asked, places))??;
     if args.json {

@@ -35,10 +35,13 @@ impl Answers for House {
     }
 
     fn admit(&self, talk: &mut Talk, method: &Method) -> Result<()> {
-        if let Some(network) = &talk.0
-            && !method.concerns_only(network)
-        {
-            return Err(Failure::privilege(format!("this connection is for the network {network} alone")));
+        if let Some(network) = &talk.0 {
+            if !method.concerns_only(network) {
+                return Err(Failure::privilege(format!("this connection is for the network {network} alone")));
+            }
+            if self.is_of_a_file(network) && matches!(method, Method::Down { .. }) {
+                return Err(Failure::privilege(format!("{network} is not a network, but a tunnel of a file")));
+            }
         }
         if let Method::Confine { name } = method {
             talk.0 = Some(name.clone());

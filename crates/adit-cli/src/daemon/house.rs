@@ -33,6 +33,11 @@ impl House {
         Self { places, tunnels: Mutex::default(), changed: Notify::new() }
     }
 
+    /// Whether a person brought this up from a file.
+    pub(super) fn is_of_a_file(&self, name: &str) -> bool {
+        self.tunnels().get(name).is_some_and(|keeper| keeper.file().is_some())
+    }
+
     /// Who this is.
     pub(super) fn info(&self) -> Info {
         let pid = std::process::id();
@@ -102,7 +107,10 @@ impl House {
 
     /// Reads every file again; a wrong one changes nothing and is said in the log.
     pub(super) async fn reload_all(&self) {
-        for name in self.names() {
+        // A network has no file; who decides about it says what changes.
+        let of_files: Vec<_> =
+            self.tunnels().iter().filter(|(_, keeper)| keeper.file().is_some()).map(|(name, _)| name.clone()).collect();
+        for name in of_files {
             if let Err(failure) = self.reload(&name).await {
                 tracing::error!("{name} is not reloaded: {failure}");
             }

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use super::units::{ago, bits_per_second, bytes, duration};
 use super::{Style, Tone};
+use zeroize::Zeroizing;
+
 use crate::qr;
 use crate::server::api::{AuditRow, InviteRow, NetworkReport, NewInvite, PeerRow};
 
@@ -26,10 +28,12 @@ pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
 
 /// The code for a text, if it is not too long for one; in a file it would be of no use.
 fn code(text: &str, style: Style) -> String {
-    match style {
-        Style::Plain => String::new(),
-        Style::Colour => qr::terminal(text, true).map_or_else(|_| String::new(), |code| format!("{}\n", *code)),
+    // Without colours, too: `NO_COLOR` is about taste.
+    let colours = style == Style::Colour;
+    if !colours && !super::stdout_is_terminal() {
+        return String::new();
     }
+    qr::terminal(text, colours).map_or_else(|_| String::new(), |code| format!("{}\n", *code))
 }
 
 /// A new invite: the link, what to do with it, and the code.
@@ -39,9 +43,9 @@ pub(crate) fn invite(invite: &NewInvite, now: u64, style: Style) -> String {
         n => format!("{n} devices"),
     };
     let left = duration(invite.expires_unix.saturating_sub(now));
-    let mut out = code(&invite.link.to_ascii_uppercase(), style);
+    let mut out = code(&Zeroizing::new(invite.link.expose().to_ascii_uppercase()), style);
     let _ = writeln!(out, "Invite {} for {uses}, good for {left}. On the device:\n", invite.invite);
-    let _ = writeln!(out, "  {}\n", style.paint(Tone::Strong, &format!("adit join {}", invite.link)));
+    let _ = writeln!(out, "  {}\n", style.paint(Tone::Strong, &format!("adit join {}", invite.link.expose())));
     let _ = writeln!(out, "Whoever has this link can join: hand it on like a password.");
     out
 }

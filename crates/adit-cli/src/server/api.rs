@@ -2,6 +2,7 @@
 //!
 //! Not here: how lines go to and fro (`socket`, `rpc`), what comes of a request (`desk`). Fields are only ever added.
 
+use crate::secret::SecretText;
 use serde::{Deserialize, Serialize};
 
 /// What a server can be asked for.
@@ -70,13 +71,20 @@ pub(crate) enum Ask {
         /// At most so many.
         most: u32,
     },
-    /// Write the state into a new file beside the database, and say where: the asker moves it to where it belongs.
+    /// Write the state into a new file beside the database, and say its number: the asker moves it to where it belongs.
     Backup,
     /// Put the state of a backup in place of what is there.
     Restore {
-        /// The file, beside the database.
-        file: std::path::PathBuf,
+        /// The file's name, beside the database.
+        file: String,
+        /// What people call it.
+        called: std::path::PathBuf,
     },
+}
+
+/// What a backup with this number is called, beside the database.
+pub(crate) fn backup_name(number: u64) -> String {
+    format!("backup-{number}")
 }
 
 /// What is to be different about a device.
@@ -157,8 +165,8 @@ pub(crate) struct NetworkReport {
 pub(crate) struct NewInvite {
     /// Its number, to revoke it by.
     pub(crate) invite: u64,
-    /// The link: a secret.
-    pub(crate) link: String,
+    /// The link.
+    pub(crate) link: SecretText,
     /// When it ends, in seconds since 1970.
     pub(crate) expires_unix: u64,
     /// How many devices may use it.

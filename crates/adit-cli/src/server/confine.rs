@@ -1,8 +1,11 @@
 //! Gives up what the deciding process does not need: capabilities, most of the file system, most of the kernel.
 //!
-//! Done before there are other threads, which is made sure of, and after the connection to the daemon and the commands' socket are open. From
-//! then on, whoever takes this process over has the public keys of a network, its invites and its log, and nothing else
-//! of the machine: it cannot run programs, trace others, change the network or read other files.
+//! Done before there are other threads, which is made sure of, and after the commands' socket is open. From then on,
+//! whoever takes this process over has the public keys of a network, its invites and its log, and nothing else of the
+//! machine: it cannot run programs, trace or signal other processes, change the network, read other files, or speak to
+//! anybody over a Unix socket as the root that it still is by name. Its connections to the daemon come from `monitor`.
+//!
+//! What is left: it can open TCP and UDP sockets, which a database on another machine needs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +13,8 @@ use std::path::Path;
 use landlock::{ABI, Access as _, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, sock_filter,
 };
 
 use crate::exit::{Failure, Result};
@@ -18,12 +22,12 @@ use crate::exit::{Failure, Result};
 /// What is asked of Landlock; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V5;
 
-/// Gives it up, for good: afterwards this thread, and those it starts, can write below `writable` and connect to what is
-/// below `reachable`. Returns what this kernel cannot take away.
-pub(crate) fn confine(writable: &Path, reachable: &[&Path]) -> Result<Option<String>> {
+/// Gives it up, for good: afterwards this thread, and those it starts, can write below `writable` alone. Returns what this
+/// kernel cannot take away.
+pub(crate) fn confine(writable: &Path) -> Result<Option<String>> {
     alone()?;
     rustix::thread::set_no_new_privs(true).map_err(|e| failed("new privileges", &e))?;
-    let enforced = files(writable, reachable).map_err(|e| failed("other files", &e))?;
+    let enforced = files(writable).map_err(|e| failed("other files", &e))?;
     system_calls().map_err(|e| failed("system calls", &e))?;
     capabilities().map_err(|e| failed("capabilities", &e))?;
     Ok((!enforced)
@@ -67,14 +71,13 @@ const SYSTEM: [&str; 8] = [
 ];
 
 /// Whether all of it is enforced.
-fn files(writable: &Path, reachable: &[&Path]) -> std::result::Result<bool, landlock::RulesetError> {
+fn files(writable: &Path) -> std::result::Result<bool, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let status = Ruleset::default()
         .handle_access(all)?
         .create()?
         .add_rules(landlock::path_beneath_rules([writable], all & !AccessFs::Execute))?
-        .add_rules(landlock::path_beneath_rules(reachable, read | AccessFs::WriteFile))?
         .add_rules(landlock::path_beneath_rules(SYSTEM, read))?
         .restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
@@ -83,21 +86,88 @@ fn files(writable: &Path, reachable: &[&Path]) -> std::result::Result<bool, land
 /// What a program that serves a database and two sockets never does. It is refused, as a missing privilege would be.
 fn system_calls() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
-    let family = |family: libc::c_int| {
-        let is = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family.unsigned_abs().into())?;
-        SeccompRule::new(vec![is])
-    };
-    let families = [libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, libc::AF_XDP];
-    let families: std::result::Result<Vec<_>, _> = families.into_iter().map(family).collect();
-    refused.insert(libc::SYS_socket, families?);
+    for (call, argument, values) in REFUSED_WITH {
+        let rules = values.iter().map(|value| rule(*argument, SeccompCmpOp::Eq, *value));
+        refused.insert(*call, rules.collect::<std::result::Result<_, _>>()?);
+    }
+    // A pair of streams cannot be connected elsewhere, as a pair for datagrams can.
+    let types = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET];
+    let types = types.map(|kind| rule(1, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into()));
+    refused.insert(libc::SYS_socketpair, types.into_iter().collect::<std::result::Result<_, _>>()?);
+    // A new user namespace would have every capability in it.
+    let namespaces = NAMESPACES.map(|flag| rule(0, SeccompCmpOp::MaskedEq(flag), flag));
+    refused.insert(libc::SYS_clone, namespaces.into_iter().collect::<std::result::Result<_, _>>()?);
+    // Itself and its own limits are its own business.
+    refused.insert(libc::SYS_tgkill, vec![rule(0, SeccompCmpOp::Ne, std::process::id().into())?]);
+    refused.insert(libc::SYS_prlimit64, vec![rule(0, SeccompCmpOp::Ne, 0)?]);
     let no = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(refused, SeccompAction::Allow, no, TargetArch::try_from(std::env::consts::ARCH)?)?;
     let program: BpfProgram = filter.try_into()?;
+    seccompiler::apply_filter(&OTHER_NUMBERS)?;
     seccompiler::apply_filter(&program)?;
     Ok(())
 }
 
-const REFUSED: [i64; 41] = [
+/// A rule about one argument, of which the kernel reads the lower half.
+fn rule(argument: u8, operator: SeccompCmpOp, value: u64) -> std::result::Result<SeccompRule, BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?])
+}
+
+/// What a list of calls by number cannot say: the same calls by the numbers of x32, from 2^30 on, are refused; `clone3`,
+/// whose flags a filter cannot see, is not there, so that the C library takes `clone`.
+const OTHER_NUMBERS: [sock_filter; 6] = {
+    const fn bpf(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
+        #[expect(clippy::cast_possible_truncation, reason = "codes are below 2^8")]
+        sock_filter { code: code as u16, jt, jf, k }
+    }
+    const ERRNO: u32 = libc::SECCOMP_RET_ERRNO;
+    #[expect(clippy::cast_possible_truncation, reason = "a small number")]
+    const CLONE3: u32 = libc::SYS_clone3 as u32;
+    [
+        bpf(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        bpf(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 2, 0, 1 << 30),
+        bpf(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 2, 0, CLONE3),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, ERRNO | libc::EPERM.unsigned_abs()),
+        bpf(libc::BPF_RET | libc::BPF_K, 0, 0, ERRNO | libc::ENOSYS.unsigned_abs()),
+    ]
+};
+
+/// The flags that make a namespace.
+const NAMESPACES: [u64; 7] = [
+    libc::CLONE_NEWCGROUP as u64,
+    libc::CLONE_NEWIPC as u64,
+    libc::CLONE_NEWNET as u64,
+    libc::CLONE_NEWNS as u64,
+    libc::CLONE_NEWPID as u64,
+    libc::CLONE_NEWUSER as u64,
+    libc::CLONE_NEWUTS as u64,
+];
+
+/// What is refused if an argument has one of these values.
+const REFUSED_WITH: &[(i64, u8, &[u64])] = &[
+    // Whom the kernel is to signal: F_SETOWN, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP.
+    (libc::SYS_fcntl, 1, &[8, 15]),
+    // So by ioctl; and typing into the terminal that it was started from: TIOCSTI, TIOCLINUX.
+    (libc::SYS_ioctl, 1, &[0x8901, 0x8902, 0x5412, 0x541c]),
+    // Whoever is connected to over a Unix socket is told that root is calling: the daemon, systemd, D-Bus.
+    (
+        libc::SYS_socket,
+        0,
+        &[
+            libc::AF_UNIX as u64,
+            libc::AF_NETLINK as u64,
+            libc::AF_PACKET as u64,
+            libc::AF_VSOCK as u64,
+            libc::AF_ALG as u64,
+            libc::AF_XDP as u64,
+        ],
+    ),
+];
+
+/// What is always refused. Files that are open stay readable and writable by `files` alone: their modes and owners do not
+/// change, since what root owns is everybody's as soon as its mode says so.
+const REFUSED: &[i64] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
     libc::SYS_adjtimex,
@@ -109,44 +179,112 @@ const REFUSED: [i64; 41] = [
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_fanotify_init,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
     libc::SYS_finit_module,
+    libc::SYS_fremovexattr,
     libc::SYS_fsconfig,
+    libc::SYS_fsetxattr,
     libc::SYS_fsmount,
     libc::SYS_fsopen,
     libc::SYS_init_module,
     libc::SYS_io_uring_enter,
     libc::SYS_io_uring_register,
     libc::SYS_io_uring_setup,
+    libc::SYS_ioprio_set,
     libc::SYS_kcmp,
     libc::SYS_kexec_load,
     libc::SYS_keyctl,
+    libc::SYS_kill,
+    libc::SYS_lremovexattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_migrate_pages,
     libc::SYS_mount,
+    libc::SYS_mount_setattr,
     libc::SYS_move_mount,
+    libc::SYS_move_pages,
+    libc::SYS_msgctl,
+    libc::SYS_msgget,
     libc::SYS_open_by_handle_at,
     libc::SYS_open_tree,
     libc::SYS_perf_event_open,
     libc::SYS_personality,
     libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
     libc::SYS_pivot_root,
+    libc::SYS_process_madvise,
+    libc::SYS_process_mrelease,
     libc::SYS_process_vm_readv,
     libc::SYS_process_vm_writev,
     libc::SYS_ptrace,
     libc::SYS_reboot,
+    libc::SYS_removexattr,
     libc::SYS_request_key,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_semctl,
+    libc::SYS_semget,
     libc::SYS_setns,
+    libc::SYS_setpriority,
     libc::SYS_settimeofday,
+    libc::SYS_setxattr,
+    libc::SYS_shmat,
+    libc::SYS_shmctl,
+    libc::SYS_shmget,
     libc::SYS_swapon,
+    libc::SYS_tkill,
     libc::SYS_umount2,
     libc::SYS_unshare,
     libc::SYS_userfaultfd,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lchown,
+    FCHMODAT2,
 ];
+
+/// `fchmodat2`, by its number on every architecture; newer than what names it.
+const FCHMODAT2: i64 = 452;
 
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt as _;
     use std::process::Command;
 
     use super::*;
+
+    /// Root owns the other processes, and by the socket of the daemon it is root who asks.
+    fn no_way_to_other_processes(other: &Path) {
+        use rustix::io::Errno;
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socketpair};
+        use rustix::process::{Pid, Resource, Rlimit, Signal};
+        let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::empty(), None);
+        assert!(pair(SocketType::STREAM).is_ok());
+        for kind in [SocketType::DGRAM, SocketType::SEQPACKET] {
+            assert_eq!(pair(kind).unwrap_err(), Errno::PERM);
+            assert_eq!(socket(AddressFamily::UNIX, kind, None).unwrap_err(), Errno::PERM);
+        }
+        assert_eq!(socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap_err(), Errno::PERM);
+        let parent = Pid::from_raw(std::os::unix::process::parent_id().cast_signed()).unwrap();
+        assert_eq!(rustix::process::kill_process(parent, Signal::CONT).unwrap_err(), Errno::PERM);
+        let unlimited = Rlimit { current: None, maximum: None };
+        assert_eq!(rustix::process::prlimit(Some(parent), Resource::Core, unlimited).unwrap_err(), Errno::PERM);
+        assert!(rustix::process::getrlimit(Resource::Core).maximum != Some(1));
+        let open = std::fs::Permissions::from_mode(0o777);
+        assert!(std::fs::set_permissions(other, open).is_err());
+        assert!(std::os::unix::fs::chown(other, Some(1), None).is_err());
+        // Threads are still to be had, though one call to make them is gone.
+        std::thread::spawn(|| ()).join().unwrap();
+    }
 
     /// In a thread of its own, which is all that is confined; needs no root.
     #[test]
@@ -159,7 +297,7 @@ mod tests {
         std::fs::write(other.join("secret"), "x").unwrap();
         std::thread::scope(|threads| {
             let confined = threads.spawn(|| {
-                let missing = confine(&mine, &[]).unwrap();
+                let missing = confine(&mine).unwrap();
                 std::fs::write(mine.join("file"), "y").unwrap();
                 std::fs::rename(mine.join("file"), mine.join("moved")).unwrap();
                 assert!(TcpListener::bind("127.0.0.1:0").is_ok());
@@ -168,6 +306,7 @@ mod tests {
                     assert!(std::fs::write(other.join("new"), "z").is_err());
                 }
                 assert!(Command::new("true").status().is_err());
+                no_way_to_other_processes(&other);
                 let netlink =
                     rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None);
                 assert_eq!(netlink.unwrap_err(), rustix::io::Errno::PERM);

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use adit::invite::{HttpsOffer, Invite, enrol_address};
 use adit::join::check_words;
 use adit::transport::config::Pin;
 use adit_control::{
-    Actor, AuditRow as Row, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits, Model, Name, Network,
+    Actor, AuditRow as Row, Backup, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits, Model, Name, Network,
     NewInvite, NewPeer, Outcome, OverQuota, Peer, Period, Policy, Protocol, Quota, Rate, Service, ServiceError,
     Traffic, Trust, UnixTime,
 };
@@ -22,14 +23,14 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::api::{
-    Admitted, Ask, AuditRow, InviteRow, NetworkReport, NewInvite as MadeInvite, PeerChange, PeerRow, PolicyReport,
-    PolicyTest, QuotaRow,
+    self, Admitted, Ask, AuditRow, InviteRow, NetworkReport, NewInvite as MadeInvite, PeerChange, PeerRow,
+    PolicyReport, PolicyTest, QuotaRow,
 };
 use super::link::Link;
 use crate::exit::{Failure, Result};
 use crate::report::{PeerReport, TunnelReport};
-use crate::rpc;
-use crate::socket::{Answers, Caller};
+use crate::rpc::{self, MAX_REQUEST};
+use crate::socket::{Answers, Caller, IDLE};
 
 /// Whoever is asked.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(crate) struct Desk {
     pub(crate) seen: Mutex<Option<TunnelReport>>,
     /// Where backups are made.
     pub(crate) backups: PathBuf,
+    /// The number of the next.
+    pub(crate) last_backup: AtomicU64,
     /// The last revision that the daemon runs.
     pub(crate) running: watch::Sender<u64>,
 }
@@ -58,6 +61,11 @@ impl Answers for Desk {
 
     fn admit(&self, (): &mut (), _method: &Ask) -> Result<()> {
         Ok(())
+    }
+
+    /// The longest is a policy, every byte of it escaped.
+    fn bounds(&self, (): &()) -> (usize, Duration) {
+        (MAX_REQUEST + 2 * adit_control::MAX_TEXT, IDLE)
     }
 
     async fn perform(self: Arc<Self>, caller: Caller, ask: Ask) -> Result<Value> {
@@ -83,15 +91,18 @@ impl Answers for Desk {
             Ask::CheckPolicy { text } => rpc::value(&self.parsed(&text)?.1),
             Ask::ApplyPolicy { text } => {
                 let (policy, report) = self.parsed(&text)?;
-                self.execute(&actor(caller), Command::SetPolicy(policy)).await?;
+                self.enforce(&actor(caller), Command::SetPolicy(policy)).await?;
                 rpc::value(&report)
             }
             Ask::TestPolicy { from, to } => rpc::value(&self.test_policy(&from, &to)?),
             Ask::Audit { most } => rpc::value(&self.audit(most).await?),
             Ask::Backup => rpc::value(&self.backup().await?),
-            Ask::Restore { file } => {
-                let restored = self.service.restore(&file, &actor(caller), now()).await;
-                restored.map_err(|e| Failure::failed(&e))?;
+            Ask::Restore { file, called } => {
+                let key = self.made(&self.model())?.key;
+                let file = self.backups.join(file);
+                let backup = Backup { file: &file, called: &called, key: Some(key) };
+                self.service.restore(&backup, &actor(caller), now()).await.map_err(|e| Failure::failed(&e))?;
+                self.until_run(self.model().revision).await?;
                 Ok(Value::Null)
             }
         }
@@ -110,11 +121,25 @@ impl Desk {
         self.service.model()
     }
 
-    /// Decides, and waits until the tunnel runs it.
+    /// Decides, and waits until the tunnel runs it; if it does not, only the log says so, for the outcome holds what is not
+    /// given twice.
     pub(crate) async fn execute(&self, actor: &Actor, command: Command) -> Result<Outcome> {
         let outcome = self.service.execute(command, actor.clone(), now()).await.map_err(|e| refused(&e))?;
-        self.until_run(self.model().revision).await;
+        self.run_or_say(self.model().revision).await;
         Ok(outcome)
+    }
+
+    /// Waits until the daemon runs this revision; if it does not, the log says so.
+    pub(crate) async fn run_or_say(&self, revision: u64) {
+        if let Err(late) = self.until_run(revision).await {
+            tracing::warn!("{late}");
+        }
+    }
+
+    /// Decides what is about those who are there: it counts once the tunnel runs it.
+    async fn enforce(&self, actor: &Actor, command: Command) -> Result<()> {
+        self.service.execute(command, actor.clone(), now()).await.map_err(|e| refused(&e))?;
+        self.until_run(self.model().revision).await
     }
 
     /// The daemon runs this revision now.
@@ -123,12 +148,15 @@ impl Desk {
     }
 
     /// Waits until the daemon runs this revision, or a later one; not for ever, as it may be away.
-    pub(crate) async fn until_run(&self, revision: u64) {
+    async fn until_run(&self, revision: u64) -> Result<()> {
         let mut running = self.running.subscribe();
         let runs = running.wait_for(|running| *running >= revision);
-        if tokio::time::timeout(PATIENCE, runs).await.is_err() {
-            tracing::warn!("it is decided, and the daemon does not run it yet");
+        if tokio::time::timeout(PATIENCE, runs).await.is_ok() {
+            return Ok(());
         }
+        let why = self.link.trouble().map_or_else(String::new, |trouble| format!(": {trouble}"));
+        Err(Failure::failed(format!("it is decided and written down, but does not run yet{why}"))
+            .hint("it will as soon as it can; `adit server status` says whether something is wrong"))
     }
 
     /// The key that the web site proves to have, if the daemon has said so.
@@ -199,7 +227,7 @@ impl Desk {
             uses,
             groups: names(groups)?,
         };
-        let link = invite.to_link().map_err(Failure::failed)?.to_string();
+        let link = invite.to_link().map_err(Failure::failed)?.into();
         let outcome = self.execute(actor, Command::CreateInvite(new)).await?;
         let Outcome::Invite(id) = outcome else { return Err(Failure::failed("the invite was not made")) };
         Ok(MadeInvite { invite: id.0, link, expires_unix: expires.0, uses })
@@ -231,7 +259,7 @@ impl Desk {
     }
 
     async fn done(&self, caller: Caller, command: Command) -> Result<Value> {
-        self.execute(&actor(caller), command).await.map(|_| Value::Null)
+        self.enforce(&actor(caller), command).await.map(|()| Value::Null)
     }
 
     async fn admitted(&self, caller: Caller, command: Command) -> Result<Value> {
@@ -364,10 +392,12 @@ impl Desk {
         Ok(rows.into_iter().map(row).collect())
     }
 
-    async fn backup(&self) -> Result<PathBuf> {
-        let file = self.backups.join(format!("backup-{}", now().0));
+    /// The number of a backup that was made; those who ask know where backups are.
+    async fn backup(&self) -> Result<u64> {
+        let number = self.last_backup.fetch_add(1, Ordering::Relaxed);
+        let file = self.backups.join(api::backup_name(number));
         self.service.backup(&file, now()).await.map_err(|e| Failure::failed(&e))?;
-        Ok(file)
+        Ok(number)
     }
 }
 
@@ -434,12 +464,13 @@ fn destination(text: &str) -> Result<(&str, Traffic)> {
         Failure::usage(format!("`{text}` is nothing to be reached"))
             .hint("DEVICE:PORT/tcp, ADDRESS:PORT/udp, or a device or address alone for a ping; IPv6 in brackets")
     };
-    let plain = |place: &'_ str| place.trim_start_matches('[').trim_end_matches(']').to_owned();
-    if text.parse::<std::net::IpAddr>().is_ok() || !text.contains(':') {
-        return Ok((text, Traffic::Other));
+    let alone = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if alone.parse::<std::net::IpAddr>().is_ok() || !text.contains(':') {
+        return Ok((alone, Traffic::Other));
     }
     let (place, service) = text.rsplit_once(':').ok_or_else(wrong)?;
-    if plain(place).is_empty() {
+    let place = place.trim_start_matches('[').trim_end_matches(']');
+    if place.is_empty() {
         return Err(wrong());
     }
     let (port, protocol) = service.split_once('/').unwrap_or((service, "tcp"));
@@ -449,7 +480,7 @@ fn destination(text: &str) -> Result<(&str, Traffic)> {
         _ => return Err(wrong()),
     };
     let port = port.parse().map_err(|_| wrong())?;
-    Ok((place.trim_start_matches('[').trim_end_matches(']'), Traffic::To(protocol, port)))
+    Ok((place, Traffic::To(protocol, port)))
 }
 
 fn quota(bytes: u64, per: &str, then: &str) -> Result<Quota> {

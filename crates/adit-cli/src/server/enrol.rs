@@ -61,7 +61,7 @@ async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
                 return Reply::Refused(Refusal::Unable);
             };
             // Let in before it is told so: its first handshake is to be answered.
-            desk.until_run(model.revision).await;
+            desk.run_or_say(model.revision).await;
             tracing::info!("{} has joined", peer.name);
             Reply::Admitted(membership(network, peer))
         }

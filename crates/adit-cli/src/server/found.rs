@@ -6,16 +6,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::path::Path;
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use zeroize::Zeroizing;
 
 use super::state::{Certificate, Settings, WebSettings};
 use crate::args::network::{PortOrOff, ServerUpArgs};
 use crate::exit::{Failure, Result};
 use crate::name::check_name;
+use crate::secret::SecretText;
 
 /// What a network is called if nobody says.
 const USUAL_NAME: &str = "adit";
 /// WireGuard's usual port.
 pub(crate) const USUAL_PORT: u16 = 51_820;
+/// Names a database with its password.
+const DATABASE: &str = "ADIT_DATABASE";
 /// The port of web sites.
 const WEB_PORT: u16 = 443;
 /// The address of which the kernel is asked how it would reach it (RFC 5737); nothing is sent there.
@@ -29,24 +33,50 @@ pub(crate) fn settings(args: &ServerUpArgs, before: Option<Settings>, hosts: &[S
         None => Settings {
             version: Settings::VERSION,
             interface: args.name.clone().unwrap_or_else(|| USUAL_NAME.to_owned()),
+            hosts: Vec::new(),
             web: Some(WebSettings { port: WEB_PORT, site: None, certificate: usual_certificate(hosts) }),
             database: None,
         },
     };
+    if !hosts.is_empty() {
+        settings.hosts = hosts.to_vec();
+    }
     if let Some(name) = args.name.as_ref().filter(|name| !first && **name != settings.interface) {
         return Err(Failure::usage(format!("this machine serves the network {}, not {name}", settings.interface))
-            .hint("leave --name out; a second network on one machine needs a directory of its own: ADIT_STATE_DIR"));
+            .hint("leave --name out; a second network needs a machine, container or network namespace of its own"));
     }
     check_name(&settings.interface)?;
-    if let Some(database) = &args.database {
-        if !first && settings.database.as_ref() != Some(database) {
+    if let Some(database) = database(args)? {
+        if !first && settings.database.as_ref() != Some(&database) {
             return Err(Failure::usage("the network's state does not move from one database to another by an option")
                 .hint("`adit server backup FILE` here, then `adit server restore FILE` where it is to be"));
         }
-        settings.database = Some(database.clone());
+        settings.database = Some(database);
     }
-    web(args, &mut settings, hosts)?;
+    let hosts = settings.hosts.clone();
+    web(args, &mut settings, &hosts)?;
     Ok(settings)
+}
+
+/// Where the state is, if that is said: what has a password is not for the command line.
+fn database(args: &ServerUpArgs) -> Result<Option<SecretText>> {
+    let Some(url) = &args.database else {
+        let url = std::env::var(DATABASE).ok().filter(|url| !url.is_empty()).map(Zeroizing::new);
+        return Ok(url.map(SecretText::from));
+    };
+    if has_password(url.expose()) {
+        return Err(Failure::usage(
+            "--database: what is on a command line, a password too, can be read by everybody here",
+        )
+        .hint(format!("leave --database out, and give the whole URL in the environment, as {DATABASE}")));
+    }
+    Ok(Some(url.clone()))
+}
+
+/// Whether a PostgreSQL URL or key-value text has a password in it.
+fn has_password(url: &str) -> bool {
+    let user = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'));
+    user.is_some_and(|(user, _)| user.contains(':')) || url.contains("password=") || url.contains("password =")
 }
 
 fn web(args: &ServerUpArgs, settings: &mut Settings, hosts: &[String]) -> Result<()> {
@@ -81,7 +111,8 @@ fn usual_certificate(hosts: &[String]) -> Certificate {
     if is_public_name(hosts.first().map_or("", String::as_str)) { Certificate::Acme } else { Certificate::SelfSigned }
 }
 
-fn is_public_name(host: &str) -> bool {
+/// Whether an authority would vouch for it.
+pub(crate) fn is_public_name(host: &str) -> bool {
     host.parse::<IpAddr>().is_err() && host.contains('.') && !host.ends_with(".local") && !host.ends_with(".lan")
 }
 
@@ -221,6 +252,33 @@ mod tests {
         assert_eq!(settings(&args(""), Some(off), &[]).unwrap().web, None);
         assert!(settings(&args("--name other"), Some(before.clone()), &[]).is_err());
         assert!(settings(&args("--database postgres://x"), Some(before), &[]).is_err());
+    }
+
+    #[test]
+    fn later_options_are_judged_by_the_hosts_of_the_first_run() {
+        let before = first("", "vpn.example.org").unwrap();
+        let off = settings(&args("--https-port off"), Some(before), &[]).unwrap();
+        let on = settings(&args("--https-port 443"), Some(off.clone()), &[]).unwrap();
+        assert_eq!(on.web.unwrap().certificate, Certificate::Acme);
+        assert!(settings(&args("--certificate acme"), Some(off), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_password_is_not_taken_from_the_command_line() {
+        for bad in [
+            "postgres://adit:secret@db/vpn",
+            "postgresql://a:secret@[::1]:5432/x?y=z",
+            "postgres://db/x?password=secret",
+        ] {
+            let refused = first(&format!("--database {bad}"), "203.0.113.7").unwrap_err();
+            assert!(refused.message.contains("--database") && !refused.to_string().contains("secret"), "{refused}");
+        }
+        assert!(has_password("host=db password=secret"));
+        for good in ["postgres://adit@db:5432/vpn", "postgres://db/vpn", "host=db user=adit"] {
+            assert!(!has_password(good), "{good}");
+        }
+        let settings = first("--database postgres://adit@127.0.0.1/vpn", "203.0.113.7").unwrap();
+        assert!(settings.database.is_some());
     }
 
     #[test]

@@ -70,22 +70,23 @@ impl Whole {
         Served { profile: self.base.profile + &peers, limits: self.limits, ..self.base }
     }
 
-    /// How a daemon that runs `before`, or nothing that is known, comes to run this.
+    /// How a daemon that runs `before`, or nothing that is known, comes to run this. A network is said whole: whoever is not
+    /// in it is cut off.
     pub(crate) fn steps(&self, before: Option<&Self>) -> Vec<Step> {
-        let known = before.filter(|before| before.base == self.base);
+        let Some(before) = before.filter(|before| before.base == self.base) else {
+            return vec![Step::Serve(Box::new(self.clone().at_once()))];
+        };
         let mut steps = Vec::new();
-        let nobody = BTreeMap::new();
-        let there = known.map_or(&nobody, |before| &before.peers);
-        let mut new =
-            self.peers.iter().filter(|(key, section)| there.get(*key) != Some(section)).map(|(_, s)| s.as_str());
+        let mut new = self
+            .peers
+            .iter()
+            .filter(|(key, section)| before.peers.get(*key) != Some(section))
+            .map(|(_, section)| section.as_str());
         let first: String = new.by_ref().take(AT_ONCE).collect();
-        let limits = (known.map(|before| &before.limits) != Some(&self.limits)).then(|| self.limits.clone());
-        let remove: Vec<_> =
-            there.keys().filter(|key| !self.peers.contains_key(*key)).map(ToString::to_string).collect();
-        if known.is_none() {
-            let profile = format!("{}{first}", self.base.profile);
-            steps.push(Step::Serve(Box::new(Served { profile, limits: self.limits.clone(), ..self.base.clone() })));
-        } else if !(first.is_empty() && remove.is_empty() && limits.is_none()) {
+        let limits = (before.limits != self.limits).then(|| self.limits.clone());
+        let gone = before.peers.keys().filter(|key| !self.peers.contains_key(*key));
+        let remove: Vec<_> = gone.map(ToString::to_string).collect();
+        if !(first.is_empty() && remove.is_empty() && limits.is_none()) {
             steps.push(Step::Peers(Box::new(PeersChange { put: first, remove, limits })));
         }
         loop {
@@ -228,10 +229,12 @@ mod tests {
     }
 
     #[test]
-    fn many_peers_are_said_in_parts_and_a_change_says_only_itself() {
+    fn a_change_says_only_itself_and_many_new_peers_are_said_in_parts() {
         let whole = Whole::of(&desired(2_500), Some(443));
+        let (have, named) = played(&whole.steps(Some(&Whole::of(&desired(0), Some(443)))), None);
+        assert_eq!((have.peers.len(), named), (2_500, vec![1_000, 1_000, 500]));
         let (have, named) = played(&whole.steps(None), None);
-        assert_eq!((have.peers.len(), named), (2_501, vec![1_000, 1_000, 501]));
+        assert_eq!((have.peers.len(), named), (2_501, vec![2_501]));
         assert_eq!(whole.steps(Some(&whole)), Vec::new());
         let mut less = desired(2_500);
         less.peers.remove(3);
@@ -244,9 +247,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_about_peers_is_said_as_a_whole() {
-        let whole = Whole::of(&desired(3), None);
-        assert!(matches!(whole.steps(Some(&Whole::of(&desired(3), Some(443)))).as_slice(), [Step::Serve(_)]));
+    fn what_is_not_about_peers_is_said_as_a_whole_so_that_nobody_is_cut_off_by_it() {
+        let whole = Whole::of(&desired(2_500), None);
+        let steps = whole.steps(Some(&Whole::of(&desired(2_500), Some(443))));
+        assert_eq!(played(&steps, None).1, [2_501], "a step that names fewer cuts off the others");
         let at_once = whole.clone().at_once();
         assert_eq!(Step::Serve(Box::new(at_once)), whole.steps(None)[0]);
     }

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::gateway::{Step, Whole};
+use super::monitor::Monitor;
 use crate::client::Client;
 use crate::exit::{Failure, Result};
-use crate::places::Places;
-use crate::report::{StatusReport, TunnelReport};
+use crate::report::{State, StatusReport, TunnelReport};
 use crate::rpc::{Done, Method};
 
 /// How often the tunnel is asked how its peers are.
@@ -30,6 +30,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is ordered.
 enum Order {
     Run(Arc<Whole>, oneshot::Sender<Result<()>>),
+    Report(oneshot::Sender<Option<TunnelReport>>),
     Down(oneshot::Sender<Result<()>>),
 }
 
@@ -47,7 +48,7 @@ pub(crate) type Reports = mpsc::Receiver<TunnelReport>;
 
 /// What the thread has.
 struct Keeper {
-    places: Places,
+    monitor: Arc<Monitor>,
     interface: String,
     client: Option<Client>,
     wanted: Option<Arc<Whole>>,
@@ -60,25 +61,25 @@ struct Keeper {
 /// A connection without its thread yet: rights are given up in between, thread by thread.
 #[derive(Debug)]
 pub(crate) struct Connected {
-    places: Places,
+    monitor: Arc<Monitor>,
     interface: String,
     client: Client,
 }
 
 impl Connected {
     /// Connects to the daemon, which must be there, for this interface and nothing else.
-    pub(crate) fn to_the_daemon(places: Places, interface: String) -> Result<Self> {
-        let client = confined(&places, &interface)?.ok_or_else(|| Failure::failed("the daemon went away"))?;
-        Ok(Self { places, interface, client })
+    pub(crate) fn to_the_daemon(monitor: Arc<Monitor>, interface: String) -> Result<Self> {
+        let client = monitor.connect(&interface)?.ok_or_else(|| Failure::failed("the daemon went away"))?;
+        Ok(Self { monitor, interface, client })
     }
 
     /// Starts the thread.
     pub(crate) fn start(self) -> Result<(Link, Reports)> {
-        let Self { places, interface, client } = self;
+        let Self { monitor, interface, client } = self;
         let (orders, inbox) = channel();
         let (trouble, seen) = watch::channel(None);
         let (reports, reported) = mpsc::channel(1);
-        let keeper = Keeper { places, interface, client: Some(client), wanted: None, runs: None, trouble, reports };
+        let keeper = Keeper { monitor, interface, client: Some(client), wanted: None, runs: None, trouble, reports };
         let thread = std::thread::Builder::new()
             .name("link".to_owned())
             .spawn(move || keeper.keep(&inbox))
@@ -96,6 +97,13 @@ impl Link {
     /// Has the daemon take the network down.
     pub(crate) async fn down(&self) -> Result<()> {
         self.order(Order::Down).await
+    }
+
+    /// How the tunnel is now; nothing if it cannot be known.
+    pub(crate) async fn last_report(&self) -> Option<TunnelReport> {
+        let (reply, report) = oneshot::channel();
+        self.orders.send(Order::Report(reply)).ok()?;
+        report.await.ok()?
     }
 
     /// What is wrong at the moment, a sentence.
@@ -118,13 +126,6 @@ impl Drop for Link {
     }
 }
 
-/// A connection that is good for this interface alone.
-fn confined(places: &Places, interface: &str) -> Result<Option<Client>> {
-    let Some(mut client) = Client::connect(places)? else { return Ok(None) };
-    let _done: Done = client.call(Method::Confine { name: interface.to_owned() })?;
-    Ok(Some(client))
-}
-
 impl Keeper {
     fn keep(mut self, inbox: &Receiver<Order>) {
         let mut next = Instant::now() + FIRST;
@@ -135,6 +136,9 @@ impl Keeper {
                     let done = self.serve();
                     self.note(done.as_ref().err());
                     let _asker_left = reply.send(done);
+                }
+                Ok(Order::Report(reply)) => {
+                    let _asker_left = reply.send(self.report().unwrap_or_default());
                 }
                 Ok(Order::Down(reply)) => {
                     let down = Method::Down { name: self.interface.clone() };
@@ -159,12 +163,22 @@ impl Keeper {
             self.serve()?;
             tracing::info!("the daemon runs the network again");
         }
-        let report: StatusReport = self.call(Method::Status { name: Some(self.interface.clone()) })?;
-        if let Some(tunnel) = report.tunnels.into_iter().next() {
+        if let Some(tunnel) = self.report()? {
+            if tunnel.state == State::Failed {
+                // Its interface was removed, or worse; it is served anew.
+                self.runs = None;
+                let why = tunnel.notes.last().map_or_else(String::new, |note| format!(": {note}"));
+                return Err(Failure::failed(format!("the tunnel has ended by itself{why}")));
+            }
             // A reader that has not taken the last one yet gets the next.
             let _busy = self.reports.try_send(tunnel);
         }
         Ok(())
+    }
+
+    fn report(&mut self) -> Result<Option<TunnelReport>> {
+        let report: StatusReport = self.call(Method::Status { name: Some(self.interface.clone()) })?;
+        Ok(report.tunnels.into_iter().next())
     }
 
     fn serve(&mut self) -> Result<()> {
@@ -173,11 +187,15 @@ impl Keeper {
         let before = self.runs.take();
         for step in wanted.steps(before.as_deref()) {
             let name = self.interface.clone();
-            let done: Done = self.call(match step {
-                Step::Serve(network) => Method::Serve { name, network },
-                Step::Peers(change) => Method::Peers { name, change },
-            })?;
-            done.notes.iter().for_each(|note| tracing::debug!("{note}"));
+            let (method, is_whole) = match step {
+                Step::Serve(network) => (Method::Serve { name, network }, true),
+                Step::Peers(change) => (Method::Peers { name, change }, false),
+            };
+            let done: Done = self.call(method)?;
+            for note in &done.notes {
+                // Who comes and goes is in the log of changes.
+                if is_whole { tracing::info!("{note}") } else { tracing::debug!("{note}") }
+            }
         }
         self.runs = Some(wanted);
         Ok(())
@@ -185,7 +203,7 @@ impl Keeper {
 
     fn call<T: serde::de::DeserializeOwned>(&mut self, method: Method) -> Result<T> {
         if self.client.is_none() {
-            self.client = confined(&self.places, &self.interface)?;
+            self.client = self.monitor.connect(&self.interface)?;
         }
         let Some(client) = &mut self.client else {
             return Err(

@@ -1,8 +1,9 @@
 //! The server of a network: decides who is in it and what they may, and has the daemon run it.
 //!
 //! A process of its own, without the daemon's rights: what it decides goes to the daemon over its socket (`link`), and if
-//! it ends, what was decided last goes on. The map: `state` its directory, `found` the first run, `desk` answers commands,
-//! `enrol` devices that join, `gateway` what the daemon is to run, `confine` what is given up.
+//! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine` what it gives
+//! up; `state` its directory, `found` the first run, `desk` answers commands, `enrol` devices that join, `gateway` what the
+//! daemon is to run.
 
 pub(crate) mod api;
 mod confine;
@@ -11,18 +12,22 @@ mod enrol;
 mod found;
 mod gateway;
 mod link;
+mod monitor;
 mod state;
 
+use std::net::Ipv6Addr;
 use std::os::unix::net::UnixListener as StdListener;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adit::profile::wg_quick::WebSite;
 use adit_control::{
-    Actor, Command, Counters, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust, UnixTime,
-    Usage, UsageDelta, Web,
+    Actor, Backup, Command, Counters, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust,
+    UnixTime, Usage, UsageDelta, Web, decide,
 };
 use adit_wireguard::{PrivateKey, PublicKey};
+use ipnet::Ipv6Net;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -30,6 +35,7 @@ use self::api::NewInvite;
 use self::desk::{Desk, now};
 use self::gateway::Whole;
 use self::link::{Connected, Link, Reports};
+pub(crate) use self::monitor::{Monitor, run as run_monitor};
 pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State, WebSettings};
 use crate::args::network::ServerUpArgs;
@@ -38,6 +44,7 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::TunnelReport;
 use crate::rpc::Served;
+use crate::secret::SecretText;
 use crate::socket::{self, Clients};
 
 /// How long after the clock said that something changes it is looked at again: clocks are set.
@@ -56,6 +63,7 @@ pub(crate) struct Server {
     listener: StdListener,
     link: Link,
     reports: Reports,
+    monitor: Arc<Monitor>,
 }
 
 /// What the options say of the network.
@@ -64,6 +72,7 @@ struct Wish {
     key: PublicKey,
     create: Network,
     change: NetworkChange,
+    range6: Option<Ipv6Net>,
 }
 
 /// What a server says when it serves.
@@ -77,113 +86,181 @@ pub(crate) struct Begun {
 
 impl Server {
     /// Opens what needs rights, starts the daemon if there is none, and gives the rights up.
-    pub(crate) fn open(args: &ServerUpArgs, places: &Places) -> Result<Self> {
+    pub(crate) fn open(args: &ServerUpArgs, places: &Places, monitor: Monitor) -> Result<Self> {
         let state = State::open(places.server_state())?;
         let (settings, wish) = prepare(args, &state)?;
         drop(Client::connect_or_start(places)?);
-        let connected = Connected::to_the_daemon(places.clone(), settings.interface.clone())?;
+        let monitor = Arc::new(monitor);
         let listener = listen(places)?;
         state.set_settings(&settings)?;
         if settings.web.as_ref().is_some_and(|web| web.site.is_none()) {
             state.own_site(wish.create.hosts.first().map_or("", Host::as_str))?;
             tracing::info!("strangers see a page that any adit server may have; --site DIR gives them one of your own");
         }
+        if settings.web.is_some() && wish.create.web.is_none() && web_host(&wish.create.hosts).is_none() {
+            tracing::info!("devices are not told of the web site: --host gives no name and no IPv4 address for it");
+        }
         let writable = state.database_directory()?;
-        let missing = confine::confine(&writable, &[&places.directory])?;
+        let missing = confine::confine(&writable)?;
         missing.iter().for_each(|missing| tracing::warn!("{missing}"));
-        let (link, reports) = connected.start()?;
-        Ok(Self { state, settings, wish, listener, link, reports })
+        let (link, reports) = Connected::to_the_daemon(monitor.clone(), settings.interface.clone())?.start()?;
+        Ok(Self { state, settings, wish, listener, link, reports, monitor })
     }
 
     /// Serves until it is told to end; `begun` is called when devices can join.
     pub(crate) async fn serve(self, begun: impl FnOnce(Begun)) -> Result<()> {
-        let Self { state, settings, wish, listener, link, mut reports } = self;
+        let Self { state, settings, wish, listener, link, reports, monitor } = self;
         let service = open(&state, &settings).await?;
         settle(&service, wish, &settings).await?;
+        monitor.settled()?;
         let desk = Arc::new(Desk {
             service,
             link,
             interface: settings.interface.clone(),
             seen: Mutex::new(None),
             backups: state.database_directory()?,
+            last_backup: AtomicU64::new(now().0),
             running: tokio::sync::watch::Sender::new(0),
         });
-        let mut gateway = Gateway { desk: desk.clone(), web: settings.web.clone(), last: None };
-        let mut signals = [signal(SignalKind::terminate()), signal(SignalKind::interrupt())]
-            .into_iter()
-            .collect::<std::io::Result<Vec<_>>>()
-            .map_err(|e| Failure::io("cannot listen for signals", &e))?;
+        let gateway = Gateway { desk: desk.clone(), web: settings.web, last: None };
+        let mut serving = Serving { desk, gateway, reports, counters: Counting::new(), was_up: false };
+        let served = serving.run(listener, &monitor, begun).await;
+        let _not_systemd = monitor.stopping();
+        serving.end(served).await
+    }
+}
+
+/// A server that serves.
+struct Serving {
+    desk: Arc<Desk>,
+    gateway: Gateway,
+    reports: Reports,
+    counters: Counting,
+    /// Whether the tunnel is older than this process: an earlier one was killed.
+    was_up: bool,
+}
+
+impl Serving {
+    /// Until it is told to end.
+    async fn run(&mut self, listener: StdListener, monitor: &Monitor, begun: impl FnOnce(Begun)) -> Result<()> {
+        let heard = |e: std::io::Error| Failure::io("cannot listen for signals", &e);
+        let mut terminate = signal(SignalKind::terminate()).map_err(heard)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(heard)?;
+        let desk = self.desk.clone();
         let mut models = desk.service.watch();
         models.mark_unchanged();
-        let mut sleep = gateway.run().await?;
-        if let Ok(Some(report)) = tokio::time::timeout(FIRST_REPORT, reports.recv()).await {
+        let mut sleep = self.gateway.run().await?;
+        if let Ok(Some(report)) = tokio::time::timeout(FIRST_REPORT, self.reports.recv()).await {
+            self.was_up = self.counters.is_older(&report);
             *desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-            gateway.follow_certificate().await;
-            sleep = gateway.run().await?;
+            self.gateway.follow_certificate().await;
+            sleep = self.gateway.run().await?;
         }
         let mut enrolling = std::pin::pin!(enrol::serve(desk.clone()));
         let listener = UnixListener::from_std(listener).map_err(|e| Failure::io("cannot listen to commands", &e))?;
-        let commands = tokio::spawn(socket::serve(listener, desk.clone(), Clients::default()));
+        let _commands = AbortOnDrop(tokio::spawn(socket::serve(listener, desk.clone(), Clients::default())));
         // Beside the others: an invite is made when it runs.
         let mut announcing = std::pin::pin!(announce(&desk, begun));
         let mut announced = false;
-        let mut counters = Counting::default();
         loop {
-            let (terminate, interrupt) = signals.split_at_mut(1);
             tokio::select! {
-                _ = terminate[0].recv() => break,
-                _ = interrupt[0].recv() => break,
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
                 changed = models.changed() => {
                     if changed.is_err() {
-                        break;
+                        return Ok(());
                     }
-                    sleep = gateway.run_or_say(sleep).await;
+                    sleep = self.gateway.run_or_say(sleep).await;
                 }
-                Some(report) = reports.recv() => {
-                    let deltas = counters.of(&desk, &report);
-                    *desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-                    gateway.follow_certificate().await;
-                    if !deltas.is_empty() {
-                        if let Err(e) = desk.service.record_usage(deltas, now()).await {
-                            tracing::warn!("what devices used is not written down yet: {e}");
-                        }
-                        sleep = gateway.run_or_say(sleep).await;
+                Some(report) = self.reports.recv() => {
+                    if self.take(report).await {
+                        sleep = self.gateway.run_or_say(sleep).await;
                     }
+                    self.gateway.follow_certificate().await;
                 }
-                () = &mut enrolling => break,
+                () = &mut enrolling => return Ok(()),
                 begun = &mut announcing, if !announced => {
                     begun?;
                     announced = true;
-                    let _not_systemd = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                    monitor.ready()?;
                 }
-                () = tokio::time::sleep(sleep) => sleep = gateway.run_or_say(sleep).await,
+                () = tokio::time::sleep(sleep) => sleep = self.gateway.run_or_say(sleep).await,
             }
         }
-        commands.abort();
-        let _not_systemd = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-        desk.link.down().await
+    }
+
+    /// Writes down what devices used since the last report; whether they used anything.
+    async fn take(&mut self, report: TunnelReport) -> bool {
+        let deltas = self.counters.of(&self.desk, &report);
+        *self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+        let used = !deltas.is_empty();
+        if used && let Err(e) = self.desk.service.record_usage(deltas, now()).await {
+            tracing::warn!("what devices used is not written down yet: {e}");
+        }
+        used
+    }
+
+    /// Takes down what runs. A tunnel that was up before a failure to start goes on, as it did without us.
+    async fn end(mut self, served: Result<()>) -> Result<()> {
+        if served.is_err() && self.was_up {
+            return served;
+        }
+        if let Some(last) = self.desk.link.last_report().await {
+            self.take(last).await;
+        }
+        let down = self.desk.link.down().await;
+        served.and(down)
+    }
+}
+
+/// A task that has no purpose without its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
 /// What a run with these options would change, in order.
-pub(crate) fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, Served, Option<WebSite>)> {
-    let hosts = found::hosts(&args.host)?;
-    let settings = found::settings(args, None, &hosts)?;
-    let key = PrivateKey::new([1; 32]);
-    let create = network(args, &settings, &hosts, key.public_key())?;
-    let model = Model { network: Some(create), ..Model::default() };
+pub(crate) async fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(String, Served, Option<WebSite>)> {
+    let directory = places.server_state();
+    let (settings, model) = match Settings::read(&directory)? {
+        Some(_) => {
+            let state = State::open(directory.clone())?;
+            let (settings, wish) = prepare(args, &state)?;
+            let store = store_of(&state, settings.database.as_ref()).await?;
+            let mut model = store.load().await.map_err(Failure::failed)?;
+            store.close().await;
+            if let Some(command) = wanted(&model, wish, &settings)? {
+                let decision = decide(&model, command, now()).map_err(Failure::failed)?;
+                decision.changes.iter().for_each(|change| model.apply(change));
+            }
+            (settings, model)
+        }
+        None => {
+            let hosts = found::hosts(&args.host)?;
+            let settings = found::settings(args, None, &hosts)?;
+            let create = network(args, &settings, &hosts, PrivateKey::new([1; 32]).public_key())?;
+            create.check().map_err(Failure::usage)?;
+            (settings, Model { network: Some(create), ..Model::default() })
+        }
+    };
     let desired = Desired::of(&model, &Usage::default(), now());
     let desired = desired.ok_or_else(|| Failure::failed("there is no network"))?;
     let https_port = settings.web.as_ref().map(|web| web.port);
-    let site = settings.web.map(|web| web.site(&places.server_state(), &hosts));
+    let hosts: Vec<_> = desired.network.hosts.iter().map(ToString::to_string).collect();
+    let site = settings.web.map(|web| web.site(&directory, &hosts));
     Ok((settings.interface, Whole::of(&desired, https_port).at_once(), site))
 }
 
 /// Puts a backup in place of what is there, while nobody serves it.
 pub(crate) async fn restore(file: &std::path::Path, places: &Places) -> Result<()> {
     let state = State::open(places.server_state())?;
-    let store = Store::sqlite(&state.database_directory()?).map_err(Failure::failed)?;
-    store.restore(file, &own(), now()).await.map_err(Failure::failed)?;
+    let database = state.settings()?.and_then(|settings| settings.database);
+    let store = store_of(&state, database.as_ref()).await?;
+    let key = state.key()?.map(|key| key.public_key());
+    store.restore(&Backup { file, called: file, key }, &own(), now()).await.map_err(Failure::failed)?;
     store.close().await;
     Ok(())
 }
@@ -216,7 +293,7 @@ fn prepare(args: &ServerUpArgs, state: &State) -> Result<(Settings, Wish)> {
         dns: (!args.dns.is_empty()).then(|| args.dns.clone()),
         ..NetworkChange::default()
     };
-    Ok((settings, Wish { key: key.public_key(), create, change }))
+    Ok((settings, Wish { key: key.public_key(), create, change, range6: args.range6 }))
 }
 
 /// The network of a first run.
@@ -225,7 +302,7 @@ fn network(args: &ServerUpArgs, settings: &Settings, hosts: &[String], key: Publ
     let hosts: Vec<Host> = hosts.iter().map(|host| Host::new(host).map_err(Failure::usage)).collect::<Result<_>>()?;
     Ok(Network {
         name: Name::new(&settings.interface).map_err(Failure::usage)?,
-        web: settings.web.as_ref().zip(hosts.first()).map(|(web, host)| offered(host, web.port, &web.certificate)),
+        web: settings.web.as_ref().zip(web_host(&hosts)).map(|(web, host)| offered(host, web.port, &web.certificate)),
         hosts,
         port: args.port.unwrap_or(found::USUAL_PORT),
         v4: args.range.unwrap_or_else(|| found::free_range(&routes)),
@@ -245,36 +322,53 @@ fn offered(host: &Host, port: u16, certificate: &Certificate) -> Web {
 }
 
 async fn open(state: &State, settings: &Settings) -> Result<Service> {
-    let store = match &settings.database {
-        None => Store::sqlite(&state.database_directory()?).map_err(Failure::failed)?,
-        Some(url) => Store::postgres(url).await.map_err(Failure::failed)?,
-    };
-    Service::start(store).await.map_err(Failure::failed)
+    Service::start(store_of(state, settings.database.as_ref()).await?).await.map_err(Failure::failed)
+}
+
+async fn store_of(state: &State, database: Option<&SecretText>) -> Result<Store> {
+    match database {
+        None => Store::sqlite(&state.database_directory()?).map_err(Failure::failed),
+        Some(url) => Store::postgres(url.expose()).await.map_err(Failure::failed),
+    }
 }
 
 /// Makes the network if there is none, else changes what the options say.
 async fn settle(service: &Service, wish: Wish, settings: &Settings) -> Result<()> {
-    let command = match &service.model().network {
-        None => Command::CreateNetwork(wish.create),
-        Some(network) if network.key != wish.key => {
-            return Err(Failure::failed("network.key is not the key of this network")
-                .hint("put back the key that belongs to it, or begin anew in an empty directory"));
-        }
-        Some(network) => {
-            let change = NetworkChange { web: web_now(settings, network), ..wish.change };
-            if change == NetworkChange::default() {
-                return Ok(());
-            }
-            Command::ChangeNetwork(change)
-        }
-    };
+    let Some(command) = wanted(&service.model(), wish, settings)? else { return Ok(()) };
     service.execute(command, own(), now()).await.map(drop).map_err(Failure::failed)
 }
 
-/// What devices are to be told of the web site, if it is something else than they are told; a pin that is known stays.
-fn web_now(settings: &Settings, network: &Network) -> Option<Option<Web>> {
+/// What makes the network be as the options say; nothing if it is.
+fn wanted(model: &Model, wish: Wish, settings: &Settings) -> Result<Option<Command>> {
+    match &model.network {
+        None => Ok(Some(Command::CreateNetwork(wish.create))),
+        Some(network) if network.key != wish.key => Err(Failure::failed("network.key is not the key of this network")
+            .hint("put back the key that belongs to it, or begin anew in an empty directory")),
+        Some(network) if wish.range6.is_some_and(|range6| range6 != network.v6) => {
+            Err(Failure::usage(format!("the IPv6 range of a network stays as it was made: {}", network.v6))
+                .hint("leave --range6 out"))
+        }
+        Some(network) => {
+            let change = NetworkChange { web: web_now(settings, network, wish.change.hosts.as_deref()), ..wish.change };
+            Ok((change != NetworkChange::default()).then_some(Command::ChangeNetwork(change)))
+        }
+    }
+}
+
+/// The host that the web site is called by: an IPv6 address is no name that a browser could say in its hello.
+fn web_host(hosts: &[Host]) -> Option<&Host> {
+    hosts.iter().find(|host| host.as_str().parse::<Ipv6Addr>().is_err())
+}
+
+/// What devices are to be told of the web site, if it is something else than they are told: at the first of new hosts; a
+/// pin that is known stays.
+fn web_now(settings: &Settings, network: &Network, hosts: Option<&[Host]>) -> Option<Option<Web>> {
     let new = settings.web.as_ref().and_then(|web| {
-        let host = network.web.as_ref().map(|web| &web.host).or(network.hosts.first())?;
+        let before = network.web.as_ref().map(|web| &web.host);
+        let host = match hosts {
+            Some(hosts) => web_host(hosts),
+            None => before.or(web_host(&network.hosts)),
+        }?;
         let new = offered(host, web.port, &web.certificate);
         let known = network.web.as_ref().map(|web| web.trust).filter(|trust| matches!(trust, Trust::Pin(_)));
         Some(Web { trust: if new.trust == Trust::Public { Trust::Public } else { known.unwrap_or(new.trust) }, ..new })
@@ -288,6 +382,11 @@ fn own() -> Actor {
 }
 
 fn listen(places: &Places) -> Result<StdListener> {
+    // Another state's server may be there, whose socket this is.
+    if Client::connect_to(&places.server_socket())?.is_some() {
+        return Err(Failure::failed(format!("another server listens at {}", places.server_socket().display()))
+            .hint("end that one; a second network needs a machine, container or network namespace of its own"));
+    }
     socket::bind(&places.server_socket(), 0o600)
 }
 
@@ -354,13 +453,18 @@ impl Gateway {
 }
 
 /// Makes differences of the daemon's counters.
-#[derive(Default)]
 struct Counting {
     counters: Counters,
-    begun: Option<std::time::Instant>,
+    begun: Instant,
+    /// Whether there was no report yet.
+    is_first: bool,
 }
 
 impl Counting {
+    fn new() -> Self {
+        Self { counters: Counters::default(), begun: Instant::now(), is_first: true }
+    }
+
     fn of(&mut self, desk: &Desk, report: &TunnelReport) -> Vec<UsageDelta> {
         let model = desk.service.model();
         let seen: std::collections::HashMap<&str, _> =
@@ -372,8 +476,11 @@ impl Counting {
         });
         let deltas = self.counters.advance(counted);
         // A tunnel that is older than we are has counted what an earlier run of ours wrote down.
-        let first = self.begun.is_none();
-        let age = self.begun.get_or_insert_with(std::time::Instant::now).elapsed();
-        if first && report.up_seconds > age.as_secs() + 5 { Vec::new() } else { deltas }
+        if std::mem::replace(&mut self.is_first, false) && self.is_older(report) { Vec::new() } else { deltas }
+    }
+
+    /// Whether the tunnel was up before this process was.
+    fn is_older(&self, report: &TunnelReport) -> bool {
+        report.up_seconds > self.begun.elapsed().as_secs() + 5
     }
 }

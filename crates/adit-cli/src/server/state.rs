@@ -6,6 +6,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use adit::profile::wg_quick::{Listen, Shape, SiteSource, WebFront, WebSite};
 use adit_wireguard::PrivateKey;
@@ -13,12 +14,18 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::found::is_public_name;
 use crate::exit::{Failure, Result};
+use crate::secret::SecretText;
 
 /// The file of the private key.
 const KEY: &str = "network.key";
 /// The file of the settings.
 const SETTINGS: &str = "settings.json";
+
+/// A process that was just killed still has its files for a moment: so often, and after so long, the lock is tried again.
+const LAST_BREATH: u32 = 20;
+const BREATH: Duration = Duration::from_millis(25);
 
 /// A server's directory, held by this process alone.
 #[derive(Debug)]
@@ -34,10 +41,12 @@ pub(crate) struct Settings {
     pub(crate) version: u32,
     /// The interface.
     pub(crate) interface: String,
+    /// Where devices reach this machine, as was said last.
+    pub(crate) hosts: Vec<String>,
     /// The web site, unless none is served.
     pub(crate) web: Option<WebSettings>,
     /// A database that several gateways share, in place of the file here.
-    pub(crate) database: Option<String>,
+    pub(crate) database: Option<SecretText>,
 }
 
 /// The web site on this machine.
@@ -71,6 +80,16 @@ pub(crate) enum Certificate {
 impl Settings {
     /// The version of the file.
     pub(crate) const VERSION: u32 = 1;
+
+    /// Where they are, in a server's directory.
+    pub(crate) fn file(directory: &Path) -> PathBuf {
+        directory.join(SETTINGS)
+    }
+
+    /// The settings in a server's directory; `None` before the first run.
+    pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
+        settings(directory)
+    }
 }
 
 impl State {
@@ -89,7 +108,15 @@ impl State {
             .mode(0o600)
             .open(directory.join("lock"))
             .map_err(|e| Failure::io(format!("cannot write in {shown}"), &e))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        let mut locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        for _ in 0..LAST_BREATH {
+            if locked != Err(rustix::io::Errno::WOULDBLOCK) {
+                break;
+            }
+            std::thread::sleep(BREATH);
+            locked = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        }
+        match locked {
             Ok(()) => Ok(Self { directory, _lock: lock }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(Failure::failed(format!(
                 "another process already serves the network in {shown}"
@@ -189,7 +216,7 @@ fn key(directory: &Path) -> Result<Option<PrivateKey>> {
 
 /// The settings in a server's directory; `None` before the first run.
 fn settings(directory: &Path) -> Result<Option<Settings>> {
-    let file = directory.join(SETTINGS);
+    let file = Settings::file(directory);
     let text = match fs::read(&file) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -229,7 +256,11 @@ impl WebSettings {
     /// Who ends TLS, for these names.
     fn front(&self, names: &[String]) -> WebFront {
         match &self.certificate {
-            Certificate::Acme => WebFront::Acme { domains: names.to_vec(), directory: None, contact: None, root: None },
+            Certificate::Acme => {
+                // An authority refuses a whole order for one address in it.
+                let domains = names.iter().filter(|name| is_public_name(name)).cloned().collect();
+                WebFront::Acme { domains, directory: None, contact: None, root: None }
+            }
             Certificate::SelfSigned => WebFront::SelfSigned(names.to_vec()),
             Certificate::Files { chain, key } => WebFront::Files { chain: chain.clone(), key: key.clone() },
         }
@@ -264,8 +295,13 @@ mod tests {
         let key = PrivateKey::new([7; 32]);
         state.set_key(&key).unwrap();
         let web = WebSettings { port: 443, site: None, certificate: Certificate::SelfSigned };
-        let settings =
-            Settings { version: Settings::VERSION, interface: "home".to_owned(), web: Some(web), database: None };
+        let settings = Settings {
+            version: Settings::VERSION,
+            interface: "home".to_owned(),
+            hosts: Vec::new(),
+            web: Some(web),
+            database: None,
+        };
         state.set_settings(&settings).unwrap();
         assert_eq!(state.key().unwrap().unwrap().public_key(), key.public_key());
         assert_eq!(state.settings().unwrap(), Some(settings));
@@ -285,8 +321,13 @@ mod tests {
         state.set_key(&PrivateKey::new([7; 32])).unwrap();
         assert!(for_the_daemon(&directory, &[]).unwrap_err().message.contains("settings.json is gone"));
         let web = WebSettings { port: 8443, site: Some("/srv/www".to_owned()), certificate: Certificate::SelfSigned };
-        let settings =
-            Settings { version: Settings::VERSION, interface: "home".to_owned(), web: Some(web), database: None };
+        let settings = Settings {
+            version: Settings::VERSION,
+            interface: "home".to_owned(),
+            hosts: Vec::new(),
+            web: Some(web),
+            database: None,
+        };
         state.set_settings(&settings).unwrap();
         let (key, site) = for_the_daemon(&directory, &["a.example".to_owned()]).unwrap();
         assert_eq!(key, PrivateKey::new([7; 32]));

@@ -103,9 +103,20 @@ impl Scene {
         }
     }
 
-    /// The process that decides: `adit`, which `ip netns exec` has become.
-    pub(crate) fn server_process(&self) -> u32 {
-        self.running.as_ref().unwrap().id()
+    /// Waits until the server's run ends by itself; what it said.
+    pub(crate) fn wait_for_the_end(&mut self) -> String {
+        self.running.take().unwrap().wait().unwrap();
+        self.server.log("server.log")
+    }
+
+    /// The process that decides: the child of the `adit` which `ip netns exec` has become.
+    #[track_caller]
+    pub(crate) fn deciding_process(&self) -> u32 {
+        let monitor = self.running.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{monitor}/task/{monitor}/children")).unwrap();
+        let children: Vec<_> = children.split_whitespace().collect();
+        let [one] = children.as_slice() else { panic!("one process decides, not {children:?}") };
+        one.parse().unwrap()
     }
 
     /// A new link.

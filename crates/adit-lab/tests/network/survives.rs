@@ -1,6 +1,7 @@
 //! Restarts and deaths: what is admitted stays admitted, and nothing is left behind.
 
 use adit_lab::poll::{self, PATIENCE};
+use adit_lab::shell::Run;
 use adit_lab::traffic;
 
 use crate::scene::{Scene, outside};
@@ -39,7 +40,7 @@ fn a_server_that_was_killed_is_missed_by_nobody_and_leaves_nothing() {
 #[test]
 fn what_decides_has_no_rights_in_any_of_its_threads() {
     let scene = Scene::new();
-    let tasks = format!("/proc/{}/task", scene.server_process());
+    let tasks = format!("/proc/{}/task", scene.deciding_process());
     let mut threads = 0;
     for task in std::fs::read_dir(tasks).unwrap() {
         let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -49,6 +50,20 @@ fn what_decides_has_no_rights_in_any_of_its_threads() {
         threads += 1;
     }
     assert!(threads > 1, "the link to the daemon is a thread of its own");
+}
+
+/// Neither half goes on without the other.
+#[test]
+fn when_what_decides_is_killed_its_monitor_ends_and_says_so() {
+    let mut scene = Scene::new();
+    scene.join_both();
+    let deciding = scene.deciding_process();
+    Run::line(&format!("kill -KILL {deciding}")).ok();
+    let said = scene.wait_for_the_end();
+    assert!(said.contains("the process that decides about the network ended: signal: 9"), "{said}");
+    scene.reaches_outside(&scene.phone);
+    scene.serve_again();
+    scene.server.adit("peer disable phone").ok();
 }
 
 #[test]

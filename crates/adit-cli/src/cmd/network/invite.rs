@@ -1,6 +1,10 @@
 //! `adit invite`.
 
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use adit_wireguard::PrivateKey;
 use serde::Serialize;
@@ -13,10 +17,17 @@ use crate::qr;
 use crate::render::{self, Style};
 use crate::server::api::{Admitted, Ask, InviteRow, NewInvite};
 
+/// How long an invite is good for.
+const USUAL: Duration = Duration::from_secs(24 * 3600);
+
 /// Makes one, lists them, or closes one.
 pub(crate) fn run(args: &InviteArgs) -> Result<Exit> {
     if let Some(invite) = args.revoke {
         let () = ask(Ask::Revoke { invite })?;
+        if args.json {
+            render::json(&serde_json::json!({ "invite": invite, "done": true }));
+            return Ok(Exit::Done);
+        }
         render::line(&format!(
             "Invite {invite} is closed. Devices that came by it stay: `adit peer disable` cuts one off."
         ));
@@ -42,24 +53,24 @@ fn list(as_json: bool) -> Result<Exit> {
 }
 
 fn of_adit(args: &InviteArgs) -> Result<Exit> {
-    let (seconds, groups) = (args.expires.as_secs(), args.group.clone());
-    let invite: NewInvite = ask(Ask::Invite { name: args.name.clone(), seconds, uses: args.uses, groups })?;
-    if let Some(file) = &args.png {
-        write_png(file, &invite.link)?;
-    }
+    let picture = args.png.as_deref().map(Picture::begin).transpose()?;
+    let (seconds, uses) = (args.expires.unwrap_or(USUAL).as_secs(), args.uses.unwrap_or(1));
+    let invite: NewInvite = ask(Ask::Invite { name: args.name.clone(), seconds, uses, groups: args.group.clone() })?;
+    // What is made is shown whatever becomes of the picture.
+    let drawn = picture.map_or(Ok(()), |picture| picture.draw(invite.link.expose()));
     if args.json {
         render::json(&invite);
     } else {
         render::print(&render::network::invite(&invite, now(), Style::of_stdout()));
     }
-    Ok(Exit::Done)
+    drawn.map(|()| Exit::Done)
 }
 
 /// What `--for wireguard --json` says.
 #[derive(Serialize)]
-struct ForWireguard<'a> {
-    name: &'a str,
-    profile: &'a str,
+pub(super) struct ForWireguard<'a> {
+    pub(super) name: &'a str,
+    pub(super) profile: &'a str,
 }
 
 /// The key is made here and shown once: the server never has it.
@@ -68,21 +79,26 @@ fn of_wireguard(args: &InviteArgs) -> Result<Exit> {
         return Err(Failure::usage("a WireGuard app does not say what its device is called, so the invite has to")
             .hint("adit invite NAME --for wireguard"));
     };
+    if args.expires.is_some() || args.uses.is_some() {
+        return Err(Failure::usage(
+            "a WireGuard configuration is no invite: it is good for one device, until that is removed",
+        )
+        .hint(format!("leave --expires and --uses out; `adit peer expire {name} 7d` lets the device end")));
+    }
+    let picture = args.png.as_deref().map(Picture::begin).transpose()?;
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|e| Failure::failed(format!("no random numbers for a key: {e}")))?;
     let key = PrivateKey::new(*bytes);
     let public_key = key.public_key().to_string();
     let admitted: Admitted = ask(Ask::Admit { name: name.clone(), public_key, groups: args.group.clone() })?;
     let profile = with_key(&admitted.profile, &key);
-    if let Some(file) = &args.png {
-        write_png(file, &profile)?;
-    }
+    let drawn = picture.map_or(Ok(()), |picture| picture.draw(&profile));
     if args.json {
         render::json(&ForWireguard { name: &admitted.name, profile: &profile });
     } else {
         render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
     }
-    Ok(Exit::Done)
+    drawn.map(|()| Exit::Done)
 }
 
 /// The profile with the key in its first section.
@@ -91,20 +107,60 @@ pub(super) fn with_key(profile: &str, key: &PrivateKey) -> Zeroizing<String> {
     Zeroizing::new(profile.replacen("[Interface]\n", &line, 1))
 }
 
-/// A picture of the code, readable by nobody but its owner, for it holds a secret.
-pub(super) fn write_png(file: &Path, text: &str) -> Result<()> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let failed = |e: &std::io::Error| Failure::io(format!("cannot write {}", file.display()), e);
-    let picture = qr::png(text).map_err(Failure::failed)?;
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(|e| failed(&e))?;
-    out.write_all(&picture).map_err(|e| failed(&e))
+/// A picture of the code, readable by nobody but its owner, for it holds a secret. The file is made before there is a secret
+/// that could be lost, and goes again if none comes.
+struct Picture<'a> {
+    path: &'a Path,
+    file: Option<File>,
+}
+
+impl<'a> Picture<'a> {
+    fn begin(path: &'a Path) -> Result<Self> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = file.map_err(|e| {
+            if e.kind() == ErrorKind::AlreadyExists {
+                return Failure::usage(format!("{} is there already", path.display()))
+                    .hint("give a file that is not; nothing was made yet");
+            }
+            Failure::io(format!("cannot write {}", path.display()), &e).hint("nothing was made yet")
+        })?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    fn draw(mut self, text: &str) -> Result<()> {
+        let picture = qr::png(text).map_err(Failure::failed)?;
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(&picture).and_then(|()| file.sync_all());
+        written.map_err(|e| Failure::io(format!("cannot write {}", self.path.display()), &e))?;
+        self.file = None;
+        Ok(())
+    }
+}
+
+impl Drop for Picture<'_> {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            let _gone = std::fs::remove_file(self.path);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_was_not_drawn_leaves_no_file_and_none_is_overwritten() {
+        let path = std::env::temp_dir().join(format!("adit-picture-{}.png", std::process::id()));
+        drop(Picture::begin(&path).unwrap());
+        assert!(!path.exists());
+        Picture::begin(&path).unwrap().draw("adit:1:abc").unwrap();
+        let drawn = std::fs::read(&path).unwrap();
+        assert!(drawn.starts_with(b"\x89PNG"));
+        assert!(Picture::begin(&path).is_err_and(|e| e.message.contains("is there already")));
+        assert_eq!(std::fs::read(&path).unwrap(), drawn);
+        std::fs::remove_file(path).unwrap();
+    }
 
     #[test]
     fn the_key_is_put_where_wireguard_looks_for_it() {

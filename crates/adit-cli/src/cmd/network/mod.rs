@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
 use crate::render::{self, Style};
-use crate::server::api::{Ask, AuditRow, NetworkReport, PeerRow};
+use crate::server::api::{self, Ask, AuditRow, NetworkReport, PeerRow};
 
 pub(super) use self::invite::run as invite;
 pub(super) use self::peer::run as peer;
@@ -58,8 +58,9 @@ pub(super) fn backup(file: &std::path::Path) -> Result<Exit> {
     if file.exists() {
         return Err(Failure::usage(format!("{} is there already", file.display())).hint("give a file that is not"));
     }
-    // The server may write nowhere but beside its database; we may.
-    let fresh: std::path::PathBuf = ask(Ask::Backup)?;
+    // The server may write nowhere but beside its database; we may. It says a number and no path: whatever has become of it
+    // shall not have root read and remove what it likes.
+    let fresh = beside_the_database(&api::backup_name(ask(Ask::Backup)?));
     let copied = copy(&fresh, file).map_err(|e| failed(&e));
     let _removed = std::fs::remove_file(&fresh);
     copied?;
@@ -75,16 +76,27 @@ pub(super) fn restore(file: &std::path::Path) -> Result<bool> {
     let places = Places::of_this_process();
     let Some(mut client) = Client::connect_to(&places.server_socket())? else { return Ok(false) };
     // The server may read nothing but what is beside its database.
-    let beside = places.server_state().join(format!("db/restore-{}", std::process::id()));
+    let name = format!("restore-{}", std::process::id());
+    let beside = beside_the_database(&name);
     copy(file, &beside).map_err(|e| Failure::io(format!("cannot copy {}", file.display()), &e))?;
-    let restored: Result<()> = client.call(Ask::Restore { file: beside.clone() });
+    let called = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let restored: Result<()> = client.call(Ask::Restore { file: name, called });
     let _removed = std::fs::remove_file(&beside);
     restored.map(|()| true)
 }
 
+fn beside_the_database(name: &str) -> std::path::PathBuf {
+    Places::of_this_process().server_state().join("db").join(name)
+}
+
+/// Copies a file, and nothing that is called one: a link could lead anywhere.
 fn copy(from: &std::path::Path, to: &std::path::Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut from = std::fs::File::open(from)?;
+    let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let mut from = std::fs::OpenOptions::new().read(true).custom_flags(nofollow.bits().cast_signed()).open(from)?;
+    if !from.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file"));
+    }
     let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     std::io::copy(&mut from, &mut to)?;
     to.sync_all()

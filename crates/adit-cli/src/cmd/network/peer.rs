@@ -39,15 +39,19 @@ pub(crate) fn run(command: &PeerCommand) -> Result<Exit> {
 
 fn show(args: &PeerArgs) -> Result<Exit> {
     let peers: Vec<PeerRow> = ask(Ask::Peers)?;
-    let Some(peer) = peers.iter().find(|peer| peer.name == args.name) else {
-        return Err(unknown(&args.name, &peers));
-    };
+    let peer = find(&peers, &args.name)?;
     if args.json {
         render::json(peer);
     } else {
         render::print(&render::network::peer(peer, now(), Style::of_stdout()));
     }
     Ok(Exit::Done)
+}
+
+/// The device of this name, which case does not change.
+fn find<'a>(peers: &'a [PeerRow], name: &str) -> Result<&'a PeerRow> {
+    let folded = name.to_lowercase();
+    peers.iter().find(|peer| peer.name.to_lowercase() == folded).ok_or_else(|| unknown(name, peers))
 }
 
 fn unknown(name: &str, peers: &[PeerRow]) -> Failure {
@@ -93,7 +97,7 @@ fn expire(name: &str, when: &str) -> Result<Exit> {
 /// A WireGuard app gets a new configuration. A device with adit makes its keys itself, so it is invited anew.
 fn rotate(args: &PeerArgs) -> Result<Exit> {
     let peers: Vec<PeerRow> = ask(Ask::Peers)?;
-    let peer = peers.iter().find(|peer| peer.name == args.name).ok_or_else(|| unknown(&args.name, &peers))?;
+    let peer = find(&peers, &args.name)?;
     if peer.kind != "wireguard" {
         return Err(Failure::usage(format!("{} makes its own key, which only it can change", args.name))
             .hint(format!("remove it and invite it anew: adit peer remove {0} && adit invite {0}", args.name)));
@@ -104,7 +108,11 @@ fn rotate(args: &PeerArgs) -> Result<Exit> {
     let rotated = PeerChange::Rotate { public_key: key.public_key().to_string() };
     let admitted: Admitted = ask(Ask::Change { name: args.name.clone(), change: rotated })?;
     let profile = invite::with_key(&admitted.profile, &key);
-    render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
+    if args.json {
+        render::json(&invite::ForWireguard { name: &admitted.name, profile: &profile });
+    } else {
+        render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
+    }
     Ok(Exit::Done)
 }
 

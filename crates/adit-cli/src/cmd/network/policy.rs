@@ -9,8 +9,8 @@ use crate::exit::{Exit, Failure, Result};
 use crate::render;
 use crate::server::api::{Ask, PolicyReport, PolicyTest};
 
-/// More than any policy has.
-const MAX_POLICY: u64 = 32 * 1024;
+/// No policy is longer.
+const MAX_POLICY: u64 = adit_control::MAX_TEXT as u64;
 
 /// Shows, checks, asks or changes the rules.
 pub(crate) fn run(command: &PolicyCommand) -> Result<Exit> {

@@ -1,0 +1,323 @@
+//! The half of `adit server up` that keeps its rights: starts the process that decides, and opens its connections.
+//!
+//! What decides cannot open a Unix socket any more (`confine`): else it could speak to the daemon, to systemd or to D-Bus
+//! as root does. It asks here for a connection to the daemon, which comes confined to its one network already, and says
+//! here when it serves. Nothing else can be asked for. If either half ends, so does the other.
+//! Not here: what is given up (`confine`), what is said to the daemon (`link`).
+
+use std::ffi::OsString;
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{Pid, Signal};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::state::Settings;
+use crate::client::Client;
+use crate::exit::{Exit, Failure, Result};
+use crate::places::Places;
+use crate::rpc::{Done, Method};
+
+/// Tells a process that it is the one that decides, and whose; its standard input is the way there.
+const MONITOR: &str = "ADIT_SERVER_MONITOR";
+/// The longest message, either way.
+const MAX_MESSAGE: usize = 4096;
+
+/// What can be asked for.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Ask {
+    /// A connection to the daemon, for this interface alone. The first one settles which.
+    Connect {
+        /// Its name.
+        interface: String,
+    },
+    /// There is a network with the settings that were written down.
+    Settled,
+    /// Devices can join.
+    Ready,
+    /// It is being taken down.
+    Stopping,
+}
+
+/// What comes of [`Ask::Connect`]; the connection comes with it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Answer {
+    Connected,
+    /// There is no daemon.
+    Nobody,
+    Failed(Failure),
+}
+
+/// The way to the monitor, as the deciding process has it.
+#[derive(Debug)]
+pub(crate) struct Monitor(OwnedFd);
+
+impl Monitor {
+    /// The monitor that started this process; `None` in a process that a person started, which is to be one.
+    ///
+    /// Called before there is another thread or descriptor: it takes the standard input.
+    pub(crate) fn of_this_process() -> Result<Option<Self>> {
+        let Some(whose) = std::env::var_os(MONITOR) else { return Ok(None) };
+        // Dies with its monitor; whoever is not its child is told so.
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|e| Failure::io("cannot be tied to the process that started it", &e.into()))?;
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
+        if whose != OsString::from(parent.to_string()) {
+            return Err(Failure::usage(format!("{MONITOR} is for `adit server up` itself")).hint("unset it"));
+        }
+        let way = std::io::stdin().as_fd().try_clone_to_owned();
+        way.map(|way| Some(Self(way))).map_err(|e| Failure::io("cannot reach the process that started it", &e))
+    }
+
+    /// A connection to the daemon that is good for this interface alone; `None` if there is no daemon.
+    pub(crate) fn connect(&self, interface: &str) -> Result<Option<Client>> {
+        say(self.0.as_fd(), &Ask::Connect { interface: interface.to_owned() }, None)?;
+        let (answer, connection) = hear(self.0.as_fd())?.ok_or_else(ended)?;
+        match (answer, connection) {
+            (Answer::Connected, Some(connection)) => Ok(Some(Client::over(connection.into()))),
+            (Answer::Connected, None) => Err(Failure::failed("the connection to the daemon got lost on its way here")),
+            (Answer::Nobody, _) => Ok(None),
+            (Answer::Failed(failure), _) => Err(failure),
+        }
+    }
+
+    /// There is a network now: its settings are to be kept.
+    pub(crate) fn settled(&self) -> Result<()> {
+        say(self.0.as_fd(), &Ask::Settled, None)
+    }
+
+    /// Devices can join; for whoever started the service.
+    pub(crate) fn ready(&self) -> Result<()> {
+        say(self.0.as_fd(), &Ask::Ready, None)
+    }
+
+    /// It is being taken down; for whoever started the service.
+    pub(crate) fn stopping(&self) -> Result<()> {
+        say(self.0.as_fd(), &Ask::Stopping, None)
+    }
+}
+
+fn ended() -> Failure {
+    Failure::failed("the process that started this one has ended")
+}
+
+/// Starts this program again as the process that decides, serves it, and ends as it ends. A first run that made no network
+/// leaves no settings of one either: what was wrong in the options may be said differently the next time.
+pub(crate) async fn run(places: &Places) -> Result<Exit> {
+    let settings = Settings::file(&places.server_state());
+    let is_first = !settings.exists();
+    let settled = Arc::new(AtomicBool::new(false));
+    let ended = supervise(places, settled.clone()).await;
+    if is_first && !settled.load(Ordering::Acquire) {
+        let _absent = std::fs::remove_file(settings);
+    }
+    ended
+}
+
+async fn supervise(places: &Places, settled: Arc<AtomicBool>) -> Result<Exit> {
+    let failed = |e: std::io::Error| Failure::io("cannot start the process that decides", &e);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| failed(e.into()))?;
+    let mut child = tokio::process::Command::new(std::env::current_exe().map_err(failed)?)
+        .args(std::env::args_os().skip(1))
+        .env(MONITOR, std::process::id().to_string())
+        .stdin(Stdio::from(theirs))
+        .spawn()
+        .map_err(failed)?;
+    let places = places.clone();
+    // Ends with the other end of its socket, which the child alone has.
+    let attending = std::thread::spawn(move || attend(ours.as_fd(), &places, &settled));
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                // What it said last is heard as well.
+                let _nothing = attending.join();
+                return outcome(status.map_err(failed)?);
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        // Not waited for yet, so the number is still its own.
+        if let Some(pid) = child.id().and_then(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _gone = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+}
+
+/// What it wanted to say it has said itself.
+fn outcome(status: ExitStatus) -> Result<Exit> {
+    let exits = [Exit::Done, Exit::Failed, Exit::Usage, Exit::NotConnected, Exit::Privilege];
+    if let Some(exit) = exits.into_iter().find(|exit| status.code() == Some(exit.code().into())) {
+        return Ok(exit);
+    }
+    Err(Failure::failed(format!("the process that decides about the network ended: {status}"))
+        .hint("the tunnel goes on as it was decided last; `adit server up` again goes on deciding"))
+}
+
+/// Answers one question after the other, until nobody asks any more.
+fn attend(way: BorrowedFd<'_>, places: &Places, settled: &AtomicBool) {
+    let mut served = None;
+    while let Ok(Some((ask, None))) = hear(way) {
+        let (answer, connection) = match ask {
+            Ask::Connect { interface } if *served.get_or_insert_with(|| interface.clone()) == interface => {
+                match confined(places, &interface) {
+                    Ok(Some(connection)) => (Answer::Connected, Some(connection)),
+                    Ok(None) => (Answer::Nobody, None),
+                    Err(failure) => (Answer::Failed(failure), None),
+                }
+            }
+            Ask::Connect { .. } => (Answer::Failed(Failure::privilege("it is for one interface alone")), None),
+            Ask::Settled => {
+                settled.store(true, Ordering::Release);
+                continue;
+            }
+            Ask::Ready | Ask::Stopping => {
+                let ready = matches!(ask, Ask::Ready);
+                let state = if ready { sd_notify::NotifyState::Ready } else { sd_notify::NotifyState::Stopping };
+                let _not_systemd = sd_notify::notify(&[state]);
+                continue;
+            }
+        };
+        if say(way, &answer, connection.as_ref().map(UnixStream::as_fd)).is_err() {
+            return;
+        }
+    }
+}
+
+/// A connection that the daemon keeps to this interface.
+fn confined(places: &Places, interface: &str) -> Result<Option<UnixStream>> {
+    let Some(mut client) = Client::connect(places)? else { return Ok(None) };
+    let _done: Done = client.call(Method::Confine { name: interface.to_owned() })?;
+    Ok(Some(client.into_stream()))
+}
+
+/// Sends one message, a descriptor with it.
+fn say(way: BorrowedFd<'_>, message: &impl Serialize, descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+    let bytes = serde_json::to_vec(message).map_err(Failure::failed)?;
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Failure::failed("a message between the server's two processes is too long"));
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut with = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = descriptor.into_iter().collect();
+    if !descriptors.is_empty() {
+        with.push(SendAncillaryMessage::ScmRights(&descriptors));
+    }
+    let sent = sendmsg(way, &[IoSlice::new(&bytes)], &mut with, SendFlags::NOSIGNAL);
+    sent.map(drop).map_err(|_| ended())
+}
+
+/// Waits for a message, and what came with it; `None` when the other end is closed.
+fn hear<T: DeserializeOwned>(way: BorrowedFd<'_>) -> Result<Option<(T, Option<OwnedFd>)>> {
+    let mut bytes = [0; MAX_MESSAGE];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut with = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(way, &mut [IoSliceMut::new(&mut bytes)], &mut with, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => break other.map_err(|e| Failure::io("the server's two processes lost each other", &e.into()))?,
+        }
+    };
+    let mut descriptor = None;
+    for message in with.drain() {
+        if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+            descriptor = descriptors.last();
+        }
+    }
+    let Some(bytes) = bytes.get(..received.bytes).filter(|bytes| !bytes.is_empty()) else { return Ok(None) };
+    let message = serde_json::from_slice(bytes).map_err(Failure::failed)?;
+    Ok(Some((message, descriptor)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    fn places(name: &str) -> Places {
+        let directory = std::env::temp_dir().join(format!("adit-monitor-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Places { socket: directory.join("adit.sock"), directory }
+    }
+
+    /// A monitor that attends, and the other half of it.
+    fn attended(places: &Places) -> Monitor {
+        let (ours, theirs) = pair();
+        let places = places.clone();
+        std::thread::spawn(move || attend(ours.as_fd(), &places, &AtomicBool::new(false)));
+        Monitor(theirs)
+    }
+
+    #[test]
+    fn a_connection_comes_confined_and_is_for_the_interface_named_first() {
+        let places = places("confined");
+        let daemon = UnixListener::bind(&places.socket).unwrap();
+        let monitor = attended(&places);
+        let told = std::thread::spawn(move || {
+            let (mut stream, _) = daemon.accept().unwrap();
+            let mut line = [0; 200];
+            let read = stream.read(&mut line).unwrap();
+            stream.write_all(b"{\"adit\":1,\"id\":1,\"result\":{\"notes\":[]}}\n").unwrap();
+            String::from_utf8(line[..read].to_vec()).unwrap()
+        });
+        assert!(monitor.connect("home").unwrap().is_some());
+        let told = told.join().unwrap();
+        assert!(told.contains("confine") && told.contains("\"home\""), "{told}");
+        let refused = monitor.connect("other").unwrap_err();
+        assert!(refused.message.contains("one interface"), "{refused}");
+        std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    #[test]
+    fn nobody_there_is_no_failure_and_the_end_is_one() {
+        let places = places("nobody");
+        let monitor = attended(&places);
+        assert!(monitor.connect("home").unwrap().is_none());
+        let (ours, theirs) = pair();
+        drop(ours);
+        assert!(Monitor(theirs).connect("home").unwrap_err().message.contains("has ended"));
+        std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_not_a_question_ends_the_talk() {
+        let places = places("nonsense");
+        let (ours, theirs) = pair();
+        let attending = std::thread::spawn({
+            let places = places.clone();
+            move || attend(ours.as_fd(), &places, &AtomicBool::new(false))
+        });
+        rustix::net::send(&theirs, b"{\"up\":{\"file\":\"/tmp/x\"}}", SendFlags::empty()).unwrap();
+        attending.join().unwrap();
+        std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    #[test]
+    fn it_ends_as_the_other_half_ends() {
+        use std::os::unix::process::ExitStatusExt as _;
+        assert_eq!(outcome(ExitStatus::from_raw(0)).unwrap(), Exit::Done);
+        assert_eq!(outcome(ExitStatus::from_raw(2 << 8)).unwrap(), Exit::Usage);
+        assert!(outcome(ExitStatus::from_raw(9)).unwrap_err().message.contains("signal: 9"));
+    }
+}
