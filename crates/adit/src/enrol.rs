@@ -224,7 +224,7 @@ impl fmt::Display for Refusal {
                  hint: have one removed on the server: `adit peers`, `adit peer remove NAME`"
             }
             Self::Key => {
-                "the server does not take this device's key: it was removed from the network\n  \
+                "the server does not take this device's key: another device has it\n  \
                  hint: ask for a new invite, with which a new key is made"
             }
             Self::Unable => {

@@ -134,7 +134,11 @@ fn finish(args: &JoinArgs, kept: Kept, places: &Places) -> Result<Exit> {
         None
     } else {
         let again = || format!("the profile is kept: `adit up {}` tries again", source.name);
-        Some(up::bring_up(&source, places).map_err(|failure| failure.hint(again()))?)
+        // The link of a tunnel that is up has nothing left to do.
+        match up::already_up(&source, places)? {
+            Some(up) => Some(up),
+            None => Some(up::bring_up(&source, places).map_err(|failure| failure.hint(again()))?),
+        }
     };
     if args.json {
         let (profile, file) = (source.name, source.file.display().to_string());

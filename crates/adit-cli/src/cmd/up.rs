@@ -10,7 +10,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Result};
 use crate::name::Source;
 use crate::places::Places;
-use crate::report::{StatusReport, TunnelReport};
+use crate::report::{State, StatusReport, TunnelReport};
 use crate::rpc::{Done, Method};
 use crate::{render, tunnel};
 
@@ -70,11 +70,28 @@ pub(super) struct IsUp {
 }
 
 impl IsUp {
+    fn of(source: &Source, notes: Vec<String>, tunnel: &TunnelReport) -> Self {
+        let handshakes = tunnel.peers.iter().filter(|p| p.has_session).count();
+        Self { name: source.name.clone(), notes, handshakes, peers: tunnel.peers.len() }
+    }
+
     /// The same for people.
     pub(super) fn lines(&self) -> Vec<String> {
         let first = format!("{} is up; {}", self.name, handshake_sentence(self.handshakes, self.peers));
         std::iter::once(first).chain(self.notes.iter().cloned()).collect()
     }
+}
+
+/// How it is, if it is up from this file already.
+pub(super) fn already_up(source: &Source, places: &Places) -> Result<Option<IsUp>> {
+    let Some(mut client) = Client::connect(places)? else { return Ok(None) };
+    let report: StatusReport = match client.call(Method::Status { name: Some(source.name.clone()) }) {
+        Ok(report) => report,
+        Err(failure) if failure.kind == Exit::NotConnected => return Ok(None),
+        Err(failure) => return Err(failure),
+    };
+    let ours = |tunnel: &TunnelReport| tunnel.state != State::Failed && tunnel.file.as_ref() == Some(&source.file);
+    Ok(report.tunnels.into_iter().find(ours).map(|tunnel| IsUp::of(source, Vec::new(), &tunnel)))
 }
 
 /// Has the daemon bring it up, and waits for a first handshake.
@@ -85,8 +102,7 @@ pub(super) fn bring_up(source: &Source, places: &Places) -> Result<IsUp> {
     let mut client = Client::connect_or_start(places)?;
     let done: Done = client.call(Method::Up { name: source.name.clone(), file: source.file.clone() })?;
     let tunnel = wait_for_handshake(&mut client, &source.name)?;
-    let handshakes = tunnel.peers.iter().filter(|p| p.has_session).count();
-    Ok(IsUp { name: source.name.clone(), notes: done.notes, handshakes, peers: tunnel.peers.len() })
+    Ok(IsUp::of(source, done.notes, &tunnel))
 }
 
 /// How long a first handshake is waited for. It is no failure if there is none: nobody may have anything to say.

@@ -151,9 +151,18 @@ impl Running {
         let begins_https = self.tunnel.outside().visitor().is_none() && adit::https::reached_by_https(new).is_some();
         if mine.profile.web_site != new.web_site || begins_https {
             let name = &self.name;
-            said.push(format!(
-                "what [Https] says, and a first HttpsUrl, count after `adit down {name}` and `adit up {name}`"
-            ));
+            said.push(match &mine.file {
+                Some(_) => {
+                    format!(
+                        "what [Https] says, and a first HttpsUrl, count after `adit down {name}` and `adit up {name}`"
+                    )
+                }
+                None => {
+                    "the web site is as it was until the network is served anew: end `adit server up`, and start it \
+                         again"
+                        .to_owned()
+                }
+            });
         }
         if self.tunnel.reload(&mine.profile, new).await.map_err(Failure::failed)? {
             said.push("keys and peers changed; sessions of peers that stay are kept".to_owned());

@@ -39,10 +39,12 @@ pub(super) struct Shaper {
 }
 
 impl Shaper {
-    /// One with this rate, that goes on where `before` was.
+    /// One with this rate, that goes on where `before` was. What waits does so no longer than at the new rate.
     pub(super) fn new(rate: u64, before: Option<Self>) -> Self {
         let max_bytes = (u128::from(rate) * MAX_WAIT.as_nanos() / 8 / 1_000_000_000).try_into().unwrap_or(usize::MAX);
-        let (paid, queue, bytes) = before.map_or_else(|| (0, VecDeque::new(), 0), |b| (b.paid, b.queue, b.bytes));
+        // What was paid at another rate is forgotten: at one bit a second, a packet is paid for in hours.
+        let (paid, queue, bytes) = before
+            .map_or_else(|| (0, VecDeque::new(), 0), |b| (if b.rate == rate { b.paid } else { 0 }, b.queue, b.bytes));
         Self { rate, paid, queue, bytes, max_bytes: max_bytes.max(MIN_QUEUE) }
     }
 
