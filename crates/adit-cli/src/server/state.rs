@@ -287,6 +287,11 @@ mod tests {
         std::env::temp_dir().join(format!("adit-server-state-{name}-{}", std::process::id()))
     }
 
+    fn settings_of(web: WebSettings) -> Settings {
+        let (version, interface) = (Settings::VERSION, "home".to_owned());
+        Settings { version, interface, hosts: Vec::new(), web: Some(web), database: None }
+    }
+
     #[test]
     fn key_and_settings_come_back_and_nobody_else_reads_them() {
         let directory = directory("round");
@@ -295,13 +300,7 @@ mod tests {
         let key = PrivateKey::new([7; 32]);
         state.set_key(&key).unwrap();
         let web = WebSettings { port: 443, site: None, certificate: Certificate::SelfSigned };
-        let settings = Settings {
-            version: Settings::VERSION,
-            interface: "home".to_owned(),
-            hosts: Vec::new(),
-            web: Some(web),
-            database: None,
-        };
+        let settings = settings_of(web);
         state.set_settings(&settings).unwrap();
         assert_eq!(state.key().unwrap().unwrap().public_key(), key.public_key());
         assert_eq!(state.settings().unwrap(), Some(settings));
@@ -321,13 +320,7 @@ mod tests {
         state.set_key(&PrivateKey::new([7; 32])).unwrap();
         assert!(for_the_daemon(&directory, &[]).unwrap_err().message.contains("settings.json is gone"));
         let web = WebSettings { port: 8443, site: Some("/srv/www".to_owned()), certificate: Certificate::SelfSigned };
-        let settings = Settings {
-            version: Settings::VERSION,
-            interface: "home".to_owned(),
-            hosts: Vec::new(),
-            web: Some(web),
-            database: None,
-        };
+        let settings = settings_of(web);
         state.set_settings(&settings).unwrap();
         let (key, site) = for_the_daemon(&directory, &["a.example".to_owned()]).unwrap();
         assert_eq!(key, PrivateKey::new([7; 32]));

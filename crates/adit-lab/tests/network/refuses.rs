@@ -1,6 +1,9 @@
 //! Links that are no good, and people who may not.
 
-use crate::scene::Scene;
+use adit_lab::poll::{self, PATIENCE};
+use adit_lab::shell::Run;
+
+use crate::scene::{SERVER, Scene};
 
 #[test]
 fn a_link_that_is_no_good_says_why() {
@@ -44,6 +47,43 @@ fn mistakes_on_the_command_line_change_nothing_and_say_what_to_do() {
     refused("invite --for wireguard", "NAME");
     refused("server up --host 203.0.113.2", "already serves");
     assert_eq!(scene.server.json("peers --json").as_array().unwrap().len(), 0);
+}
+
+/// What was wrong in the options of a first run may be said differently in the next.
+#[test]
+fn a_first_run_that_made_no_network_leaves_none() {
+    let mut scene = Scene::unserved();
+    let name = scene.server.name.clone();
+    let settings = scene.server.dir.join("state/server/settings.json");
+    let said = scene.server.refused(&format!("server up --name other --host {SERVER} --range 8.0.0.0/8"));
+    assert!(said.contains("must be private"), "{said}");
+    let nobody = "--database postgres://nobody@127.0.0.1:9/none";
+    let said = scene.server.refused(&format!("server up --name other --host {SERVER} {nobody}"));
+    assert!(said.contains("cannot reach the PostgreSQL database none"), "{said}");
+    let said = scene.server.refused(&format!("server up --host {SERVER} --database postgres://a:hidden@127.0.0.1/b"));
+    assert!(said.contains("ADIT_DATABASE") && !said.contains("hidden"), "{said}");
+    assert!(!settings.exists());
+    scene.serve();
+    assert!(settings.exists());
+    scene.end_server("-TERM");
+    // Looked at without being served; the name and range are those it has.
+    let plan = scene.server.adit("server up --dry-run").ok();
+    assert!(plan.contains(&format!("create the interface {name}")), "{plan}");
+    let said = scene.server.refused("server up --range6 fd00:1:2:3::/64");
+    assert!(said.contains("stays as it was made"), "{said}");
+    scene.serve_again();
+}
+
+#[test]
+fn a_server_that_only_has_an_ipv6_address_invites_over_udp() {
+    let scene = Scene::unserved();
+    let name = scene.server.name.clone();
+    let arguments = ["server", "up", "--name", &name, "--host", "2001:db8::7"];
+    let mut running = scene.server.spawn(&arguments, "server.log");
+    let invite = poll::until("an invite", PATIENCE, || scene.server.adit("invite --json").attempt().ok());
+    assert!(invite.contains("adit:1:"), "{invite}");
+    Run::line(&format!("kill -TERM {}", running.id())).ok();
+    assert!(running.wait().unwrap().success(), "{}", scene.server.log("server.log"));
 }
 
 #[test]
