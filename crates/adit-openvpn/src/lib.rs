@@ -4,10 +4,60 @@
 //!
 //! | module | what it knows |
 //! |---|---|
-//! | `cipher` | the algorithms of the data channel and of MACs, by the names that configurations use |
+//! | `client` | the client role: begin, ask for settings, keep alive, begin again |
+//! | `session`, `exchange` | one session, its key exchanges in turn; one key exchange from reset to data keys |
+//! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
+//! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
+//! | `data` | the data channel: formats, and the jobs that seal and open |
+//! | `push` | a server's settings as text and as values |
+//! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
+//! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
+//! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
+//!
+//! Not there yet: the server role; epoch data keys; `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
+//! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
 
 mod cipher;
+mod client;
+mod constants;
+mod data;
+mod exchange;
+mod frame;
+mod key_file;
+mod key_method;
+mod mac;
 pub mod options;
+mod packet;
+mod prf;
+mod push;
+mod reliable;
+mod session;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod verify;
+mod wrap;
 
 pub use cipher::{Cipher, Digest};
+pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
+pub use data::{Framing, OpenJob, Opened, SealJob};
+pub use exchange::ExchangeFailure;
+pub use frame::{Deframer, MAX_FRAME, NotAFrame, frame_length};
+pub use key_file::{ClientKey, KeyFileError, ServerKey, StaticKey};
+pub use packet::{Body, First, Opcode, SessionId};
+pub use push::{Pushed, Token};
+pub use session::{Credentials, SessionEnd, Times};
+pub use tls::{TlsFailure, TlsSettings, TlsSettingsError};
+pub use verify::{NameRule, PeerRules, Refused, RulesError};
+pub use wrap::Direction;
+pub use wrap::tls_crypt_v2::{Metadata, MetadataTooLong};
+
+/// Which end of a connection one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Begins, and asks for its settings.
+    Client,
+    /// Answers, and gives them.
+    Server,
+}

@@ -1,0 +1,205 @@
+//! The client role: one session with one server, begun again whenever it ends.
+//!
+//! Not here: what a session is (`session`), what the server's settings mean for the machine (`push` passes them on).
+
+mod config;
+mod control;
+mod drive;
+mod event;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_protocol::{Drops, Now, Path};
+use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::SeedableRng as _;
+
+pub use self::config::{ClientConfig, ControlWrap};
+pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
+use crate::constants::EARLY_NEGOTIATION;
+use crate::data::SealJob;
+use crate::key_file::StaticKey;
+use crate::packet::Opcode;
+use crate::push::Pieces;
+use crate::session::{Credentials, Ground, Session, Wrapping};
+use crate::tls::{TlsFactory, TlsSettingsError};
+use crate::wrap::Envelope;
+use crate::wrap::replay::ReplayCounter;
+use crate::{Role, data::Agreed};
+
+/// An OpenVPN client. Driven through [`Protocol`](adit_protocol::Protocol).
+pub struct Client {
+    config: ClientConfig,
+    ground: Ground,
+    envelope: Arc<Envelope>,
+    /// What the key of later key exchanges is mixed with.
+    static_key: Option<StaticKey>,
+    wrapped_key: Vec<u8>,
+    credentials: Credentials,
+    rng: ChaCha20Rng,
+    state: State,
+    /// Which of the remotes is next.
+    remote: usize,
+    /// How long to wait before the next attempt.
+    pause: Duration,
+    drops: Drops,
+    /// At most `MAX_EVENTS`; the oldest go first.
+    events: VecDeque<ClientEvent>,
+    /// Packets that the core itself wants sealed: those that waited (at most `MAX_STAGED`), pings, a farewell.
+    seals: VecDeque<(SealJob, Path, Vec<u8>)>,
+    /// Inner packets that wait for keys: at most `MAX_STAGED`.
+    staged: VecDeque<Vec<u8>>,
+    /// Control packets made outside of `poll_output`: those of a session that ends.
+    farewells: VecDeque<(Path, Vec<u8>)>,
+}
+
+enum State {
+    /// Until somebody says otherwise.
+    Stopped,
+    /// Until the next attempt.
+    Waiting(Instant),
+    Connecting(Box<Connection>),
+}
+
+/// A session with a server, and what belongs to this attempt alone.
+struct Connection {
+    session: Session,
+    path: Path,
+    pieces: Pieces,
+    phase: Phase,
+    ping: Option<Duration>,
+    ping_restart: Option<Duration>,
+    last_sent: Instant,
+    last_heard: Instant,
+    control_exit: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Keys are being exchanged.
+    Exchanging,
+    /// Settings are asked for; once more at this time.
+    Asking(Instant),
+    /// Packets flow.
+    Up,
+}
+
+impl Client {
+    /// A client that begins to connect at once. `seed`: 32 random bytes of the operating system.
+    ///
+    /// # Errors
+    ///
+    /// Certificates, keys or rules that TLS cannot be run with.
+    pub fn new(mut config: ClientConfig, seed: [u8; 32], now: Now) -> Result<Self, TlsSettingsError> {
+        let tls = TlsFactory::new(Role::Client, std::mem::take(&mut config.tls))?;
+        let (envelope, static_key, wrapped_key) = config.wrap.take();
+        let ground = Ground {
+            role: Role::Client,
+            tls,
+            times: config.times,
+            options: config.options_string(),
+            peer_info: config.peer_info(),
+        };
+        let credentials = std::mem::take(&mut config.credentials).unwrap_or_default();
+        let pause = config.reconnect.0;
+        Ok(Self {
+            config,
+            ground,
+            envelope: Arc::new(envelope),
+            static_key,
+            wrapped_key,
+            credentials,
+            rng: ChaCha20Rng::from_seed(seed),
+            state: State::Waiting(now.instant),
+            remote: 0,
+            pause,
+            drops: Drops::default(),
+            events: VecDeque::new(),
+            seals: VecDeque::new(),
+            staged: VecDeque::new(),
+            farewells: VecDeque::new(),
+        })
+    }
+
+    /// Whether packets flow.
+    pub fn is_up(&self) -> bool {
+        matches!(&self.state, State::Connecting(connection) if connection.phase == Phase::Up)
+    }
+
+    /// Begins a session with the next remote.
+    fn connect(&mut self, now: Now) {
+        let Some(path) = self.config.remotes.get(self.remote % self.config.remotes.len().max(1)).copied() else {
+            self.state = State::Stopped;
+            return;
+        };
+        self.remote = self.remote.wrapping_add(1);
+        let (reset, first_number) = if self.wrapped_key.is_empty() {
+            (Opcode::HardResetClientV2, 1)
+        } else {
+            (Opcode::HardResetClientV3, EARLY_NEGOTIATION)
+        };
+        let counter = ReplayCounter::new(first_number, now.unix.as_secs());
+        let wrapping = Wrapping::new(Arc::clone(&self.envelope), counter, self.wrapped_key.clone());
+        match Session::begin(&self.ground, reset, wrapping, &self.credentials, &mut self.rng, now) {
+            Ok(session) => {
+                self.state = State::Connecting(Box::new(Connection {
+                    session,
+                    path,
+                    pieces: Pieces::default(),
+                    phase: Phase::Exchanging,
+                    ping: self.config.ping,
+                    ping_restart: self.config.ping_restart,
+                    last_sent: now.instant,
+                    last_heard: now.instant,
+                    control_exit: false,
+                }));
+                self.tell(ClientEvent::Connecting(path));
+            }
+            Err(failure) => self.end(now, Ended::Session(failure.into())),
+        }
+    }
+
+    /// Gives the session up, and tries again later unless that cannot help.
+    fn end(&mut self, now: Now, why: Ended) {
+        self.seals.clear();
+        if matches!(&self.state, State::Connecting(connection) if connection.phase == Phase::Up) {
+            self.pause = self.config.reconnect.0;
+        }
+        self.state = if why.is_final() {
+            State::Stopped
+        } else {
+            let at = now.instant + self.pause;
+            self.pause = (self.pause * 2).min(self.config.reconnect.1);
+            State::Waiting(at)
+        };
+        self.tell(ClientEvent::Ended(why));
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        if self.events.len() == crate::constants::MAX_EVENTS {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// What the data channel will be, from the server's settings and ours.
+    fn agreed(&self, pushed: &crate::push::Pushed) -> Result<Agreed, String> {
+        if let Some(name) = &pushed.unknown_cipher {
+            return Err(name.clone());
+        }
+        let cipher = pushed.cipher.or(self.config.fallback_cipher).ok_or_else(|| "none".to_owned())?;
+        let ours = self.config.ciphers.contains(&cipher) || self.config.fallback_cipher == Some(cipher);
+        if !ours {
+            return Err(cipher.name().to_owned());
+        }
+        let framing = pushed.framing.unwrap_or(self.config.framing);
+        Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing })
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("up", &self.is_up()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! How a client is configured: plain values. Not here: the text of configuration files.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use adit_protocol::Path;
+
+use crate::data::Framing;
+use crate::key_file::{ClientKey, StaticKey};
+use crate::session::{Credentials, Times};
+use crate::tls::TlsSettings;
+use crate::wrap::{Direction, Envelope};
+use crate::{Cipher, Digest, Role};
+
+/// The envelope of control packets.
+#[derive(Debug, Default)]
+pub enum ControlWrap {
+    /// None: everybody may try.
+    #[default]
+    Plain,
+    /// `tls-auth`.
+    TlsAuth {
+        /// The key that all share.
+        key: StaticKey,
+        /// The hash of its MAC (`auth`).
+        digest: Digest,
+        /// Which half is for sending (`key-direction`).
+        direction: Option<Direction>,
+    },
+    /// `tls-crypt`.
+    TlsCrypt(StaticKey),
+    /// `tls-crypt-v2`.
+    TlsCryptV2(ClientKey),
+}
+
+/// A client's configuration.
+#[derive(Debug)]
+pub struct ClientConfig {
+    /// The servers, tried in this order, again and again.
+    pub remotes: Vec<Path>,
+    /// Whether the carrier is a stream (TCP): only said to the server, which compares it.
+    pub stream: bool,
+    /// The envelope of control packets.
+    pub wrap: ControlWrap,
+    /// Certificates and rules.
+    pub tls: TlsSettings,
+    /// Ciphers that the server may choose from (`data-ciphers`).
+    pub ciphers: Vec<Cipher>,
+    /// The cipher for a server that chooses none (`data-ciphers-fallback`).
+    pub fallback_cipher: Option<Cipher>,
+    /// The MAC of ciphers without their own (`auth`).
+    pub digest: Digest,
+    /// How packets say that they are not compressed, unless the server says otherwise.
+    pub framing: Framing,
+    /// Name and password, if the server asks for them.
+    pub credentials: Option<Credentials>,
+    /// Lines of our own for the server, `NAME=value` (`setenv UV_…`, `push-peer-info`).
+    pub peer_info: Vec<String>,
+    /// `tun-mtu`.
+    pub mtu: u16,
+    /// When things are due.
+    pub times: Times,
+    /// `ping`, until the server says otherwise.
+    pub ping: Option<Duration>,
+    /// `ping-restart`, until the server says otherwise.
+    pub ping_restart: Option<Duration>,
+    /// Pause before a new attempt, the first and the longest (`connect-retry`).
+    pub reconnect: (Duration, Duration),
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            remotes: Vec::new(),
+            stream: false,
+            wrap: ControlWrap::Plain,
+            tls: TlsSettings::default(),
+            ciphers: Cipher::DEFAULT.to_vec(),
+            fallback_cipher: None,
+            digest: Digest::Sha1,
+            framing: Framing::None,
+            credentials: None,
+            peer_info: Vec::new(),
+            mtu: 1500,
+            times: Times::default(),
+            ping: None,
+            ping_restart: Some(Duration::from_secs(120)),
+            reconnect: (Duration::from_secs(1), Duration::from_secs(300)),
+        }
+    }
+}
+
+/// What we can, as bits of `IV_PROTO`: long headers, settings without being asked, keys from TLS, `AUTH_PENDING`,
+/// farewells on the control channel, `AUTH_FAILED,TEMP`, an envelope of their own for later key exchanges.
+const IV_PROTO: u32 = 2 | 4 | 8 | 16 | 128 | 256 | 512;
+
+impl ClientConfig {
+    /// What the server compares with its own configuration, loosely.
+    pub(super) fn options_string(&self) -> String {
+        let proto = if self.stream { "TCPv4_CLIENT" } else { "UDPv4" };
+        format!("V4,dev-type tun,link-mtu {},tun-mtu {},proto {proto},key-method 2,tls-client", self.mtu + 41, self.mtu)
+    }
+
+    /// What we can, in lines.
+    pub(super) fn peer_info(&self) -> String {
+        let mut lines = format!("IV_VER=2.6.0\nIV_PLAT=linux\nIV_NCP=2\nIV_PROTO={IV_PROTO}\nIV_MTU=1600\nIV_CIPHERS=");
+        let names: Vec<_> = self.ciphers.iter().map(|cipher| cipher.name()).collect();
+        lines.push_str(&names.join(":"));
+        lines.push_str("\nIV_LZO_STUB=1\nIV_COMP_STUB=1\nIV_COMP_STUBv2=1\n");
+        for line in &self.peer_info {
+            // Writing to a string does not fail.
+            let _ = writeln!(lines, "{line}");
+        }
+        lines
+    }
+}
+
+impl ControlWrap {
+    /// The envelope, what later keys are mixed with, and the wrapped key to show.
+    pub(super) fn take(&mut self) -> (Envelope, Option<StaticKey>, Vec<u8>) {
+        match std::mem::take(self) {
+            Self::Plain => (Envelope::Plain, None, Vec::new()),
+            Self::TlsAuth { key, digest, direction } => {
+                (Envelope::tls_auth(&key, digest, direction), Some(key), Vec::new())
+            }
+            Self::TlsCrypt(key) => (Envelope::tls_crypt(&key, Role::Client), Some(key), Vec::new()),
+            Self::TlsCryptV2(ClientKey { key, wrapped }) => {
+                (Envelope::tls_crypt(&key, Role::Client), Some(key), wrapped)
+            }
+        }
+    }
+}

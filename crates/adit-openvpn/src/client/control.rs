@@ -1,0 +1,98 @@
+//! What the server's control messages mean for a client.
+
+use adit_protocol::Now;
+
+use super::{AuthFailure, Client, ClientEvent, Ended, Phase, State};
+use crate::Role;
+use crate::constants::PUSH_REQUEST_EVERY;
+use crate::push::Pushed;
+
+impl Client {
+    /// Goes on with the session as far as what has arrived allows.
+    pub(super) fn advance(&mut self, now: Now) {
+        let State::Connecting(connection) = &mut self.state else { return };
+        let had = connection.session.newest.data.is_some();
+        connection.session.advance(&self.ground, now);
+        if let Some(end) = connection.session.end().cloned() {
+            self.farewell(now);
+            return self.end(now, end.into());
+        }
+        let renewed = !had && connection.session.newest.data.is_some() && connection.phase == Phase::Up;
+        if connection.phase == Phase::Exchanging && connection.session.newest.is_complete() {
+            connection.phase = Phase::Asking(now.instant);
+        }
+        if renewed {
+            self.tell(ClientEvent::Renewed);
+        }
+        while let State::Connecting(connection) = &mut self.state {
+            let Some(message) = connection.session.next_message() else { break };
+            self.handle_message(now, &message);
+        }
+    }
+
+    /// What the last packets of a session that ends say: an alert of TLS, a goodbye.
+    pub(super) fn farewell(&mut self, now: Now) {
+        let State::Connecting(connection) = &mut self.state else { return };
+        while let Some(datagram) = connection.session.poll_transmit(now.instant) {
+            self.farewells.push_back((connection.path, datagram));
+        }
+    }
+
+    fn handle_message(&mut self, now: Now, message: &str) {
+        let name = message.split(',').next().unwrap_or_default();
+        let rest = message.get(name.len()..).unwrap_or_default();
+        let text = || rest.trim_start_matches(',').to_owned();
+        match name {
+            "PUSH_REPLY" => self.handle_push(now, rest),
+            "AUTH_FAILED" => self.handle_refusal(now, rest),
+            "RESTART" => self.end(now, Ended::Restart(text())),
+            "EXIT" => self.end(now, Ended::Restart("it exits".to_owned())),
+            "HALT" => self.end(now, Ended::Halt(text())),
+            "AUTH_PENDING" | "INFO_PRE" | "INFO" => self.tell(ClientEvent::Info(message.to_owned())),
+            _ => tracing::debug!(name, "a control message that is not known"),
+        }
+    }
+
+    fn handle_refusal(&mut self, now: Now, rest: &str) {
+        self.end(now, AuthFailure::parse(rest).into());
+    }
+
+    fn handle_push(&mut self, now: Now, rest: &str) {
+        let State::Connecting(connection) = &mut self.state else { return };
+        if !matches!(connection.phase, Phase::Asking(_)) {
+            return; // Settings come once.
+        }
+        let Some(options) = connection.pieces.push(rest) else { return };
+        let pushed = Pushed::parse(options);
+        let agreed = match self.agreed(&pushed) {
+            Ok(agreed) => agreed,
+            Err(cipher) => return self.end(now, Ended::Cipher(cipher)),
+        };
+        let State::Connecting(connection) = &mut self.state else { return };
+        connection.session.agree(Role::Client, agreed, pushed.exported_keys, now.instant);
+        if pushed.dynamic_envelope {
+            connection.session.use_dynamic(Role::Client, self.static_key.as_ref(), now.unix);
+        }
+        connection.ping = pushed.ping.or(connection.ping);
+        connection.ping_restart = pushed.ping_restart.or(connection.ping_restart);
+        connection.control_exit = pushed.control_exit;
+        connection.phase = Phase::Up;
+        self.pause = self.config.reconnect.0;
+        if let Some(token) = &pushed.auth_token {
+            self.credentials.password = zeroize::Zeroizing::new(token.expose().to_owned());
+        }
+        self.tell(ClientEvent::Connected(Box::new(pushed)));
+        self.release(now);
+    }
+
+    /// Asks for settings, if it is time.
+    pub(super) fn ask(&mut self, now: Now) {
+        let State::Connecting(connection) = &mut self.state else { return };
+        if let Phase::Asking(at) = connection.phase
+            && at <= now.instant
+        {
+            connection.session.send("PUSH_REQUEST");
+            connection.phase = Phase::Asking(now.instant + PUSH_REQUEST_EVERY);
+        }
+    }
+}

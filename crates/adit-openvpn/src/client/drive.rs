@@ -1,0 +1,241 @@
+//! The client as a core: plan, run, commit, poll.
+
+use std::time::Instant;
+
+use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Why};
+
+use super::{Client, ClientChange, ClientEvent, Connection, Ended, Phase, State};
+use crate::constants::{MAX_STAGED, OCC, OCC_EXIT, PING};
+use crate::data::{Content, DataHeader, OpenJob, Opened, SealJob};
+use crate::packet::First;
+
+/// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
+const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
+
+impl Protocol for Client {
+    type Seal = SealJob;
+    type Open = OpenJob;
+    type Change = ClientChange;
+    type Event = ClientEvent;
+
+    fn plan_outbound(&mut self, now: Now, packet: &IpPacket<'_>) -> Outbound<SealJob> {
+        if !self.is_up() {
+            if self.staged.len() == MAX_STAGED {
+                self.staged.pop_front();
+                self.drops.count(DropReason::StagingFull);
+            }
+            let mut copy = vec![0; packet.len()];
+            packet.copy_to(&mut copy);
+            self.staged.push_back(copy);
+            return Outbound::Staged;
+        }
+        match self.seal(now, Content::Packet, packet.len()) {
+            Some((job, to)) => Outbound::Seal { job, to },
+            None => {
+                self.drops.count(DropReason::ExpiredSession);
+                Outbound::Drop(DropReason::ExpiredSession)
+            }
+        }
+    }
+
+    fn plan_inbound(&mut self, now: Now, from: Path, datagram: &mut [u8]) -> Inbound<OpenJob> {
+        match self.inbound(now, from, datagram) {
+            Ok(Some(job)) => Inbound::Open(job),
+            Ok(None) => Inbound::Handled,
+            Err(reason) => {
+                self.drops.count(reason);
+                Inbound::Drop(reason)
+            }
+        }
+    }
+
+    fn commit_inbound(&mut self, now: Now, opened: Opened, datagram: &[u8]) -> Delivery {
+        let delivery = self.deliver(now, opened, datagram);
+        if let Delivery::Drop(reason) = delivery {
+            self.drops.count(reason);
+        }
+        delivery
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        match &mut self.state {
+            State::Stopped => {}
+            State::Waiting(at) => {
+                if *at <= now.instant {
+                    self.connect(now);
+                }
+            }
+            State::Connecting(connection) => {
+                let renew = connection.session.handle_timeout(&self.ground.times, now.instant);
+                if renew {
+                    connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+                }
+                if let Some(end) = connection.session.end().cloned() {
+                    return self.end(now, end.into());
+                }
+                if let Some(silence) = connection.ping_restart
+                    && connection.last_heard + silence <= now.instant
+                {
+                    return self.end(now, Ended::Silent(silence.as_secs()));
+                }
+                let ping = connection.phase == Phase::Up && connection.ping_at().is_some_and(|at| at <= now.instant);
+                if ping && let Some((job, to)) = self.seal(now, Content::Ping, 0) {
+                    self.seals.push_back((job, to, Vec::new()));
+                }
+            }
+        }
+    }
+
+    fn poll_output(&mut self, now: Now) -> Output<Self> {
+        self.ask(now);
+        if let Some((to, datagram)) = self.farewells.pop_front() {
+            return Output::Transmit { to, datagram, tos: 0 };
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Output::Event(event);
+        }
+        if let Some((job, to, packet)) = self.seals.pop_front() {
+            return Output::Seal { job, to, packet };
+        }
+        let (at, why) = match &mut self.state {
+            State::Stopped => return Output::Timeout(None, Why("stopped")),
+            State::Waiting(at) => (*at, Why("connect-retry")),
+            State::Connecting(connection) => {
+                if let Some(datagram) = connection.session.poll_transmit(now.instant) {
+                    return Output::Transmit { to: connection.path, datagram, tos: 0 };
+                }
+                connection.deadline(&self.ground.times, now.instant)
+            }
+        };
+        Output::Timeout(Some(at), why)
+    }
+
+    fn apply(&mut self, now: Now, change: ClientChange) {
+        match change {
+            ClientChange::Credentials(credentials) => {
+                self.credentials = credentials;
+                if matches!(self.state, State::Stopped) {
+                    self.state = State::Waiting(now.instant);
+                }
+            }
+            ClientChange::Renegotiate => {
+                if let State::Connecting(connection) = &mut self.state {
+                    connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+                }
+            }
+            ClientChange::Reconnect => self.state = State::Waiting(now.instant),
+            ClientChange::Disconnect => self.disconnect(now),
+            ClientChange::Say(text) => {
+                if let State::Connecting(connection) = &mut self.state {
+                    connection.session.send(&text);
+                }
+            }
+        }
+    }
+
+    fn drops(&self) -> Drops {
+        self.drops.clone()
+    }
+
+    fn overhead(&self) -> usize {
+        OVERHEAD
+    }
+}
+
+impl Connection {
+    fn ping_at(&self) -> Option<Instant> {
+        Some(self.last_sent + self.ping?)
+    }
+
+    fn deadline(&self, times: &crate::session::Times, now: Instant) -> (Instant, Why) {
+        let ask = match self.phase {
+            Phase::Asking(at) => Some((at, Why("push request"))),
+            Phase::Exchanging | Phase::Up => None,
+        };
+        let ping = self.ping_at().filter(|_| self.phase == Phase::Up).map(|at| (at, Why("ping")));
+        let silence = self.ping_restart.map(|after| (self.last_heard + after, Why("ping-restart")));
+        let session = self.session.deadline(times, now);
+        let all = session.into_iter().chain(ask).chain(ping).chain(silence);
+        all.min_by_key(|(at, _)| *at).unwrap_or((now + times.hand_window, Why("hand-window")))
+    }
+}
+
+impl Client {
+    fn inbound(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<Option<OpenJob>, DropReason> {
+        let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
+        let State::Connecting(connection) = &mut self.state else { return Err(DropReason::UnknownSession) };
+        if let Some(header) = DataHeader::parse(first, datagram) {
+            let keys = connection.session.opening(header.key_id).ok_or(DropReason::UnknownSession)?;
+            return Ok(Some(OpenJob { keys: std::sync::Arc::clone(keys), header, session: 0, from }));
+        }
+        connection.session.handle_control(&self.ground, &self.credentials, &mut self.rng, now, datagram)?;
+        connection.last_heard = now.instant;
+        connection.session.take_reset(self.wrapped_key.len());
+        self.advance(now);
+        Ok(None)
+    }
+
+    fn deliver(&mut self, now: Now, opened: Opened, datagram: &[u8]) -> Delivery {
+        let State::Connecting(connection) = &mut self.state else {
+            return Delivery::Drop(DropReason::UnknownSession);
+        };
+        if !connection.session.accept(&opened.keys, opened.number) {
+            return Delivery::Drop(DropReason::Replayed);
+        }
+        connection.last_heard = now.instant;
+        let Some(plain) = opened.plain else { return Delivery::Drop(DropReason::BadInner) };
+        let bytes = datagram.get(plain.clone()).unwrap_or_default();
+        if bytes == PING {
+            return Delivery::Nothing;
+        }
+        if let Some(message) = bytes.strip_prefix(&OCC) {
+            if message.first() == Some(&OCC_EXIT) {
+                self.end(now, Ended::Restart("it exits".to_owned()));
+            }
+            return Delivery::Nothing;
+        }
+        match IpPacket::parse(bytes) {
+            Some(packet) => Delivery::Packet(plain.start..plain.start + packet.len()),
+            None => Delivery::Drop(DropReason::BadInner),
+        }
+    }
+
+    /// Work for the next packet.
+    fn seal(&mut self, now: Now, content: Content, len: usize) -> Option<(SealJob, Path)> {
+        let State::Connecting(connection) = &mut self.state else { return None };
+        let (job, worn) = connection.session.seal(&self.ground.times, &mut self.rng, now.instant, content, len)?;
+        if worn {
+            connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+        }
+        connection.last_sent = now.instant;
+        Some((job, connection.path))
+    }
+
+    /// Packets that waited for keys leave.
+    pub(super) fn release(&mut self, now: Now) {
+        while let Some(packet) = self.staged.pop_front() {
+            if let Some((job, to)) = self.seal(now, Content::Packet, packet.len()) {
+                self.seals.push_back((job, to, packet));
+            }
+        }
+    }
+
+    /// Says goodbye, by the channel that the server listens to.
+    fn disconnect(&mut self, now: Now) {
+        if let State::Connecting(connection) = &mut self.state
+            && connection.phase == Phase::Up
+        {
+            if connection.control_exit {
+                connection.session.send("EXIT");
+                self.farewell(now);
+                self.end(now, Ended::Asked);
+            } else {
+                let exit = self.seal(now, Content::Exit, 0);
+                self.end(now, Ended::Asked);
+                self.seals.extend(exit.map(|(job, to)| (job, to, Vec::new())));
+            }
+            return;
+        }
+        self.end(now, Ended::Asked);
+    }
+}

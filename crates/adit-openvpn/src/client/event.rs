@@ -1,0 +1,154 @@
+//! News of a client, and changes it can take.
+
+use adit_protocol::Path;
+use thiserror::Error;
+
+use crate::push::Pushed;
+use crate::session::{Credentials, SessionEnd};
+
+/// News.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientEvent {
+    /// An attempt begins.
+    Connecting(Path),
+    /// Packets flow, with these settings.
+    Connected(Box<Pushed>),
+    /// New keys are in use.
+    Renewed,
+    /// The server asks its user something by other means, and waits (`AUTH_PENDING`, `INFO_PRE`, `INFO`).
+    Info(String),
+    /// The session is over. A new attempt follows, unless [`Ended::is_final`].
+    Ended(Ended),
+}
+
+/// Why a session is over.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The session itself.
+    #[error(transparent)]
+    Session(#[from] SessionEnd),
+    /// The server refuses us.
+    #[error(transparent)]
+    Auth(#[from] AuthFailure),
+    /// The server wants a cipher that we do not offer.
+    #[error(
+        "the server uses the cipher `{0}`, which is not among `data-ciphers`\n  hint: add it if you trust it, or ask the server's owner for AES-256-GCM"
+    )]
+    Cipher(String),
+    /// Nothing was heard for `ping-restart`.
+    #[error("nothing was heard of the server for {0} s (`ping-restart`)")]
+    Silent(u64),
+    /// The server starts anew, or says goodbye.
+    #[error("the server asks for a new connection: {0}")]
+    Restart(String),
+    /// The server wants us gone.
+    #[error("the server ends the connection: {0}")]
+    Halt(String),
+    /// We were asked to.
+    #[error("disconnected as asked")]
+    Asked,
+}
+
+/// `AUTH_FAILED`, taken apart.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// Name, password or certificate are wrong.
+    #[error("the server does not let us in: {0}\n  hint: are user name and password right?")]
+    Denied(String),
+    /// A session token is over; the password is asked for again.
+    #[error("the server wants the password again: {0}")]
+    SessionOver(String),
+    /// Later, perhaps elsewhere.
+    #[error("the server does not let us in now: {0}")]
+    Temporary(String),
+    /// A question whose answer is the next password.
+    #[error("the server asks: {question}")]
+    Challenge {
+        /// What to show.
+        question: String,
+        /// What to send back: `CRV1::STATE::ANSWER` as the password.
+        state: String,
+        /// The user's name, as base64.
+        user: String,
+        /// Whether the answer may be shown while it is typed.
+        echo: bool,
+    },
+}
+
+/// A change.
+#[derive(Debug)]
+pub enum ClientChange {
+    /// Use these from now on, and connect if stopped.
+    Credentials(Credentials),
+    /// Make new keys now.
+    Renegotiate,
+    /// Begin a new session now.
+    Reconnect,
+    /// Say goodbye, and stay so.
+    Disconnect,
+    /// Send a line to the server, such as `CR_RESPONSE,…`.
+    Say(String),
+}
+
+impl Ended {
+    /// Whether a new attempt must wait for a person.
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Auth(AuthFailure::Denied(_) | AuthFailure::Challenge { .. })
+            | Self::Cipher(_)
+            | Self::Halt(_)
+            | Self::Asked => true,
+            Self::Auth(AuthFailure::SessionOver(_) | AuthFailure::Temporary(_))
+            | Self::Session(_)
+            | Self::Silent(_)
+            | Self::Restart(_) => false,
+        }
+    }
+}
+
+impl AuthFailure {
+    /// Reads what follows `AUTH_FAILED`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let text = text.strip_prefix(',').unwrap_or(text);
+        if let Some(rest) = text.strip_prefix("CRV1:") {
+            let mut parts = rest.splitn(4, ':');
+            if let (Some(flags), Some(state), Some(user), Some(question)) =
+                (parts.next(), parts.next(), parts.next(), parts.next())
+            {
+                return Self::Challenge {
+                    question: question.to_owned(),
+                    state: state.to_owned(),
+                    user: user.to_owned(),
+                    echo: flags.split(',').any(|flag| flag == "E"),
+                };
+            }
+        }
+        if let Some(why) = text.strip_prefix("TEMP") {
+            return Self::Temporary(why.to_owned());
+        }
+        if let Some(why) = text.strip_prefix("SESSION:") {
+            return Self::SessionOver(why.to_owned());
+        }
+        Self::Denied(if text.is_empty() { "no reason given".to_owned() } else { text.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_told_apart() {
+        assert_eq!(AuthFailure::parse(""), AuthFailure::Denied("no reason given".into()));
+        assert_eq!(AuthFailure::parse(",account locked"), AuthFailure::Denied("account locked".into()));
+        assert_eq!(AuthFailure::parse(",SESSION:expired"), AuthFailure::SessionOver("expired".into()));
+        assert_eq!(AuthFailure::parse(",TEMP[backoff 42]:busy"), AuthFailure::Temporary("[backoff 42]:busy".into()));
+        let AuthFailure::Challenge { question, state, echo, .. } =
+            AuthFailure::parse(",CRV1:R,E:st:dXNlcg==:PIN: now?")
+        else {
+            panic!("no challenge")
+        };
+        assert_eq!((question.as_str(), state.as_str(), echo), ("PIN: now?", "st", true));
+        assert_eq!(AuthFailure::parse(",CRV1:R"), AuthFailure::Denied("CRV1:R".into()));
+    }
+}

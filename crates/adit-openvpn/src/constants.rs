@@ -1,0 +1,70 @@
+//! The table of constants: those of the wire, those that both ends must agree on, and our own limits, apart.
+
+use std::time::Duration;
+
+// The wire.
+
+/// Acknowledgements that a peer may put into one packet; more and the packet is dropped.
+pub(crate) const MAX_ACKS: usize = 8;
+/// Acknowledgements that we put into one packet: SoftEther drops packets with more.
+pub(crate) const ACKS_A_PACKET: usize = 4;
+/// Packets sent and not yet acknowledged, at most.
+pub(crate) const SEND_WINDOW: usize = 6;
+/// Packets kept that arrived before one that is missing, and how far ahead of it they may be.
+pub(crate) const RECEIVE_WINDOW: usize = 12;
+/// First replay number of a client that can send its wrapped key again (early negotiation).
+pub(crate) const EARLY_NEGOTIATION: u32 = 0x0f00_0001;
+/// The highest key id; the one after it is 1.
+pub(crate) const LAST_KEY_ID: u8 = 7;
+/// The most bytes of a wrapped client key, metadata included.
+pub(crate) const MAX_WRAPPED_KEY: usize = 1024;
+/// The fewest: tag, key, metadata type, length.
+pub(crate) const MIN_WRAPPED_KEY: usize = 32 + 256 + 2;
+/// What a peer sends to say that it is alive; never enters the inside.
+pub(crate) const PING: [u8; 16] =
+    [0x2a, 0x18, 0x7b, 0xf3, 0x64, 0x1e, 0xb4, 0xcb, 0x07, 0xed, 0x2d, 0x0a, 0x98, 0x1f, 0xc7, 0x48];
+/// What precedes messages about options and leaving, in the data channel.
+pub(crate) const OCC: [u8; 16] =
+    [0x28, 0x7f, 0x34, 0x6b, 0xd4, 0xef, 0x7a, 0x81, 0x2d, 0x56, 0xb8, 0xd3, 0xaf, 0xc5, 0x45, 0x9c];
+/// The message after [`OCC`] that says goodbye.
+pub(crate) const OCC_EXIT: u8 = 6;
+/// A peer id that says nothing: the session is known by its address.
+pub(crate) const NO_PEER_ID: u32 = 0x00ff_ffff;
+/// From this packet number on new keys are asked for; numbers never wrap.
+pub(crate) const LAST_COMFORTABLE_ID: u64 = 0xff00_0000;
+/// The last packet number there is.
+pub(crate) const LAST_ID: u64 = 0xffff_ffff;
+
+// Times (defaults of OpenVPN).
+
+/// `tls-timeout`: a control packet is sent again after this, and then after twice as long.
+pub(crate) const RETRANSMIT: Duration = Duration::from_secs(2);
+/// The longest pause between two transmissions of one packet.
+pub(crate) const RETRANSMIT_MAX: Duration = Duration::from_secs(60);
+/// `hand-window`: a key exchange must be over after this.
+pub(crate) const HAND_WINDOW: Duration = Duration::from_secs(60);
+/// `tran-window`: keys that were replaced are still good for opening.
+pub(crate) const TRANSITION_WINDOW: Duration = Duration::from_secs(3600);
+/// `reneg-sec`: keys are renewed after this.
+pub(crate) const RENEGOTIATE: Duration = Duration::from_secs(3600);
+/// A client asks for its settings this often until it has them.
+pub(crate) const PUSH_REQUEST_EVERY: Duration = Duration::from_secs(5);
+
+// Our own limits.
+
+/// Payload of a control packet: with every envelope, IP and UDP header below 1250 bytes.
+pub(crate) const CONTROL_PAYLOAD: usize = 1100;
+/// Bytes of TLS that may wait to be sent. A handshake with long chains of certificates has 30 000.
+pub(crate) const MAX_TLS_QUEUED: usize = 128 * 1024;
+/// Bytes of a key method message: user name and password may be long (SAML tokens).
+pub(crate) const MAX_KEY_METHOD: usize = 64 * 1024;
+/// Bytes of one control message.
+pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
+/// Bytes of all the pieces of one push reply.
+pub(crate) const MAX_PUSH: usize = 256 * 1024;
+/// Inner packets kept while there is no key; the oldest go first.
+pub(crate) const MAX_STAGED: usize = 64;
+/// Datagrams of one call of the bulk ciphers.
+pub(crate) const AEAD_BATCH: usize = 64;
+/// Control messages that wait for their owner.
+pub(crate) const MAX_EVENTS: usize = 256;

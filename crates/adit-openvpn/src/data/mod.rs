@@ -1,0 +1,140 @@
+//! The data channel: what inner packets look like on the wire, and the jobs that seal and open them.
+//!
+//! Not here: which keys are in use and when (`keyring` of a session), replay windows, addresses.
+
+mod aead;
+mod cbc;
+mod framing;
+mod job;
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::aead::AeadKey;
+use self::cbc::{CbcOpener, CbcSealer};
+pub use self::framing::Framing;
+pub(crate) use self::job::Content;
+pub use self::job::{OpenJob, Opened, SealJob};
+use crate::constants::NO_PEER_ID;
+use crate::key_file::StaticKey;
+use crate::packet::{First, Opcode};
+use crate::{Cipher, Digest, Role};
+
+/// Everything that is agreed about the data channel of one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) cipher: Cipher,
+    /// For ciphers that do not authenticate.
+    pub(crate) digest: Digest,
+    /// The number that a client puts before its packets (and a server, before those to it); `None`: short headers.
+    pub(crate) peer_id: Option<u32>,
+    pub(crate) framing: Framing,
+}
+
+/// The keys of one key exchange. Shared with the jobs; wiped when the last of them is gone.
+pub(crate) struct DataKeys {
+    header: Header,
+    framing: Framing,
+    way: Way,
+}
+
+/// What precedes a sealed packet: opcode and key, and perhaps the number of the peer.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    bytes: [u8; 4],
+    len: usize,
+}
+
+enum Way {
+    Aead { sealer: AeadKey, opener: AeadKey },
+    Cbc { sealer: Box<CbcSealer>, opener: Box<CbcOpener> },
+}
+
+impl DataKeys {
+    /// The client sends with key 0, the server with key 1.
+    pub(crate) fn new(role: Role, key_id: u8, keys: &StaticKey, agreed: &Agreed) -> Arc<Self> {
+        let (sending, receiving) = match role {
+            Role::Client => (0, 1),
+            Role::Server => (1, 0),
+        };
+        let Agreed { cipher, digest, .. } = *agreed;
+        let way = if cipher.is_aead() {
+            let key = |which| AeadKey::new(cipher, keys.cipher(which), keys.hmac(which));
+            Way::Aead { sealer: key(sending), opener: key(receiving) }
+        } else {
+            let (sealing, opening) =
+                ((keys.cipher(sending), keys.hmac(sending)), (keys.cipher(receiving), keys.hmac(receiving)));
+            Way::Cbc {
+                sealer: Box::new(CbcSealer::new(cipher, digest, sealing.0, sealing.1)),
+                opener: Box::new(CbcOpener::new(cipher, digest, opening.0, opening.1)),
+            }
+        };
+        Arc::new(Self { header: Header::new(key_id, agreed.peer_id), framing: agreed.framing, way })
+    }
+
+    /// Whether a random block must be given to each job.
+    pub(crate) const fn needs_iv(&self) -> bool {
+        matches!(self.way, Way::Cbc { .. })
+    }
+
+    /// Bytes on the wire of an inner packet of `len` bytes.
+    pub(crate) fn wire_len(&self, len: usize) -> usize {
+        let plain = self.framing.max_added() + len;
+        self.header.len
+            + match &self.way {
+                Way::Aead { .. } => aead::ADDED + plain,
+                Way::Cbc { sealer, .. } => sealer.wire_len(plain),
+            }
+    }
+}
+
+impl Header {
+    fn new(key_id: u8, peer_id: Option<u32>) -> Self {
+        let mut bytes = peer_id.unwrap_or(0).to_be_bytes();
+        let opcode = if peer_id.is_some() { Opcode::DataV2 } else { Opcode::DataV1 };
+        let [first, ..] = &mut bytes;
+        *first = First { opcode, key_id }.byte();
+        Self { bytes, len: if peer_id.is_some() { 4 } else { 1 } }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// Where a data packet says it belongs. Nothing of it is authenticated yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DataHeader {
+    pub(crate) key_id: u8,
+    /// The number of the peer, if there is one that says something.
+    pub(crate) peer_id: Option<u32>,
+    /// Bytes before what is sealed.
+    pub(crate) len: usize,
+}
+
+impl DataHeader {
+    /// Reads the header of a datagram whose first byte is `first`; `None` if it is no data packet.
+    pub(crate) fn parse(first: First, datagram: &[u8]) -> Option<Self> {
+        let key_id = first.key_id;
+        match first.opcode {
+            Opcode::DataV1 => Some(Self { key_id, peer_id: None, len: 1 }),
+            Opcode::DataV2 => {
+                let peer_id = u32::from_be_bytes(*datagram.first_chunk::<4>()?) & NO_PEER_ID;
+                Some(Self { key_id, peer_id: (peer_id != NO_PEER_ID).then_some(peer_id), len: 4 })
+            }
+            Opcode::SoftReset
+            | Opcode::Control
+            | Opcode::Ack
+            | Opcode::HardResetClientV2
+            | Opcode::HardResetServerV2
+            | Opcode::HardResetClientV3
+            | Opcode::ControlWkc => None,
+        }
+    }
+}
+
+impl fmt::Debug for DataKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DataKeys(…)")
+    }
+}
