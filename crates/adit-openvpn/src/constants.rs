@@ -34,6 +34,8 @@ pub(crate) const NO_PEER_ID: u32 = 0x00ff_ffff;
 pub(crate) const LAST_COMFORTABLE_ID: u64 = 0xff00_0000;
 /// The last packet number there is.
 pub(crate) const LAST_ID: u64 = 0xffff_ffff;
+/// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
+pub(crate) const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
 
 // Times (defaults of OpenVPN).
 
@@ -68,3 +70,15 @@ pub(crate) const MAX_STAGED: usize = 64;
 pub(crate) const AEAD_BATCH: usize = 64;
 /// Control messages that wait for their owner.
 pub(crate) const MAX_EVENTS: usize = 256;
+/// Resets that a server answers at once; as many again in [`RESETS_EVERY`] (`connect-freq-initial`).
+pub(crate) const RESETS: u32 = 100;
+/// In this time.
+pub(crate) const RESETS_EVERY: Duration = Duration::from_secs(10);
+/// Sessions of one host that have proved their address and are not let in yet.
+pub(crate) const MAX_HALF_OPEN: usize = 64;
+/// Sessions of a server: their numbers have 24 bits, and the last says nothing.
+pub(crate) const MAX_PEERS: usize = 0x00ff_ffff;
+/// A client that was told to go is kept for this long, so that it hears it.
+pub(crate) const LEAVE_AFTER: Duration = Duration::from_secs(5);
+/// Bytes of one piece of a push reply.
+pub(crate) const PUSH_PIECE: usize = 1000;

@@ -121,7 +121,6 @@ impl Exchange {
     }
 
     /// Goes on after resets that were exchanged without state.
-    #[expect(dead_code, reason = "the server's half")]
     pub(crate) fn proven(role: Role, tls: Tls, own: KeyMessage, now: Instant, again: Duration) -> Self {
         Self::with(role, 0, Reliable::after_resets(again), Stage::Handshake, tls, own, now)
     }

@@ -5,6 +5,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `client` | the client role: begin, ask for settings, keep alive, begin again |
+//! | `server` | the server role: cookies for strangers, sessions for the proven, settings for those let in |
 //! | `session`, `exchange` | one session, its key exchanges in turn; one key exchange from reset to data keys |
 //! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
 //! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
@@ -15,7 +16,7 @@
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //!
-//! Not there yet: the server role; epoch data keys; `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
+//! Not there yet: epoch data keys; `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
 //! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
 
 mod cipher;
@@ -32,6 +33,7 @@ mod packet;
 mod prf;
 mod push;
 mod reliable;
+mod server;
 mod session;
 #[cfg(test)]
 mod testing;
@@ -47,6 +49,10 @@ pub use frame::{Deframer, MAX_FRAME, NotAFrame, frame_length};
 pub use key_file::{ClientKey, KeyFileError, ServerKey, StaticKey};
 pub use packet::{Body, First, Opcode, SessionId};
 pub use push::{Pushed, Token};
+pub use server::{
+    Answer, AuthRequest, ClientId, ClientSettings, Password, Server, ServerChange, ServerConfig, ServerEvent,
+    ServerWrap, SharedWrap,
+};
 pub use session::{Credentials, SessionEnd, Times};
 pub use tls::{TlsFailure, TlsSettings, TlsSettingsError};
 pub use verify::{NameRule, PeerRules, Refused, RulesError};

@@ -177,6 +177,34 @@ impl Session {
         Ok(Self { own, peer: None, wrapping, dynamic: None, newest, older: None, agreed: None, end: None })
     }
 
+    /// A server's session with a client that has proved its address.
+    pub(crate) fn proven(
+        ground: &Ground,
+        own: SessionId,
+        peer: SessionId,
+        wrapping: Wrapping,
+        rng: &mut ChaCha20Rng,
+        now: Now,
+    ) -> Result<Self, ExchangeFailure> {
+        ground.tls.set_time(now.unix);
+        let (tls, message) = (ground.tls.connect()?, ground.key_message(&Credentials::default(), rng));
+        let newest = Exchange::proven(ground.role, tls, message, now.instant, ground.times.retransmit);
+        Ok(Self { own, peer: Some(peer), wrapping, dynamic: None, newest, older: None, agreed: None, end: None })
+    }
+
+    /// The packet that proved it, already out of its envelope.
+    pub(crate) fn take_first(&mut self, now: Now, unwrapped: &Unwrapped) -> Result<(), DropReason> {
+        if unwrapped.replay.is_some_and(|replay| !self.wrapping.filter.accept(replay)) {
+            return Err(DropReason::ReplayedHandshake);
+        }
+        let body = Body::parse(unwrapped.first.opcode, &unwrapped.body).ok_or(DropReason::NotAMessage)?;
+        self.newest.reliable.handle_acks(now.instant, &body.acks);
+        if let Some(id) = body.id {
+            self.newest.reliable.handle(id, unwrapped.first.opcode, body.payload);
+        }
+        Ok(())
+    }
+
     /// Why it is over, if it is.
     pub(crate) const fn end(&self) -> Option<&SessionEnd> {
         self.end.as_ref()
@@ -314,19 +342,24 @@ impl Session {
         None
     }
 
+    /// When a control packet is to be sent.
+    pub(crate) fn control_deadline(&self, now: Instant) -> Option<Instant> {
+        let exchanges = [Some(&self.newest), self.older.as_ref()];
+        let due = exchanges.into_iter().flatten().filter_map(|exchange| {
+            let acks = (self.peer.is_some() && exchange.reliable.owes_acks()).then_some(now);
+            exchange.reliable.deadline(now).into_iter().chain(acks).min()
+        });
+        due.min()
+    }
+
     /// When something is due, and why; with nothing due, `None`.
     pub(crate) fn deadline(&self, times: &Times, now: Instant) -> Option<(Instant, Why)> {
-        let exchanges = [Some(&self.newest), self.older.as_ref()];
-        let control = exchanges.into_iter().flatten().filter_map(|exchange| {
-            let acks = (self.peer.is_some() && exchange.reliable.owes_acks()).then_some(now);
-            let at = exchange.reliable.deadline(now).into_iter().chain(acks).min()?;
-            Some((at, Why("control packet")))
-        });
+        let control = self.control_deadline(now).map(|at| (at, Why("control packet")));
         let hand = self.newest.data.is_none().then(|| (self.newest.begun + times.hand_window, Why("hand-window")));
         let fresh = self.newest.data.as_ref().filter(|_| !times.renegotiate.is_zero());
         let renew = fresh.map(|data| (data.since + times.renegotiate, Why("reneg-sec")));
         let retire = self.retire_at(times).map(|at| (at, Why("tran-window")));
-        control.chain(hand).chain(renew).chain(retire).min_by_key(|(at, _)| *at)
+        control.into_iter().chain(hand).chain(renew).chain(retire).min_by_key(|(at, _)| *at)
     }
 
     fn retire_at(&self, times: &Times) -> Option<Instant> {

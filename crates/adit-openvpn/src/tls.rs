@@ -230,7 +230,6 @@ impl Tls {
     }
 
     /// The common name of the peer's certificate.
-    #[expect(dead_code, reason = "the server's half")]
     pub(crate) fn peer_name(&self) -> Option<String> {
         let leaf = self.connection.peer_certificates()?.first()?;
         let (_, parsed) = X509Certificate::from_der(leaf).ok()?;

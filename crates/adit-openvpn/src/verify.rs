@@ -270,6 +270,9 @@ fn explain(error: webpki::Error) -> String {
         webpki::Error::UnknownIssuer => {
             "no certificate of `ca` signed it, nor one that it came with\n  hint: is `ca` that of this network?".into()
         }
+        webpki::Error::InvalidSignatureForPublicKey => {
+            "no certificate of `ca` signed it, though one has the name of who did\n  hint: is `ca` that of this network?".into()
+        }
         webpki::Error::CertExpired { not_after, .. } => {
             format!(
                 "it, or one that signed it, expired {} s after 1970\n  hint: it must be issued again",

@@ -5,12 +5,9 @@ use std::time::Instant;
 use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Why};
 
 use super::{Client, ClientChange, ClientEvent, Connection, Ended, Phase, State};
-use crate::constants::{MAX_STAGED, OCC, OCC_EXIT, PING};
+use crate::constants::{MAX_STAGED, OCC, OCC_EXIT, OVERHEAD, PING};
 use crate::data::{Content, DataHeader, OpenJob, Opened, SealJob};
 use crate::packet::First;
-
-/// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
-const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
 
 impl Protocol for Client {
     type Seal = SealJob;
@@ -79,6 +76,10 @@ impl Protocol for Client {
                     return self.end(now, Ended::Silent(silence.as_secs()));
                 }
                 let ping = connection.phase == Phase::Up && connection.ping_at().is_some_and(|at| at <= now.instant);
+                if ping {
+                    // Also where numbers are used up and nothing is sent: it is not tried again at once.
+                    connection.last_sent = now.instant;
+                }
                 if ping && let Some((job, to)) = self.seal(now, Content::Ping, 0) {
                     self.seals.push_back((job, to, Vec::new()));
                 }

@@ -42,10 +42,8 @@ pub struct OpenJob {
 }
 
 /// Proof that a packet was authentic.
-#[expect(dead_code, reason = "the server's half: whose packet, and from where")]
 pub struct Opened {
     pub(crate) keys: Arc<DataKeys>,
-    pub(crate) header: DataHeader,
     pub(crate) session: u32,
     pub(crate) from: Path,
     /// The number under which it was sealed; whether it was seen before is not known yet.
@@ -167,8 +165,8 @@ impl Open for OpenJob {
                 let Some((number, plain)) = found else { continue };
                 let inner = opening.datagram.get_mut(plain.clone()).and_then(|text| job.keys.framing.take_off(text));
                 let plain = inner.map(|inner| plain.start + inner.start..plain.start + inner.end);
-                let Self { keys, header, session, from } = job;
-                opening.outcome = Some(Opened { keys, header, session, from, number, plain });
+                let Self { keys, session, from, .. } = job;
+                opening.outcome = Some(Opened { keys, session, from, number, plain });
             }
         }
     }

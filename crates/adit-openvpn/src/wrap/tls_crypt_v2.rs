@@ -80,7 +80,6 @@ impl Unwrapper {
     }
 
     /// Opens a wrapped key.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the server's half"))]
     pub(crate) fn open(&self, wrapped: &[u8]) -> Option<(StaticKey, Metadata)> {
         let (sealed, total) = wrapped.split_last_chunk::<2>()?;
         let plain = Zeroizing::new(self.0.open(total, sealed)?);
@@ -91,7 +90,6 @@ impl Unwrapper {
 
 /// Takes the wrapped key off the end of a packet (whose first byte, the opcode, can be no part of it): the packet
 /// without it, and the wrapped key.
-#[cfg_attr(not(test), expect(dead_code, reason = "the server's half"))]
 pub(crate) fn split_wrapped(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
     let total = usize::from(u16::from_be_bytes(*datagram.last_chunk::<2>()?));
     if !(MIN_WRAPPED_KEY..=MAX_WRAPPED_KEY).contains(&total) || total >= datagram.len() {

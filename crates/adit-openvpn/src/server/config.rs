@@ -1,0 +1,125 @@
+//! How a server is configured: plain values. Not here: the text of configuration files, and who its clients are.
+
+use std::time::Duration;
+
+use crate::key_file::{ServerKey, StaticKey};
+use crate::session::Times;
+use crate::tls::TlsSettings;
+use crate::wrap::tls_crypt_v2::Unwrapper;
+use crate::wrap::{Direction, Envelope};
+use crate::{Cipher, Digest, Framing, Role};
+
+/// The envelope of control packets. `tls-crypt-v2` may be beside one of the two with a common key, not beside none.
+#[derive(Debug)]
+pub enum ServerWrap {
+    /// None: everybody may try.
+    Plain,
+    /// Those given: a key that all share, a key that wraps those of clients, or both.
+    Keyed {
+        /// `tls-auth` or `tls-crypt`.
+        shared: Option<Box<SharedWrap>>,
+        /// `tls-crypt-v2`.
+        clients: Option<Box<ServerKey>>,
+    },
+}
+
+/// An envelope whose key all clients share.
+#[derive(Debug)]
+pub enum SharedWrap {
+    /// `tls-auth`.
+    TlsAuth {
+        /// The key.
+        key: StaticKey,
+        /// The hash of its MAC (`auth`).
+        digest: Digest,
+        /// Which half is for sending.
+        direction: Option<Direction>,
+    },
+    /// `tls-crypt`.
+    TlsCrypt(StaticKey),
+}
+
+/// A server's configuration.
+#[derive(Debug)]
+pub struct ServerConfig {
+    /// The envelope of control packets.
+    pub wrap: ServerWrap,
+    /// Certificates and rules for those of clients.
+    pub tls: TlsSettings,
+    /// Ciphers, the first that a client has too is taken (`data-ciphers`).
+    pub ciphers: Vec<Cipher>,
+    /// The cipher for clients that name none (`data-ciphers-fallback`).
+    pub fallback_cipher: Option<Cipher>,
+    /// The MAC of ciphers without their own (`auth`).
+    pub digest: Digest,
+    /// How packets say that they are not compressed.
+    pub framing: Framing,
+    /// `tun-mtu`.
+    pub mtu: u16,
+    /// Whether the carrier is a stream (TCP): only said to clients, which compare it.
+    pub stream: bool,
+    /// When things are due. A server waits a little longer than its clients before it renews keys.
+    pub times: Times,
+    /// `keepalive`: how often each end says that it is alive, and after which silence a client is to begin anew. The server
+    /// waits twice as long.
+    pub keepalive: Option<(Duration, Duration)>,
+    /// Sessions at one time, those that are not yet let in counted (`max-clients`).
+    pub max_clients: usize,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            wrap: ServerWrap::Plain,
+            tls: TlsSettings::default(),
+            ciphers: Cipher::DEFAULT.to_vec(),
+            fallback_cipher: None,
+            digest: Digest::Sha1,
+            framing: Framing::None,
+            mtu: 1500,
+            stream: false,
+            times: Times::default(),
+            keepalive: Some((Duration::from_secs(10), Duration::from_secs(60))),
+            max_clients: 1024,
+        }
+    }
+}
+
+impl ServerConfig {
+    /// What clients compare with their own configuration, loosely.
+    pub(super) fn options_string(&self) -> String {
+        let proto = if self.stream { "TCPv4_SERVER" } else { "UDPv4" };
+        format!("V4,dev-type tun,link-mtu {},tun-mtu {},proto {proto},key-method 2,tls-server", self.mtu + 41, self.mtu)
+    }
+}
+
+/// The envelopes, ready for use.
+pub(super) struct Envelopes {
+    /// For packets without a wrapped key; with what the keys of later exchanges are mixed.
+    pub(super) shared: Option<(std::sync::Arc<Envelope>, Option<StaticKey>)>,
+    pub(super) clients: Option<Unwrapper>,
+}
+
+impl ServerWrap {
+    pub(super) fn take(&mut self) -> Envelopes {
+        match std::mem::replace(self, Self::Plain) {
+            Self::Plain => Envelopes { shared: Some((std::sync::Arc::new(Envelope::Plain), None)), clients: None },
+            Self::Keyed { shared, clients } => Envelopes {
+                shared: shared.map(|shared| {
+                    let (envelope, key) = shared.take();
+                    (std::sync::Arc::new(envelope), Some(key))
+                }),
+                clients: clients.as_deref().map(Unwrapper::new),
+            },
+        }
+    }
+}
+
+impl SharedWrap {
+    fn take(self) -> (Envelope, StaticKey) {
+        match self {
+            Self::TlsAuth { key, digest, direction } => (Envelope::tls_auth(&key, digest, direction), key),
+            Self::TlsCrypt(key) => (Envelope::tls_crypt(&key, Role::Server), key),
+        }
+    }
+}

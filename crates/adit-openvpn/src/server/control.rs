@@ -1,0 +1,229 @@
+//! What clients' control messages mean for a server, and what it tells them.
+
+use adit_protocol::Now;
+
+use super::Server;
+use super::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerEvent};
+use super::peer::{Can, Phase};
+use crate::Role;
+use crate::constants::{LEAVE_AFTER, PUSH_PIECE};
+use crate::data::Agreed;
+
+/// What a client reads whose ciphers are not ours.
+const NO_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";
+
+impl Server {
+    /// Goes on with a session as far as what has arrived allows.
+    pub(super) fn advance(&mut self, now: Now, number: u32) {
+        self.touch(number);
+        let client = self.id(number);
+        let Some(peer) = self.peers.get_mut(number as usize).and_then(Option::as_deref_mut) else { return };
+        let (had, was) = (peer.session.newest.data.is_some(), peer.session.newest.is_complete());
+        peer.session.advance(&self.ground, now);
+        if let Some(end) = peer.session.end() {
+            // An alert tells the client why.
+            let (path, why) = (peer.path, end.to_string());
+            while let Some(datagram) = peer.session.poll_transmit(now.instant) {
+                self.answers.push_back((path, datagram));
+            }
+            return self.remove(number, why);
+        }
+        if matches!(peer.phase, Phase::Leaving(_)) {
+            return;
+        }
+        let renewed = peer.phase == Phase::Up && !had && peer.session.newest.data.is_some();
+        let complete = !was && peer.session.newest.is_complete();
+        if renewed {
+            self.events.push_back(ServerEvent::Renewed(client));
+        }
+        if complete {
+            self.ask(now, number);
+        }
+        while let Some(message) = self.peer(number).and_then(|peer| peer.session.next_message()) {
+            self.handle_message(now, number, &message);
+        }
+    }
+
+    /// Both key messages are there: the owner decides.
+    fn ask(&mut self, now: Now, number: u32) {
+        let client = self.id(number);
+        let Some(peer) = self.peer(number) else { return };
+        let common_name = peer.session.newest.tls().peer_name();
+        let Some(message) = peer.session.newest.peer.as_mut() else { return };
+        let request = AuthRequest {
+            client,
+            from: peer.path,
+            common_name: common_name.clone(),
+            username: message.username.clone(),
+            password: Password(std::mem::take(&mut message.password)),
+            peer_info: message.peer_info.clone(),
+            metadata: peer.metadata.clone(),
+            renewal: peer.phase == Phase::Up,
+        };
+        if peer.phase == Phase::Up {
+            let same = peer.session.newest.peer.as_ref().is_some_and(|m| peer.is_same(m, common_name.as_deref()));
+            if !same {
+                return self.dismiss(now, number, "AUTH_FAILED,the user changed");
+            }
+        } else {
+            peer.can = Can::parse(&request.peer_info);
+            (peer.common_name, peer.username) = (common_name, request.username.clone());
+            peer.phase = Phase::Asked { wants_settings: peer.can.wants_push() };
+        }
+        self.events.push_back(ServerEvent::Ask(Box::new(request)));
+    }
+
+    fn handle_message(&mut self, now: Now, number: u32, message: &str) {
+        let client = self.id(number);
+        let Some(peer) = self.peer(number) else { return };
+        match (message, peer.phase) {
+            ("PUSH_REQUEST", Phase::Asked { .. }) => peer.phase = Phase::Asked { wants_settings: true },
+            ("PUSH_REQUEST", Phase::Accepted) => self.push(now, number),
+            ("PUSH_REQUEST", Phase::Exchanging | Phase::Up | Phase::Leaving(_)) => {}
+            ("EXIT", _) => self.remove(number, "it said goodbye".to_owned()),
+            (_, Phase::Up | Phase::Asked { .. } | Phase::Accepted) => {
+                self.events.push_back(ServerEvent::Said(client, zeroize::Zeroizing::new(message.to_owned())));
+            }
+            (_, Phase::Exchanging | Phase::Leaving(_)) => {}
+        }
+    }
+
+    /// The owner has decided.
+    pub(super) fn answer(&mut self, now: Now, client: ClientId, answer: Answer) {
+        let Some(peer) = self.named(client) else { return };
+        match (answer, peer.phase) {
+            (Answer::Refuse(why), _) => {
+                let message = if why.is_empty() { "AUTH_FAILED".to_owned() } else { format!("AUTH_FAILED,{why}") };
+                self.dismiss(now, client.number, &message);
+            }
+            (Answer::Accept(settings), Phase::Asked { wants_settings }) => {
+                peer.settings = *settings;
+                peer.phase = Phase::Accepted;
+                self.budget.give_back();
+                if wants_settings {
+                    self.push(now, client.number);
+                }
+            }
+            (Answer::Accept(_), Phase::Exchanging | Phase::Accepted | Phase::Up | Phase::Leaving(_)) => {}
+        }
+        self.touch(client.number);
+    }
+
+    /// Says why, and lets go a little later, so that it is heard. Packets flow no more at once.
+    pub(super) fn dismiss(&mut self, now: Now, number: u32, message: &str) {
+        let Some(peer) = self.peer(number) else { return };
+        if matches!(peer.phase, Phase::Leaving(_)) {
+            return;
+        }
+        peer.session.send(message);
+        peer.phase = Phase::Leaving(now.instant + LEAVE_AFTER);
+        self.routes.retain(|_, owner| *owner != number);
+        self.touch(number);
+    }
+
+    /// Gives a client its settings; from now on packets flow.
+    fn push(&mut self, now: Now, number: u32) {
+        let client = self.id(number);
+        let Some(peer) = self.peers.get_mut(number as usize).and_then(Option::as_deref_mut) else { return };
+        let Some(cipher) = peer.can.cipher(&self.config.ciphers, self.config.fallback_cipher) else {
+            return self.dismiss(now, number, &format!("AUTH_FAILED,{NO_CIPHER}"));
+        };
+        let peer_id = peer.can.long_header().then_some(number);
+        let agreed = Agreed { cipher, digest: self.config.digest, peer_id, framing: self.config.framing };
+        let (exported, dynamic) = (peer.can.exported_keys(), peer.can.dynamic_envelope());
+        let mut options =
+            reply(&peer.settings, &agreed, self.config.keepalive.map(|(a, b)| (a.as_secs(), b.as_secs())));
+        let flags = [("cc-exit", peer.can.control_exit()), ("tls-ekm", exported), ("dyn-tls-crypt", dynamic)];
+        let flags: Vec<_> = flags.iter().filter(|(_, can)| *can).map(|(flag, _)| *flag).collect();
+        if !flags.is_empty() {
+            options.push(format!("protocol-flags {}", flags.join(" ")));
+        }
+        options.push(format!("tun-mtu {}", self.config.mtu));
+        for piece in pieces(&options) {
+            peer.session.send(&piece);
+        }
+        peer.session.agree(Role::Server, agreed, exported, now.instant);
+        if dynamic {
+            peer.session.use_dynamic(Role::Server, peer.static_key.as_ref(), now.unix);
+        }
+        peer.phase = Phase::Up;
+        let remote = peer.path.remote;
+        let networks = networks(&peer.settings);
+        self.addresses.insert(remote, number);
+        for network in networks {
+            self.routes.insert(network, number);
+        }
+        self.events.push_back(ServerEvent::Joined(client));
+        self.touch(number);
+    }
+}
+
+/// Everything inside that is a client's.
+fn networks(settings: &ClientSettings) -> Vec<ipnet::IpNet> {
+    let address4 = settings.address4.map(|(address, _)| std::net::IpAddr::from(address).into());
+    let address6 = settings.address6.map(|(address, _)| std::net::IpAddr::from(address).into());
+    settings.networks.iter().copied().chain(address4).chain(address6).collect()
+}
+
+/// The options of a reply, the flags not among them.
+fn reply(settings: &ClientSettings, agreed: &Agreed, keepalive: Option<(u64, u64)>) -> Vec<String> {
+    // A comma would begin another option.
+    let mut options: Vec<_> = settings.options.iter().filter(|option| !option.contains(',')).cloned().collect();
+    if let Some((ping, restart)) = keepalive {
+        options.extend([format!("ping {ping}"), format!("ping-restart {restart}")]);
+    }
+    if let Some((address, other)) = settings.address4 {
+        options.push(format!("ifconfig {address} {other}"));
+    }
+    if let Some((address, prefix)) = settings.address6 {
+        options.push(format!("ifconfig-ipv6 {address}/{prefix} ::"));
+    }
+    options.extend(agreed.peer_id.map(|number| format!("peer-id {number}")));
+    options.push(format!("cipher {}", agreed.cipher));
+    options
+}
+
+/// Replies of at most [`PUSH_PIECE`] bytes or one option, all but the last saying that more follows.
+fn pieces(options: &[String]) -> Vec<String> {
+    let mut pieces = vec![String::from("PUSH_REPLY")];
+    for option in options {
+        if pieces.last().is_some_and(|piece| piece.len() + option.len() > PUSH_PIECE) {
+            pieces.push(String::from("PUSH_REPLY"));
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push(',');
+            piece.push_str(option);
+        }
+    }
+    let count = pieces.len();
+    if count > 1 {
+        for (at, piece) in (1..).zip(&mut pieces) {
+            piece.push_str(if at < count { ",push-continuation 2" } else { ",push-continuation 1" });
+        }
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::push::Pieces;
+
+    #[test]
+    fn long_replies_come_in_pieces_that_clients_put_together() {
+        let options: Vec<_> = (0..200).map(|n| format!("route 10.{n}.0.0 255.255.0.0")).collect();
+        let pieces = pieces(&options);
+        assert!(pieces.len() > 4 && pieces.iter().all(|piece| piece.len() <= 1024), "{}", pieces.len());
+        let mut together = Pieces::default();
+        let (last, first) = pieces.split_last().unwrap();
+        for piece in first {
+            assert_eq!(together.push(piece.strip_prefix("PUSH_REPLY").unwrap()), None);
+        }
+        assert_eq!(together.push(last.strip_prefix("PUSH_REPLY").unwrap()), Some(options));
+    }
+
+    #[test]
+    fn a_short_reply_is_one_piece() {
+        assert_eq!(pieces(&["a 1".into(), "b".into()]), ["PUSH_REPLY,a 1,b"]);
+    }
+}

@@ -1,0 +1,103 @@
+//! Session names that prove a client's address: the server keeps nothing until its client has shown one back.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use adit_protocol::Secret;
+use aws_lc_rs::hmac;
+use rand_chacha::ChaCha20Rng;
+use rand_core::Rng as _;
+use subtle::ConstantTimeEq as _;
+
+use crate::packet::SessionId;
+
+/// What cookies are made with.
+pub(super) struct CookieJar {
+    key: hmac::Key,
+    began: Instant,
+    /// How long a cookie keeps its value; it is good for between two and three times that.
+    slot: Duration,
+}
+
+impl CookieJar {
+    pub(super) fn new(rng: &mut ChaCha20Rng, began: Instant, hand_window: Duration) -> Self {
+        let mut key = Secret::new([0; 32]);
+        rng.fill_bytes(key.expose_mut());
+        let slot = Duration::from_secs(hand_window.as_secs().div_ceil(2).max(1));
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), began, slot }
+    }
+
+    /// The name of the session that a client at `from`, which calls it `client`, would have now.
+    pub(super) fn make(&self, now: Instant, from: SocketAddr, client: SessionId) -> SessionId {
+        self.of_slot(self.slot_at(now), from, client)
+    }
+
+    /// Whether `shown` was made for this client, not long ago.
+    pub(super) fn accepts(&self, now: Instant, from: SocketAddr, client: SessionId, shown: SessionId) -> bool {
+        let slot = self.slot_at(now);
+        let good = (0..3)
+            .filter_map(|ago| slot.checked_sub(ago))
+            .fold(subtle::Choice::from(0), |good, slot| good | self.of_slot(slot, from, client).0.ct_eq(&shown.0));
+        good.into()
+    }
+
+    fn slot_at(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.began).as_secs() / self.slot.as_secs()
+    }
+
+    fn of_slot(&self, slot: u64, from: SocketAddr, client: SessionId) -> SessionId {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(&slot.to_be_bytes());
+        match from.ip() {
+            IpAddr::V4(address) => context.update(&address.octets()),
+            IpAddr::V6(address) => context.update(&address.octets()),
+        }
+        context.update(&from.port().to_be_bytes());
+        context.update(&client.0);
+        let tag = context.sign();
+        SessionId(tag.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::rand_core::SeedableRng as _;
+
+    use super::*;
+    use crate::testing::start;
+
+    const CLIENT: SessionId = SessionId([1, 2, 3, 4, 5, 6, 7, 8]);
+
+    fn jar(began: Instant) -> CookieJar {
+        CookieJar::new(&mut ChaCha20Rng::from_seed([5; 32]), began, Duration::from_secs(60))
+    }
+
+    fn from() -> SocketAddr {
+        ([192, 0, 2, 9], 1195).into()
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_a_while_for_the_same_client_at_the_same_address() {
+        let began = start();
+        let jar = jar(began);
+        let cookie = jar.make(began, from(), CLIENT);
+        let good = |after, from, client| jar.accepts(began + Duration::from_secs(after), from, client, cookie);
+        assert!(good(0, from(), CLIENT) && good(60, from(), CLIENT) && good(89, from(), CLIENT));
+        assert!(!good(90, from(), CLIENT) && !good(4000, from(), CLIENT));
+        assert!(!good(0, ([192, 0, 2, 9], 1196).into(), CLIENT));
+        assert!(!good(0, ([192, 0, 2, 8], 1195).into(), CLIENT));
+        assert!(!good(0, from(), SessionId([0; 8])));
+    }
+
+    #[test]
+    fn no_bit_of_a_cookie_may_change() {
+        let began = start();
+        let jar = jar(began);
+        let cookie = jar.make(began, from(), CLIENT);
+        for bit in 0..64 {
+            let mut forged = cookie;
+            forged.0[bit / 8] ^= 1 << (bit % 8);
+            assert!(!jar.accepts(began, from(), CLIENT, forged), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Strangers: a reset is answered without keeping anything; whoever shows the answer's cookie gets a session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use adit_protocol::{DropReason, Now, Path};
+use arrayvec::ArrayVec;
+
+use super::peer::{Can, Peer, Phase};
+use super::{ClientSettings, Server};
+use crate::Role;
+use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY};
+use crate::key_file::StaticKey;
+use crate::packet::{Body, First, Opcode, SessionId};
+use crate::session::{Session, Wrapping};
+use crate::wrap::replay::{ReplayCounter, ReplayId};
+use crate::wrap::tls_crypt_v2::{Metadata, split_wrapped};
+use crate::wrap::{Envelope, Unwrapped};
+
+/// How many resets may be answered: so many at once, and as many again in [`RESETS_EVERY`].
+pub(super) struct Budget {
+    left: u32,
+    since: Instant,
+}
+
+impl Budget {
+    pub(super) const fn new(since: Instant) -> Self {
+        Self { left: RESETS, since }
+    }
+
+    fn spend(&mut self, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since);
+        let one = RESETS_EVERY / RESETS;
+        let earned = u32::try_from(passed.as_nanos() / one.as_nanos()).unwrap_or(u32::MAX);
+        if earned > 0 {
+            self.left = self.left.saturating_add(earned).min(RESETS);
+            self.since = now;
+        }
+        let may = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        may
+    }
+
+    /// A handshake came of it.
+    pub(super) fn give_back(&mut self) {
+        self.left = (self.left + 1).min(RESETS);
+    }
+}
+
+/// A stranger's packet out of its envelope, and the envelope.
+struct Stranger {
+    unwrapped: Unwrapped,
+    envelope: Arc<Envelope>,
+    static_key: Option<StaticKey>,
+    metadata: Option<Metadata>,
+}
+
+/// Asks a client to send its wrapped key again: type 1, two bytes of flags, bit 0.
+const SEND_KEY_AGAIN: [u8; 6] = [0, 1, 0, 2, 0, 1];
+
+impl Server {
+    /// A control packet that belongs to no session.
+    pub(super) fn handle_stranger(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<(), DropReason> {
+        let stranger = self.open_stranger(datagram)?;
+        let body =
+            Body::parse(stranger.unwrapped.first.opcode, &stranger.unwrapped.body).ok_or(DropReason::NotAMessage)?;
+        if stranger.unwrapped.first.key_id != 0 {
+            return Err(DropReason::UnknownSession);
+        }
+        match stranger.unwrapped.first.opcode {
+            Opcode::HardResetClientV2 | Opcode::HardResetClientV3 => self.answer_reset(now, from, &stranger, &body),
+            Opcode::Control | Opcode::ControlWkc | Opcode::Ack => self.admit(now, from, &stranger, &body),
+            Opcode::SoftReset | Opcode::HardResetServerV2 | Opcode::DataV1 | Opcode::DataV2 => {
+                Err(DropReason::UnknownSession)
+            }
+        }
+    }
+
+    fn open_stranger(&self, datagram: &[u8]) -> Result<Stranger, DropReason> {
+        let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
+        if first.opcode.has_wrapped_key() {
+            let unwrapper = self.envelopes.clients.as_ref().ok_or(DropReason::BadMac)?;
+            let (packet, wrapped) = split_wrapped(datagram).ok_or(DropReason::NotAMessage)?;
+            let (key, metadata) = unwrapper.open(wrapped).ok_or(DropReason::BadMac)?;
+            let envelope = Arc::new(Envelope::tls_crypt(&key, Role::Server));
+            let unwrapped = envelope.unwrap(packet).ok_or(DropReason::BadMac)?;
+            return Ok(Stranger { unwrapped, envelope, static_key: Some(key), metadata: Some(metadata) });
+        }
+        let (envelope, key) = self.envelopes.shared.as_ref().ok_or(DropReason::BadMac)?;
+        let unwrapped = envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
+        let static_key = key.as_ref().map(StaticKey::duplicate);
+        Ok(Stranger { unwrapped, envelope: Arc::clone(envelope), static_key, metadata: None })
+    }
+
+    /// The answer names the session by a cookie; nothing else remembers it.
+    fn answer_reset(&mut self, now: Now, from: Path, stranger: &Stranger, body: &Body<'_>) -> Result<(), DropReason> {
+        let Unwrapped { first, session, replay, .. } = stranger.unwrapped;
+        if body.id != Some(0) || !body.acks.is_empty() {
+            return Err(DropReason::BadHandshake);
+        }
+        let with_key = first.opcode == Opcode::HardResetClientV3;
+        // A client that cannot send its key again would need a session now, before it has proved anything.
+        if with_key && replay.is_none_or(|replay| replay.id >> 24 & 15 != 15) {
+            return Err(DropReason::BadHandshake);
+        }
+        if !self.budget.spend(now.instant) {
+            return Err(DropReason::RateLimited);
+        }
+        let own = self.cookies.make(now.instant, from.remote, session);
+        let payload: &[u8] = if with_key { &SEND_KEY_AGAIN } else { &[] };
+        let answer = Body { acks: ArrayVec::from_iter([0]), acked_session: Some(session), id: Some(0), payload };
+        let mut bytes = Vec::with_capacity(64);
+        answer.emit(&mut bytes);
+        let first = First { opcode: Opcode::HardResetServerV2, key_id: 0 };
+        let replay = ReplayId { id: 1, time: now.unix.as_secs() as u32 };
+        self.answers.push_back((from, stranger.envelope.wrap(first, own, replay, &bytes)));
+        Ok(())
+    }
+
+    /// A client that has seen our answer gets a session.
+    fn admit(&mut self, now: Now, from: Path, stranger: &Stranger, body: &Body<'_>) -> Result<(), DropReason> {
+        let name = stranger.unwrapped.session;
+        let own = body.acked_session.ok_or(DropReason::UnknownSession)?;
+        if !self.cookies.accepts(now.instant, from.remote, name, own) {
+            return Err(DropReason::UnknownSession);
+        }
+        if body.id.is_some_and(|id| id > 1) || body.acks.iter().any(|ack| *ack > 1) {
+            return Err(DropReason::BadHandshake);
+        }
+        if self.half_open(from.remote.ip()) >= MAX_HALF_OPEN || self.sessions() >= self.config.max_clients {
+            return Err(DropReason::RateLimited);
+        }
+        // The answer to the reset had the first number.
+        let counter = ReplayCounter::new(2, now.unix.as_secs());
+        let wrapping = Wrapping::new(Arc::clone(&stranger.envelope), counter, Vec::new());
+        let session = Session::proven(&self.ground, own, name, wrapping, &mut self.rng, now)
+            .map_err(|_| DropReason::BadHandshake)?;
+        let number = self.place(now, from, name, session, stranger);
+        let peer = self.peer(number).ok_or(DropReason::UnknownSession)?;
+        peer.session.take_first(now, &stranger.unwrapped)?;
+        self.advance(now, number);
+        Ok(())
+    }
+
+    fn place(&mut self, now: Now, from: Path, name: SessionId, session: Session, stranger: &Stranger) -> u32 {
+        self.count += 1;
+        let peer = Box::new(Peer {
+            session,
+            name,
+            count: self.count,
+            path: from,
+            phase: Phase::Exchanging,
+            settings: ClientSettings::default(),
+            can: Can::default(),
+            common_name: None,
+            username: String::new(),
+            metadata: stranger.metadata.clone(),
+            static_key: stranger.static_key.as_ref().map(StaticKey::duplicate),
+            last_sent: now.instant,
+            last_heard: now.instant,
+            agenda: None,
+        });
+        let number = match self.free.pop() {
+            Some(number) => {
+                if let Some(slot) = self.peers.get_mut(number as usize) {
+                    *slot = Some(peer);
+                }
+                number
+            }
+            None => {
+                self.peers.push(Some(peer));
+                self.peers.len() as u32 - 1
+            }
+        };
+        self.sessions.insert((from.remote, name), number);
+        number
+    }
+
+    /// Sessions from this host (for IPv6: this /64) that are not let in yet.
+    fn half_open(&self, from: IpAddr) -> usize {
+        let source = source(from);
+        let waiting = |peer: &&Peer| matches!(peer.phase, Phase::Exchanging | Phase::Asked { .. });
+        self.peers
+            .iter()
+            .flatten()
+            .map(Box::as_ref)
+            .filter(waiting)
+            .filter(|peer| self::source(peer.path.remote.ip()) == source)
+            .count()
+    }
+}
+
+/// What counts as one host.
+fn source(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(u32::from(address)),
+        IpAddr::V6(address) => u128::from(address) >> 64 << 64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::testing::start;
+
+    #[test]
+    fn a_hundred_resets_are_answered_at_once_and_then_ten_a_second() {
+        let began = start();
+        let mut budget = Budget::new(began);
+        let spent = |budget: &mut Budget, at| (0..1000).filter(|_| budget.spend(at)).count();
+        assert_eq!(spent(&mut budget, began), 100);
+        assert_eq!(spent(&mut budget, began + Duration::from_secs(1)), 10);
+        assert_eq!(spent(&mut budget, began + Duration::from_secs(3600)), 100);
+        budget.give_back();
+        assert_eq!(spent(&mut budget, began + Duration::from_secs(3600)), 1);
+    }
+
+    #[test]
+    fn hosts_are_counted_by_address_and_networks_of_ipv6_as_one() {
+        let of = |text: &str| source(text.parse().unwrap());
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+    }
+}

@@ -1,0 +1,158 @@
+//! One client of a server: its session, what it can, what it was given, when something is due.
+
+use std::time::{Duration, Instant};
+
+use adit_protocol::{Path, Why};
+
+use super::event::ClientSettings;
+use crate::key_file::StaticKey;
+use crate::key_method::KeyMessage;
+use crate::session::{Session, Times};
+use crate::wrap::tls_crypt_v2::Metadata;
+use crate::{Cipher, SessionId};
+
+/// A client, from the packet that proved its address on.
+pub(super) struct Peer {
+    pub(super) session: Session,
+    /// How the client names the session.
+    pub(super) name: SessionId,
+    /// Tells it from those who had its number before.
+    pub(super) count: u64,
+    pub(super) path: Path,
+    pub(super) phase: Phase,
+    pub(super) settings: ClientSettings,
+    pub(super) can: Can,
+    pub(super) common_name: Option<String>,
+    pub(super) username: String,
+    pub(super) metadata: Option<Metadata>,
+    /// What the key of later key exchanges is mixed with.
+    pub(super) static_key: Option<StaticKey>,
+    pub(super) last_sent: Instant,
+    pub(super) last_heard: Instant,
+    /// When the server looks at it next.
+    pub(super) agenda: Option<Instant>,
+}
+
+/// How far a client has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Keys are being exchanged.
+    Exchanging,
+    /// It is asked whether it may come in. The client may have asked for its settings meanwhile.
+    Asked {
+        /// Whether it has.
+        wants_settings: bool,
+    },
+    /// It may; it is to ask for its settings.
+    Accepted,
+    /// Packets flow.
+    Up,
+    /// It was told to go; gone at this time.
+    Leaving(Instant),
+}
+
+/// What a client says that it can (`IV_…`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Can {
+    proto: u32,
+    ncp: bool,
+    ciphers: Option<String>,
+}
+
+impl Can {
+    pub(super) fn parse(peer_info: &str) -> Self {
+        let mut can = Self::default();
+        for line in peer_info.lines() {
+            match line.split_once('=') {
+                Some(("IV_PROTO", value)) => can.proto = value.parse().unwrap_or(0),
+                Some(("IV_NCP", value)) => can.ncp = value == "2",
+                Some(("IV_CIPHERS", value)) => can.ciphers = Some(value.to_owned()),
+                _ => {}
+            }
+        }
+        can
+    }
+
+    const fn bit(&self, bit: u32) -> bool {
+        self.proto >> bit & 1 == 1
+    }
+
+    pub(super) const fn long_header(&self) -> bool {
+        self.bit(1)
+    }
+
+    pub(super) const fn wants_push(&self) -> bool {
+        self.bit(2)
+    }
+
+    pub(super) const fn exported_keys(&self) -> bool {
+        self.bit(3)
+    }
+
+    pub(super) const fn control_exit(&self) -> bool {
+        self.bit(7)
+    }
+
+    pub(super) const fn dynamic_envelope(&self) -> bool {
+        self.bit(9)
+    }
+
+    /// The cipher that we both have.
+    pub(super) fn cipher(&self, ours: &[Cipher], fallback: Option<Cipher>) -> Option<Cipher> {
+        match (&self.ciphers, self.ncp) {
+            (Some(theirs), _) => Cipher::choose(ours, theirs),
+            (None, true) => Cipher::choose(ours, "AES-256-GCM:AES-128-GCM"),
+            (None, false) => fallback,
+        }
+    }
+}
+
+impl Peer {
+    /// Whether a renewal is by the same client.
+    pub(super) fn is_same(&self, message: &KeyMessage, common_name: Option<&str>) -> bool {
+        self.username == message.username && self.common_name.as_deref() == common_name
+    }
+
+    /// When something is due, and why.
+    pub(super) fn deadline(
+        &self,
+        times: &Times,
+        keepalive: Option<(Duration, Duration)>,
+        now: Instant,
+    ) -> (Instant, Why) {
+        if let Phase::Leaving(at) = self.phase {
+            let again = self.session.control_deadline(now).filter(|due| *due < at);
+            return again.map_or((at, Why("leaving")), |due| (due, Why("control packet")));
+        }
+        let ping = keepalive.filter(|_| self.phase == Phase::Up);
+        let ping = ping.map(|(ping, _)| (self.last_sent + ping, Why("ping")));
+        let silence = keepalive.map(|(_, restart)| (self.last_heard + 2 * restart, Why("ping-restart")));
+        let all = self.session.deadline(times, now).into_iter().chain(ping).chain(silence);
+        all.min_by_key(|(at, _)| *at).unwrap_or((now + times.hand_window, Why("hand-window")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_real_client_can_is_read() {
+        let can =
+            Can::parse("IV_VER=2.6.14\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n");
+        assert!(can.long_header() && can.wants_push() && can.exported_keys() && can.control_exit());
+        assert!(can.dynamic_envelope());
+        assert_eq!(can.cipher(&[Cipher::ChaCha20Poly1305], None), Some(Cipher::ChaCha20Poly1305));
+        assert_eq!(can.cipher(&[Cipher::Aes256Cbc], Some(Cipher::Aes256Cbc)), None, "it names its ciphers");
+    }
+
+    #[test]
+    fn old_clients_get_what_they_must_have() {
+        let ncp = Can::parse("IV_NCP=2");
+        assert_eq!(ncp.cipher(&Cipher::DEFAULT, None), Some(Cipher::Aes256Gcm));
+        assert!(!ncp.long_header() && !ncp.exported_keys());
+        let ancient = Can::parse("");
+        assert_eq!(ancient.cipher(&Cipher::DEFAULT, None), None);
+        assert_eq!(ancient.cipher(&Cipher::DEFAULT, Some(Cipher::Aes256Cbc)), Some(Cipher::Aes256Cbc));
+    }
+}

@@ -1,0 +1,143 @@
+//! What strangers get: silence where there are keys, one small answer where there are none; and they leave nothing behind.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use adit_openvpn::{ClientConfig, ControlWrap, ServerWrap, SharedWrap, StaticKey};
+use adit_protocol::{DropReason, Protocol as _, Secret};
+use proptest::prelude::*;
+
+use crate::papers::Papers;
+use crate::world::{World, client_config, packet, server_at, server_config};
+
+fn stranger(n: u16) -> SocketAddr {
+    ([203, 0, (n >> 8) as u8, n as u8], 9999).into()
+}
+
+/// A reset without an envelope.
+fn reset(session: u64) -> Vec<u8> {
+    [&[0x38], session.to_be_bytes().as_slice(), &[0; 5]].concat()
+}
+
+fn open_server() -> World {
+    World::new(server_config(&Papers::new()), vec![])
+}
+
+#[test]
+fn a_wrong_key_gets_silence() {
+    let papers = Papers::new();
+    let key = |n| StaticKey::new(Secret::new([n; 256]));
+    let mut server = server_config(&papers);
+    server.wrap = ServerWrap::Keyed { shared: Some(Box::new(SharedWrap::TlsCrypt(key(1)))), clients: None };
+    let wrong = ClientConfig { wrap: ControlWrap::TlsCrypt(key(2)), ..client_config(&papers) };
+    let none = client_config(&papers);
+    let mut world = World::new(server, vec![wrong, none]);
+    world.pass(Duration::from_secs(300));
+    assert_eq!((world.sent_by_server, world.server.sessions()), (0, 0));
+    assert!(world.server.drops().of(DropReason::BadMac) > 20);
+}
+
+#[test]
+fn a_flood_of_resets_leaves_no_session_and_few_answers() {
+    let mut world = open_server();
+    for n in 0..50_000_u64 {
+        world.arrive(server_at(), stranger(n as u16), reset(n));
+    }
+    world.drain();
+    assert_eq!((world.server.sessions(), world.sent_by_server), (0, 100));
+    assert_eq!(world.server.drops().of(DropReason::RateLimited), 49_900);
+    let longest = world.overheard().iter().map(|(.., datagram)| datagram.len()).max();
+    assert!(longest <= Some(2 * reset(0).len()), "{longest:?}");
+}
+
+#[test]
+fn a_session_begins_only_with_the_cookie_and_with_numbers_that_fit() {
+    let mut world = open_server();
+    let (from, session) = (stranger(1), 0x0102_0304_0506_0708_u64);
+    world.arrive(server_at(), from, reset(session));
+    world.drain();
+    let answer = world.overheard().pop().unwrap().2;
+    let cookie = &answer[1..9];
+    let shown = |acks: &[u32], cookie: &[u8], from| {
+        let mut ack = vec![0x28];
+        ack.extend(session.to_be_bytes());
+        ack.push(acks.len() as u8);
+        ack.extend(acks.iter().flat_map(|ack| ack.to_be_bytes()));
+        ack.extend(cookie);
+        (from, ack)
+    };
+    let mut refused = vec![shown(&[0, 1, 2], cookie, from), shown(&[0], cookie, stranger(2))];
+    for bit in 0..64 {
+        let mut forged = cookie.to_vec();
+        forged[bit / 8] ^= 1 << (bit % 8);
+        refused.push(shown(&[0], &forged, from));
+    }
+    for (from, datagram) in refused {
+        world.arrive(server_at(), from, datagram);
+        assert_eq!(world.server.sessions(), 0);
+    }
+    let (from, datagram) = shown(&[0], cookie, from);
+    world.arrive(server_at(), from, datagram.clone());
+    assert_eq!(world.server.sessions(), 1);
+    world.arrive(server_at(), from, datagram);
+    assert_eq!(world.server.sessions(), 1, "shown twice, it is the same session");
+    world.pass(Duration::from_secs(61));
+    assert_eq!(world.server.sessions(), 0, "nothing came of it");
+}
+
+#[test]
+fn one_host_has_few_half_open_sessions() {
+    let mut world = open_server();
+    for session in 0..500_u64 {
+        world.pass(Duration::from_millis(100));
+        world.arrive(server_at(), stranger(1), reset(session));
+        world.drain();
+        let answer = world.overheard().pop().unwrap().2;
+        let proof = [&[0x28], session.to_be_bytes().as_slice(), &[1, 0, 0, 0, 0], &answer[1..9]].concat();
+        world.arrive(server_at(), stranger(1), proof);
+        assert!(world.server.sessions() <= 64);
+    }
+}
+
+#[test]
+fn repeated_and_reordered_control_packets_do_no_harm() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    let mut heard = vec![];
+    world.until("connected", |world| {
+        heard.extend(world.overheard());
+        world.clients[0].core.is_up()
+    });
+    for (to, from, datagram) in heard.iter().rev().chain(&heard).cloned() {
+        world.arrive(to, from, datagram);
+        world.drain();
+    }
+    world.up(0, &packet(World::inner(0), [10, 8, 0, 1], 1));
+    world.pass(Duration::from_secs(1));
+    assert_eq!((world.arrived.len(), world.server.clients()), (1, 1));
+    assert!(world.clients[0].core.is_up());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    /// Whatever bytes arrive, from strangers and from the address of a client, the connection lives.
+    #[test]
+    fn any_bytes_are_survived(
+        junk in prop::collection::vec((0_u8..16, any::<u8>(), prop::collection::vec(any::<u8>(), 0..120)), 1..60),
+    ) {
+        let mut world = World::connected();
+        let client = world.clients[0].at;
+        for (opcode, key, bytes) in junk {
+            let datagram = [&[opcode << 3 | key & 7], bytes.as_slice()].concat();
+            world.arrive(server_at(), client, datagram.clone());
+            world.arrive(server_at(), stranger(3), datagram.clone());
+            world.arrive(client, server_at(), datagram);
+            world.drain();
+        }
+        world.up(0, &packet(World::inner(0), [10, 8, 0, 1], 7));
+        world.pass(Duration::from_millis(50));
+        prop_assert_eq!(&world.arrived, &[packet(World::inner(0), [10, 8, 0, 1], 7)]);
+        prop_assert!(world.server.sessions() <= 2);
+    }
+}

@@ -1,0 +1,313 @@
+//! What happens between a client and a server on a network that does no harm.
+
+use std::time::Duration;
+
+use adit_openvpn::{
+    Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Credentials,
+    Digest, Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap,
+    StaticKey, Times, TlsSettings,
+};
+use adit_protocol::{DropReason, Path, Protocol as _, Secret};
+
+use crate::papers::Papers;
+use crate::world::{World, client_config, packet, server_at, server_config};
+
+const NET: [u8; 4] = [10, 8, 0, 1];
+
+fn key() -> StaticKey {
+    StaticKey::new(Secret::new(std::array::from_fn(|i| (i * 7) as u8)))
+}
+
+/// Packets go both ways.
+#[track_caller]
+fn exchanges_packets(world: &mut World) {
+    for number in 0..20 {
+        world.up(0, &packet(World::inner(0), NET, number));
+        world.down(&packet(NET, World::inner(0), number));
+        world.pass(Duration::from_millis(15));
+        assert_eq!(world.arrived.pop().unwrap(), packet(World::inner(0), NET, number));
+        assert_eq!(world.clients[0].arrived.pop().unwrap(), packet(NET, World::inner(0), number));
+    }
+}
+
+fn renewals(world: &World) -> usize {
+    world.clients[0].events.iter().filter(|event| **event == ClientEvent::Renewed).count()
+}
+
+#[test]
+fn every_envelope_carries_a_session_and_its_renewals() {
+    let server_key = ServerKey::new(Secret::new([3; 128]));
+    let v2 = server_key.wrap(key(), &Metadata::Timestamp(7)).unwrap();
+    let auth = |direction| ControlWrap::TlsAuth { key: key(), digest: Digest::Sha256, direction };
+    let shared = |direction| SharedWrap::TlsAuth { key: key(), digest: Digest::Sha256, direction };
+    let keyed = |shared: SharedWrap| ServerWrap::Keyed { shared: Some(Box::new(shared)), clients: None };
+    let both =
+        ServerWrap::Keyed { shared: Some(Box::new(SharedWrap::TlsCrypt(key()))), clients: Some(Box::new(server_key)) };
+    for (client, server) in [
+        (ControlWrap::Plain, ServerWrap::Plain),
+        (auth(None), keyed(shared(None))),
+        (auth(Some(Direction::Inverse)), keyed(shared(Some(Direction::Normal)))),
+        (ControlWrap::TlsCrypt(key()), keyed(SharedWrap::TlsCrypt(key()))),
+        (ControlWrap::TlsCryptV2(v2), both),
+    ] {
+        let name = format!("{client:?}");
+        let papers = Papers::new();
+        let mut config = server_config(&papers);
+        config.wrap = server;
+        let mut world = World::new(config, vec![ClientConfig { wrap: client, ..client_config(&papers) }]);
+        world.until(&name, |world| world.clients[0].core.is_up());
+        exchanges_packets(&mut world);
+        for wanted in 1..=9 {
+            world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+            world.until(&name, |world| renewals(world) == wanted);
+            exchanges_packets(&mut world);
+        }
+    }
+}
+
+#[test]
+fn every_cipher_and_framing_carries_packets() {
+    for cipher in Cipher::ALL {
+        for framing in [Framing::None, Framing::Lzo, Framing::Swap, Framing::StubV2] {
+            let papers = Papers::new();
+            let mut server = server_config(&papers);
+            (server.ciphers, server.framing) = (vec![cipher], framing);
+            let client = ClientConfig { ciphers: vec![cipher], framing, ..client_config(&papers) };
+            let mut world = World::new(server, vec![client]);
+            world.until("connected", |world| world.clients[0].core.is_up());
+            exchanges_packets(&mut world);
+        }
+    }
+}
+
+#[test]
+fn either_version_of_tls_will_do() {
+    for (only_tls12, only_tls13) in [(true, false), (false, true)] {
+        let papers = Papers::new();
+        let client = client_config(&papers);
+        let tls = TlsSettings { only_tls12, only_tls13, ..client.tls };
+        let mut world = World::new(server_config(&papers), vec![ClientConfig { tls, ..client }]);
+        world.until("connected", |world| world.clients[0].core.is_up());
+        exchanges_packets(&mut world);
+    }
+}
+
+#[test]
+fn packets_sent_before_there_are_keys_arrive_when_there_are() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    for number in 0..3 {
+        world.up(0, &packet(World::inner(0), NET, number));
+    }
+    world.until("all of them", |world| world.arrived.len() == 3);
+}
+
+#[test]
+fn renewing_keys_loses_no_packet_whoever_begins_or_both_at_once() {
+    for (by_client, by_server) in [(true, false), (false, true), (true, true)] {
+        let mut world = World::connected();
+        let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+        for round in 1..=4 {
+            if by_client {
+                world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+            }
+            if by_server {
+                world.server.apply(world.now, ServerChange::Renegotiate(client));
+            }
+            let mut number = 0;
+            world.until("new keys", |world| {
+                number += 1;
+                world.up(0, &packet(World::inner(0), NET, number));
+                world.down(&packet(NET, World::inner(0), number));
+                renewals(world) == round
+            });
+            world.pass(Duration::from_secs(90));
+            assert_eq!((world.arrived.len(), world.clients[0].arrived.len()), (number as usize, number as usize));
+            world.arrived.clear();
+            world.clients[0].arrived.clear();
+        }
+    }
+}
+
+#[test]
+fn keys_are_renewed_by_themselves_every_hour() {
+    let mut world = World::connected();
+    world.pass(Duration::from_secs(3 * 3600 + 300));
+    assert_eq!(renewals(&world), 3);
+    exchanges_packets(&mut world);
+}
+
+#[test]
+fn pings_keep_an_idle_connection_alive_and_silence_ends_it() {
+    let mut world = World::connected();
+    world.pass(Duration::from_secs(1800));
+    assert!(world.clients[0].core.is_up() && world.server.clients() == 1);
+    world.weather.loss = 100;
+    world.pass(Duration::from_secs(61));
+    assert!(world.clients[0].events.contains(&ClientEvent::Ended(Ended::Silent(60))));
+    world.pass(Duration::from_secs(70));
+    assert_eq!(world.server.sessions(), 0);
+    world.weather.loss = 0;
+    world.until("connected again", |world| world.clients[0].core.is_up());
+}
+
+#[test]
+fn a_goodbye_is_heard_at_once() {
+    let mut world = World::connected();
+    world.clients[0].core.apply(world.now, ClientChange::Disconnect);
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.server.sessions(), 0);
+    assert!(matches!(world.clients[0].events.last(), Some(ClientEvent::Ended(Ended::Asked))));
+}
+
+#[test]
+fn a_client_that_moves_is_followed_and_nobody_elses_place_is_taken() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers), client_config(&papers)]);
+    world.until("both", |world| world.clients.iter().all(|guest| guest.core.is_up()));
+    world.clients[0].at = ([203, 0, 113, 7], 5555).into();
+    world.up(0, &packet(World::inner(0), NET, 1));
+    world.pass(Duration::from_millis(50));
+    let to = Path::to(world.clients[0].at);
+    assert!(world.news.iter().any(|event| matches!(event, ServerEvent::Moved(_, path) if *path == to)));
+    exchanges_packets(&mut world);
+
+    // A packet of the first, sent on by the second: it enters, but the second keeps its place.
+    world.up(0, &packet(World::inner(0), NET, 9));
+    let stolen = world.overheard().pop().unwrap().2;
+    let second = world.clients[1].at;
+    world.arrive(server_at(), second, stolen);
+    world.down(&packet(NET, World::inner(1), 5));
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.clients[1].arrived, [packet(NET, World::inner(1), 5)]);
+}
+
+#[test]
+fn nobody_sends_under_anothers_address() {
+    let mut world = World::connected();
+    world.up(0, &packet([10, 8, 0, 77], NET, 1));
+    world.pass(Duration::from_millis(50));
+    assert!(world.arrived.is_empty());
+    assert_eq!(world.server.drops().of(DropReason::WrongSource), 1);
+}
+
+#[test]
+fn a_packet_seen_twice_enters_once() {
+    let mut world = World::connected();
+    world.weather.twice = 100;
+    world.up(0, &packet(World::inner(0), NET, 1));
+    world.pass(Duration::from_millis(50));
+    assert_eq!(world.arrived.len(), 1);
+    assert_eq!(world.server.drops().of(DropReason::Replayed), 1);
+}
+
+#[test]
+fn networks_behind_a_client_are_its_own() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    world.door = |_| {
+        Answer::Accept(Box::new(ClientSettings {
+            address4: Some((World::inner(0).into(), [255, 255, 255, 0].into())),
+            address6: Some(("fd00::2".parse().unwrap(), 64)),
+            networks: vec!["192.168.9.0/24".parse().unwrap()],
+            options: (0..150).map(|n| format!("route 10.{n}.0.0 255.255.0.0")).collect(),
+        }))
+    };
+    world.until("connected", |world| world.clients[0].core.is_up());
+    let Some(ClientEvent::Connected(pushed)) = world.clients[0].events.last() else { panic!("no settings") };
+    assert_eq!(pushed.options.len(), 150);
+    assert_eq!((pushed.address6, pushed.mtu), (Some(("fd00::2".parse().unwrap(), 64)), Some(1500)));
+    world.down(&packet(NET, [192, 168, 9, 4], 1));
+    world.up(0, &packet([192, 168, 9, 4], NET, 2));
+    world.pass(Duration::from_millis(50));
+    assert_eq!((world.clients[0].arrived.len(), world.arrived.len()), (1, 1));
+}
+
+fn with_password(papers: &Papers, password: &str) -> ClientConfig {
+    let credentials = Credentials { username: "alice".into(), password: password.to_owned().into() };
+    ClientConfig { credentials: Some(credentials), ..client_config(papers) }
+}
+
+#[test]
+fn a_wrong_password_is_refused_with_words_and_a_right_one_let_in() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "wrong")]);
+    world.door = |request| {
+        assert_eq!((request.common_name.as_deref(), request.username.as_str()), (Some("client"), "alice"));
+        if request.password.expose() == "right" { Answer::Accept(Box::default()) } else { Answer::Refuse("no".into()) }
+    };
+    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("no".into())));
+    world.until("refused", |world| world.clients[0].events.contains(&denied));
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.server.sessions(), 0, "it does not try again by itself");
+    let credentials = Credentials { username: "alice".into(), password: "right".to_owned().into() };
+    world.clients[0].core.apply(world.now, ClientChange::Credentials(credentials));
+    world.until("let in", |world| world.clients[0].core.is_up());
+}
+
+#[test]
+fn a_challenge_reaches_the_user_and_its_answer_the_server() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "pw")]);
+    world.door = |request| match request.password.expose() {
+        "CRV1::state7::123456" => Answer::Accept(Box::default()),
+        _ => Answer::Refuse("CRV1:R,E:state7:YWxpY2U=:Enter the code".into()),
+    };
+    world.until("asked", |world| {
+        world.clients[0].events.iter().any(|event| {
+            matches!(event, ClientEvent::Ended(Ended::Auth(AuthFailure::Challenge { question, .. })) if question == "Enter the code")
+        })
+    });
+    let credentials = Credentials { username: "alice".into(), password: "CRV1::state7::123456".to_owned().into() };
+    world.clients[0].core.apply(world.now, ClientChange::Credentials(credentials));
+    world.until("let in", |world| world.clients[0].core.is_up());
+}
+
+#[test]
+fn without_a_common_cipher_both_learn_why() {
+    let papers = Papers::new();
+    let client = ClientConfig { ciphers: vec![Cipher::Aes128Cbc], ..client_config(&papers) };
+    let mut world = World::new(server_config(&papers), vec![client]);
+    world.until("refused", |world| {
+        let cause = |event: &ClientEvent| {
+            matches!(event, ClientEvent::Ended(Ended::Auth(AuthFailure::Denied(why))) if why.contains("no shared cipher"))
+        };
+        world.clients[0].events.iter().any(cause)
+    });
+}
+
+#[test]
+fn a_server_that_shuts_down_says_so_and_clients_come_back() {
+    let mut world = World::connected();
+    world.server.apply(world.now, ServerChange::Shutdown);
+    world.pass(Duration::from_millis(100));
+    assert!(world.clients[0].events.iter().any(|event| matches!(event, ClientEvent::Ended(Ended::Restart(_)))));
+    world.until("back", |world| world.clients[0].core.is_up());
+}
+
+#[test]
+fn a_dismissed_clients_packets_flow_no_more_at_once() {
+    let mut world = World::connected();
+    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+    world.up(0, &packet(World::inner(0), NET, 1));
+    world.server.apply(world.now, ServerChange::Dismiss(client, "AUTH_FAILED,disabled".into()));
+    world.pass(Duration::from_secs(10));
+    assert!(world.arrived.is_empty());
+    assert_eq!(world.server.sessions(), 0);
+    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("disabled".into())));
+    assert!(world.clients[0].events.contains(&denied));
+}
+
+#[test]
+fn an_exchange_that_is_never_finished_is_given_up() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    world.until("a session", |world| world.server.sessions() == 1);
+    world.weather.loss = 100;
+    world.pass(Times::default().hand_window + Duration::from_secs(1));
+    assert_eq!(world.server.sessions(), 0);
+    assert!(matches!(
+        world.clients[0].events.iter().rev().find(|e| !matches!(e, ClientEvent::Connecting(_))),
+        Some(ClientEvent::Ended(Ended::Session(_)))
+    ));
+}
