@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::exit::{Failure, Result};
 use crate::places::{Places, nobody_listens};
-use crate::rpc::{self, Answer, MAX_ANSWER, Method, Outcome, PROTOCOL, Request};
+use crate::rpc::{self, MAX_ANSWER, Method, Request};
 
 /// How long a daemon may take to listen after it was started.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -102,12 +102,7 @@ impl Client {
             return Err(Failure::broken("the daemon went away before it answered")
                 .hint("`adit status` shows what is still up; the daemon's log says why it ended"));
         }
-        let answer = read_answer(&line)?;
-        match answer.outcome {
-            Outcome::Result(value) => serde_json::from_value(value)
-                .map_err(|e| Failure::failed(format!("the daemon's answer is not of protocol {PROTOCOL}: {e}"))),
-            Outcome::Error(failure) => Err(failure),
-        }
+        rpc::parse_answer(&line)
     }
 
     /// Sends a question and reads one line, which is cut short if the daemon went away.
@@ -123,19 +118,6 @@ impl Client {
         }
         Ok(line)
     }
-}
-
-fn read_answer(line: &[u8]) -> Result<Answer> {
-    #[derive(serde::Deserialize)]
-    struct Version {
-        adit: u32,
-    }
-    let unreadable = |e: serde_json::Error| Failure::failed(format!("the daemon's answer cannot be read: {e}"));
-    let Version { adit } = serde_json::from_slice(line).map_err(unreadable)?;
-    if adit != PROTOCOL {
-        return Err(rpc::other_version(PROTOCOL, adit));
-    }
-    serde_json::from_slice(line).map_err(unreadable)
 }
 
 /// Starts this program again as a daemon that ends by itself.
@@ -177,13 +159,13 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_version_says_so() {
-        let failure = read_answer(b"{\"adit\":9,\"id\":1,\"result\":{}}\n").unwrap_err();
+        let failure = rpc::parse_answer::<()>(b"{\"adit\":9,\"id\":1,\"result\":{}}\n").unwrap_err();
         assert!(failure.message.contains("protocol 9"), "{failure}");
     }
 
     #[test]
     fn an_answer_that_is_not_json_is_a_failure_and_no_panic() {
-        assert!(read_answer(b"hello\n").is_err());
+        assert!(rpc::parse_answer::<()>(b"hello\n").is_err());
     }
 
     #[test]

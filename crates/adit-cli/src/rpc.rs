@@ -9,7 +9,6 @@ use adit_host::Gateway;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 
@@ -92,7 +91,7 @@ impl Method {
 }
 
 /// A network as its server wants it run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Served {
     /// Addresses, port and peers, as a profile with nothing else. Key and web site are in the server's directory, where the
     /// daemon reads them itself: no path comes from here.
@@ -106,6 +105,22 @@ pub(crate) struct Served {
     /// How fast some of its peers may be.
     #[serde(default)]
     pub(crate) limits: Vec<Limit>,
+    /// Where its peers are said.
+    #[serde(default)]
+    pub(crate) peers: ServedPeers,
+}
+
+/// Where the peers of a network are said.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ServedPeers {
+    /// In the profile: whoever is not there goes.
+    #[default]
+    Here,
+    /// They follow, in parts: those that run stay until the last part says which are all.
+    Follow,
+    /// Nowhere: those that run stay. Refused if it does not run.
+    Stay,
 }
 
 /// Some peers of a network.
@@ -117,6 +132,9 @@ pub(crate) struct PeersChange {
     /// The keys of those that are to go.
     #[serde(default)]
     pub(crate) remove: Vec<String>,
+    /// The keys of all that there are to be; others go.
+    #[serde(default)]
+    pub(crate) only: Option<Vec<String>>,
     /// All limits there are, if they are others than before.
     #[serde(default)]
     pub(crate) limits: Option<Vec<Limit>>,
@@ -153,26 +171,37 @@ pub(crate) struct Request<M = Method> {
     pub(crate) method: M,
 }
 
-/// An answer as it stands on the line.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// What there is to say of a request that was done: written at once, for the status of ten thousand peers is long, and a
+/// tree of it far longer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Json(String);
+
+/// An answer: which request (0 if that could not be read), and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// [`PROTOCOL`].
-    pub(crate) adit: u32,
-    /// Which request; 0 if that could not be read.
     pub(crate) id: u64,
-    /// What came of it.
-    #[serde(flatten)]
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: Result<Json, Failure>,
 }
 
-/// What came of a request.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Outcome {
-    /// It was done; what there is to say depends on the method.
-    Result(Value),
-    /// It was not.
-    Error(Failure),
+/// A failure as it stands on the line.
+#[derive(Serialize)]
+struct Refused<'a> {
+    adit: u32,
+    id: u64,
+    error: &'a Failure,
+}
+
+/// The part of an answer that every one has.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    error: Option<Failure>,
+}
+
+/// An answer to what was done.
+#[derive(Deserialize)]
+struct Tail<T> {
+    result: T,
 }
 
 /// The answer to [`Method::Info`].
@@ -229,8 +258,29 @@ pub(crate) fn other_version(command: u32, daemon: u32) -> Failure {
 }
 
 /// A result as it stands in an answer.
-pub(crate) fn value(result: &impl Serialize) -> crate::exit::Result<Value> {
-    serde_json::to_value(result).map_err(|e| Failure::failed(format!("the answer cannot be written as JSON: {e}")))
+pub(crate) fn value(result: &impl Serialize) -> crate::exit::Result<Json> {
+    let text = serde_json::to_string(result);
+    text.map(Json).map_err(|e| Failure::failed(format!("the answer cannot be written as JSON: {e}")))
+}
+
+/// Reads an answer: what was asked for, or why it was not done.
+pub(crate) fn parse_answer<T: DeserializeOwned>(line: &[u8]) -> crate::exit::Result<T> {
+    #[derive(Deserialize)]
+    struct Version {
+        adit: u32,
+    }
+    let unreadable = |e: serde_json::Error| Failure::failed(format!("the daemon's answer cannot be read: {e}"));
+    let Version { adit } = serde_json::from_slice(line).map_err(unreadable)?;
+    if adit != PROTOCOL {
+        return Err(other_version(PROTOCOL, adit));
+    }
+    let Head { error } = serde_json::from_slice(line).map_err(unreadable)?;
+    if let Some(failure) = error {
+        return Err(failure);
+    }
+    let Tail { result } = serde_json::from_slice(line)
+        .map_err(|e| Failure::failed(format!("the daemon's answer is not of protocol {PROTOCOL}: {e}")))?;
+    Ok(result)
 }
 
 impl<M> Request<M> {
@@ -241,17 +291,19 @@ impl<M> Request<M> {
 }
 
 impl Answer {
-    /// It was done.
-    pub(crate) fn result(id: u64, result: &impl Serialize) -> Self {
-        match serde_json::to_value(result) {
-            Ok(value) => Self { adit: PROTOCOL, id, outcome: Outcome::Result(value) },
-            Err(e) => Self::error(id, Failure::failed(format!("the answer cannot be written as JSON: {e}"))),
-        }
+    /// It was not done.
+    pub(crate) const fn error(id: u64, failure: Failure) -> Self {
+        Self { id, outcome: Err(failure) }
     }
 
-    /// It was not.
-    pub(crate) const fn error(id: u64, failure: Failure) -> Self {
-        Self { adit: PROTOCOL, id, outcome: Outcome::Error(failure) }
+    /// As it stands on the line.
+    pub(crate) fn line(&self) -> Vec<u8> {
+        match &self.outcome {
+            Ok(Json(result)) => {
+                format!("{{\"adit\":{PROTOCOL},\"id\":{},\"result\":{result}}}\n", self.id).into_bytes()
+            }
+            Err(error) => line(&Refused { adit: PROTOCOL, id: self.id, error }),
+        }
     }
 }
 
@@ -269,10 +321,7 @@ mod tests {
     use super::*;
 
     fn error_of(line: &str) -> Failure {
-        match parse_request::<Method>(line.as_bytes()).unwrap_err().outcome {
-            Outcome::Error(failure) => failure,
-            Outcome::Result(_) => panic!("not an error"),
-        }
+        parse_request::<Method>(line.as_bytes()).unwrap_err().outcome.unwrap_err()
     }
 
     #[test]
@@ -284,10 +333,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_the_documented_line() {
-        let done = Answer::result(7, &Done { notes: vec!["one".to_owned()] });
-        assert_eq!(line(&done), b"{\"adit\":1,\"id\":7,\"result\":{\"notes\":[\"one\"]}}\n");
+        let done = Answer { id: 7, outcome: value(&Done { notes: vec!["one".to_owned()] }) };
+        assert_eq!(done.line(), b"{\"adit\":1,\"id\":7,\"result\":{\"notes\":[\"one\"]}}\n");
         let failed = Answer::error(8, Failure::failed("no").hint("try"));
-        let text = String::from_utf8(line(&failed)).unwrap();
+        let text = String::from_utf8(failed.line()).unwrap();
+        assert_eq!(parse_answer::<Done>(&failed.line()), Err(Failure::failed("no").hint("try")));
+        assert_eq!(parse_answer::<Done>(&done.line()), Ok(Done { notes: vec!["one".to_owned()] }));
+        assert_eq!(parse_answer::<()>(&Answer { id: 1, outcome: value(&()) }.line()), Ok(()));
         assert_eq!(
             text,
             "{\"adit\":1,\"id\":8,\"error\":{\"kind\":\"failed\",\"message\":\"no\",\"hints\":[\"try\"]}}\n"

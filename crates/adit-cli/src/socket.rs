@@ -13,10 +13,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::exit::{Failure, Result};
-use crate::rpc::{self, Answer, MAX_REQUEST};
+use crate::rpc::{self, Answer, Json, MAX_REQUEST};
 
 /// The most commands served at once.
 const MAX_CLIENTS: usize = 32;
@@ -55,7 +54,7 @@ pub(crate) trait Answers: Send + Sync + 'static {
     }
 
     /// Does it.
-    fn perform(self: Arc<Self>, caller: Caller, method: Self::Method) -> impl Future<Output = Result<Value>> + Send;
+    fn perform(self: Arc<Self>, caller: Caller, method: Self::Method) -> impl Future<Output = Result<Json>> + Send;
 }
 
 /// How many clients there are.
@@ -137,7 +136,7 @@ impl Caller {
 }
 
 async fn refuse(mut stream: UnixStream, failure: Failure) {
-    let _gone = stream.write_all(&rpc::line(&Answer::error(0, failure))).await;
+    let _gone = stream.write_all(&Answer::error(0, failure).line()).await;
     // Closing with its request unread would take the answer away from it.
     let _gone = stream.shutdown().await;
     let mut unread = [0; 1024];
@@ -159,12 +158,12 @@ async fn converse<A: Answers>(stream: UnixStream, caller: Caller, desk: &Arc<A>)
             Ok(Ok(Line::End)) => return,
             Ok(Ok(Line::TooLong)) => {
                 let failure = Failure::usage(format!("a request has at most {limit} bytes"));
-                let _gone = write.write_all(&rpc::line(&Answer::error(0, failure))).await;
+                let _gone = write.write_all(&Answer::error(0, failure).line()).await;
                 return;
             }
             Ok(Ok(Line::Whole)) => answer(&line, caller, desk, &mut talk).await,
         };
-        if write.write_all(&rpc::line(&answer)).await.is_err() {
+        if write.write_all(&answer.line()).await.is_err() {
             return;
         }
     }
@@ -182,8 +181,7 @@ async fn answer<A: Answers>(line: &[u8], caller: Caller, desk: &Arc<A>, talk: &m
     // In a task of its own: what panics there is one failed request, and a command that goes away cancels nothing.
     let work = tokio::spawn(desk.perform(caller, method));
     match work.await {
-        Ok(Ok(value)) => Answer::result(id, &value),
-        Ok(Err(failure)) => Answer::error(id, failure),
+        Ok(outcome) => Answer { id, outcome },
         Err(e) => {
             tracing::error!("a request failed in a way it should not: {e}");
             Answer::error(id, Failure::failed("it failed inside while doing this; its log says more"))

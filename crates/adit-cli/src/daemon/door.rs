@@ -5,11 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::house::House;
 use crate::exit::{Failure, Result};
-use crate::rpc::{self, Done, MAX_NETWORK, MAX_REQUEST, Method};
+use crate::rpc::{self, Done, Json, MAX_NETWORK, MAX_REQUEST, Method};
 use crate::socket::{Answers, Caller};
 
 /// A command that says nothing for so long is sent away.
@@ -53,7 +51,7 @@ impl Answers for House {
         if talk.0.is_some() { (MAX_NETWORK, IDLE_NETWORK) } else { (MAX_REQUEST, IDLE) }
     }
 
-    async fn perform(self: Arc<Self>, _caller: Caller, method: Method) -> Result<Value> {
+    async fn perform(self: Arc<Self>, _caller: Caller, method: Method) -> Result<Json> {
         let done = match method {
             Method::Info => return rpc::value(&self.info()),
             Method::Status { name } => return rpc::value(&self.status(name.as_deref()).await?),

@@ -13,7 +13,7 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::process;
 use crate::report::{SCHEMA, State, StatusReport};
-use crate::rpc::{Done, Info, PeersChange, Served};
+use crate::rpc::{Done, Info, PeersChange, Served, ServedPeers};
 use crate::tunnel::Asked;
 
 /// The most tunnels of one daemon.
@@ -61,6 +61,9 @@ impl House {
         let there = self.tunnels().get(name).cloned();
         if let Some(keeper) = there.filter(|keeper| keeper.state() != State::Failed) {
             return keeper.serve(served).await;
+        }
+        if served.peers == ServedPeers::Stay {
+            return Err(Failure::not_connected(format!("{name} is not up")).hint("say the whole network"));
         }
         let keeper = self.move_in(name, None)?;
         let asked = Asked::of_served(*served, &self.places);

@@ -19,7 +19,6 @@ use adit_control::{
 };
 use adit_protocol::Secret;
 use adit_wireguard::PublicKey;
-use serde_json::Value;
 use tokio::sync::watch;
 
 use super::api::{
@@ -29,7 +28,7 @@ use super::api::{
 use super::link::Link;
 use crate::exit::{Failure, Result};
 use crate::report::{PeerReport, TunnelReport};
-use crate::rpc::{self, MAX_REQUEST};
+use crate::rpc::{self, Json, MAX_REQUEST};
 use crate::socket::{Answers, Caller, IDLE};
 
 /// Whoever is asked.
@@ -68,7 +67,7 @@ impl Answers for Desk {
         (MAX_REQUEST + 2 * adit_control::MAX_TEXT, IDLE)
     }
 
-    async fn perform(self: Arc<Self>, caller: Caller, ask: Ask) -> Result<Value> {
+    async fn perform(self: Arc<Self>, caller: Caller, ask: Ask) -> Result<Json> {
         match ask {
             Ask::Network => rpc::value(&self.report()?),
             Ask::Invite { name, seconds, uses, groups } => {
@@ -103,7 +102,7 @@ impl Answers for Desk {
                 let backup = Backup { file: &file, called: &called, key: Some(key) };
                 self.service.restore(&backup, &actor(caller), now()).await.map_err(|e| Failure::failed(&e))?;
                 self.until_run(self.model().revision).await?;
-                Ok(Value::Null)
+                rpc::value(&())
             }
         }
     }
@@ -258,11 +257,12 @@ impl Desk {
         model.invites.values().map(row).collect()
     }
 
-    async fn done(&self, caller: Caller, command: Command) -> Result<Value> {
-        self.enforce(&actor(caller), command).await.map(|()| Value::Null)
+    async fn done(&self, caller: Caller, command: Command) -> Result<Json> {
+        self.enforce(&actor(caller), command).await?;
+        rpc::value(&())
     }
 
-    async fn admitted(&self, caller: Caller, command: Command) -> Result<Value> {
+    async fn admitted(&self, caller: Caller, command: Command) -> Result<Json> {
         let Outcome::Peer(id) = self.execute(&actor(caller), command).await? else {
             return Err(Failure::failed("the device was not admitted"));
         };
@@ -272,7 +272,7 @@ impl Desk {
         rpc::value(&Admitted { name: peer.name.to_string(), profile: for_wireguard(network, peer) })
     }
 
-    async fn change(&self, caller: Caller, name: &str, change: PeerChange) -> Result<Value> {
+    async fn change(&self, caller: Caller, name: &str, change: PeerChange) -> Result<Json> {
         let model = self.model();
         let peer = model.find_peer(name).ok_or_else(|| unknown(&model, name))?;
         let id = peer.id;

@@ -11,7 +11,7 @@ use adit_host::{Enrol, Gateway, Ports, Reach, To, Transport};
 use adit_wireguard::PublicKey;
 use ipnet::Ipv6Net;
 
-use crate::rpc::{Limit, PeersChange, Served};
+use crate::rpc::{Limit, PeersChange, Served, ServedPeers};
 
 /// What the daemon is to run, in parts that change apart from each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,11 @@ pub(crate) struct Whole {
 
 /// Peers that are said at once: so the memory for saying all of them has a bound.
 const AT_ONCE: usize = 1_000;
+
+/// Some peers that are to be so.
+fn part(peers: &[(&PublicKey, &String)]) -> PeersChange {
+    PeersChange { put: peers.iter().map(|(_, section)| section.as_str()).collect(), ..PeersChange::default() }
+}
 
 /// What is said to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +59,7 @@ impl Whole {
         });
         Self {
             base: Served {
+                peers: ServedPeers::Here,
                 profile: interface(network),
                 names: network.hosts.iter().map(ToString::to_string).collect(),
                 gateway: Some(gateway(network, desired, https_port)),
@@ -70,32 +76,36 @@ impl Whole {
         Served { profile: self.base.profile + &peers, limits: self.limits, ..self.base }
     }
 
-    /// How a daemon that runs `before`, or nothing that is known, comes to run this. A network is said whole: whoever is not
-    /// in it is cut off.
+    /// How a daemon that runs `before`, or nothing that is known, comes to run this. Whoever stays is never left out on the
+    /// way, for he would be cut off.
     pub(crate) fn steps(&self, before: Option<&Self>) -> Vec<Step> {
-        let Some(before) = before.filter(|before| before.base == self.base) else {
+        if before.is_none() && self.peers.len() <= AT_ONCE {
             return vec![Step::Serve(Box::new(self.clone().at_once()))];
-        };
+        }
         let mut steps = Vec::new();
-        let mut new = self
-            .peers
-            .iter()
-            .filter(|(key, section)| before.peers.get(*key) != Some(section))
-            .map(|(_, section)| section.as_str());
-        let first: String = new.by_ref().take(AT_ONCE).collect();
-        let limits = (before.limits != self.limits).then(|| self.limits.clone());
-        let gone = before.peers.keys().filter(|key| !self.peers.contains_key(*key));
-        let remove: Vec<_> = gone.map(ToString::to_string).collect();
-        if !(first.is_empty() && remove.is_empty() && limits.is_none()) {
-            steps.push(Step::Peers(Box::new(PeersChange { put: first, remove, limits })));
+        let same_base = before.is_some_and(|before| before.base == self.base);
+        if !same_base {
+            let peers = if before.is_some() { ServedPeers::Stay } else { ServedPeers::Follow };
+            steps.push(Step::Serve(Box::new(Served { limits: self.limits.clone(), peers, ..self.base.clone() })));
         }
-        loop {
-            let put: String = new.by_ref().take(AT_ONCE).collect();
-            if put.is_empty() {
-                return steps;
-            }
-            steps.push(Step::Peers(Box::new(PeersChange { put, ..PeersChange::default() })));
+        let nobody = BTreeMap::new();
+        let there = before.map_or(&nobody, |before| &before.peers);
+        let new: Vec<_> = self.peers.iter().filter(|(key, section)| there.get(*key) != Some(section)).collect();
+        let mut parts: Vec<_> = new.chunks(AT_ONCE).map(part).collect();
+        let gone = there.keys().filter(|key| !self.peers.contains_key(*key));
+        let rest = PeersChange {
+            remove: gone.map(ToString::to_string).collect(),
+            only: before.is_none().then(|| self.peers.keys().map(ToString::to_string).collect()),
+            limits: (same_base && before.map(|before| &before.limits) != Some(&self.limits))
+                .then(|| self.limits.clone()),
+            put: String::new(),
+        };
+        if rest != PeersChange::default() {
+            let put = parts.pop().unwrap_or_default().put;
+            parts.push(PeersChange { put, ..rest });
         }
+        steps.extend(parts.into_iter().map(|change| Step::Peers(Box::new(change))));
+        steps
     }
 }
 
@@ -201,18 +211,23 @@ mod tests {
         }
     }
 
-    /// What a daemon has after these steps, and how many peers each step named.
+    /// What a daemon has after these steps, and how many peers each step named. None of those that stay was gone meanwhile.
     fn played(steps: &[Step], before: Option<Profile>) -> (Profile, Vec<usize>) {
         let read = |text: &str| {
             let key = "PrivateKey = AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
             adit::profile::wg_quick::parse(&text.replacen("[Interface]", &format!("[Interface]\n{key}"), 1)).profile
         };
         let (mut have, mut named) = (before.unwrap_or_default(), Vec::new());
+        let (there, mut gone) = (have.peers.iter().map(|peer| peer.public_key).collect::<Vec<_>>(), Vec::new());
         for step in steps {
             match step {
                 Step::Serve(served) => {
+                    let peers = std::mem::take(&mut have.peers);
                     have = read(&served.profile);
                     named.push(have.peers.len());
+                    if served.peers != ServedPeers::Here {
+                        have.peers = peers;
+                    }
                 }
                 Step::Peers(change) => {
                     let put = read(&format!("[Interface]\n{}", change.put)).peers;
@@ -221,10 +236,15 @@ mod tests {
                     have.peers.retain(|old| !put.iter().any(|new| key(new) == key(old)));
                     have.peers.retain(|old| !change.remove.contains(&key(old).to_string()));
                     have.peers.extend(put);
+                    if let Some(only) = &change.only {
+                        have.peers.retain(|old| only.contains(&key(old).to_string()));
+                    }
                 }
             }
+            gone.extend(there.iter().filter(|key| !have.peers.iter().any(|peer| peer.public_key == **key)));
         }
         have.peers.sort_by_key(|peer| peer.public_key);
+        assert!(gone.iter().all(|key| !have.peers.iter().any(|peer| peer.public_key == *key)), "cut off for a moment");
         (have, named)
     }
 
@@ -234,7 +254,7 @@ mod tests {
         let (have, named) = played(&whole.steps(Some(&Whole::of(&desired(0), Some(443)))), None);
         assert_eq!((have.peers.len(), named), (2_500, vec![1_000, 1_000, 500]));
         let (have, named) = played(&whole.steps(None), None);
-        assert_eq!((have.peers.len(), named), (2_501, vec![2_501]));
+        assert_eq!((have.peers.len(), named), (2_501, vec![0, 1_000, 1_000, 501]));
         assert_eq!(whole.steps(Some(&whole)), Vec::new());
         let mut less = desired(2_500);
         less.peers.remove(3);
@@ -244,15 +264,19 @@ mod tests {
         let (have, named) = played(&steps, Some(have));
         assert_eq!((have.peers.len(), named), (2_500, vec![1]));
         assert_eq!(have.peers, played(&less.steps(None), None).0.peers);
+        // A server that was killed does not know what its daemon runs: of that, too, goes what is no more.
+        let had = played(&whole.steps(None), None).0;
+        assert_eq!(have.peers, played(&less.steps(None), Some(had)).0.peers);
     }
 
     #[test]
-    fn what_is_not_about_peers_is_said_as_a_whole_so_that_nobody_is_cut_off_by_it() {
-        let whole = Whole::of(&desired(2_500), None);
-        let steps = whole.steps(Some(&Whole::of(&desired(2_500), Some(443))));
-        assert_eq!(played(&steps, None).1, [2_501], "a step that names fewer cuts off the others");
-        let at_once = whole.clone().at_once();
-        assert_eq!(Step::Serve(Box::new(at_once)), whole.steps(None)[0]);
+    fn what_is_not_about_peers_touches_none_of_them() {
+        let (before, whole) = (Whole::of(&desired(2_500), Some(443)), Whole::of(&desired(2_500), None));
+        let had = played(&before.steps(None), None).0;
+        let (have, named) = played(&whole.steps(Some(&before)), Some(had));
+        assert_eq!((have.peers.len(), named), (2_501, vec![0]));
+        let few = Whole::of(&desired(3), None);
+        assert_eq!(Step::Serve(Box::new(few.clone().at_once())), few.steps(None)[0]);
     }
 
     #[test]

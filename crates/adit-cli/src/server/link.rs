@@ -192,7 +192,7 @@ impl Keeper {
                 Step::Peers(change) => (Method::Peers { name, change }, false),
             };
             let done: Done = self.call(method)?;
-            for note in &done.notes {
+            for note in done.notes.iter().filter_map(|note| note.lines().next()) {
                 // Who comes and goes is in the log of changes.
                 if is_whole { tracing::info!("{note}") } else { tracing::debug!("{note}") }
             }

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
-use crate::rpc::{Limit, PeersChange, Served};
+use crate::rpc::{Limit, PeersChange, Served, ServedPeers};
 use crate::server;
 
 /// What a tunnel is asked to be.
@@ -27,6 +27,8 @@ pub(crate) struct Asked {
     pub(super) limits: Vec<Limit>,
     /// What a person should hear of it.
     pub(super) notes: Vec<String>,
+    /// Whether peers that run already stay as they are.
+    pub(super) keeps_peers: bool,
     /// Where `SaveConfig` writes to.
     pub(super) file: Option<PathBuf>,
 }
@@ -36,6 +38,7 @@ pub(crate) struct Asked {
 pub(crate) struct AskedPeers {
     pub(super) put: Vec<Peer>,
     pub(super) remove: BTreeSet<PublicKey>,
+    pub(super) only: Option<BTreeSet<PublicKey>>,
     pub(super) limits: Option<Vec<Limit>>,
 }
 
@@ -43,13 +46,14 @@ impl AskedPeers {
     /// By the process that decides about them.
     pub(crate) fn of(change: PeersChange) -> Result<Self> {
         let profile = format!("[Interface]\nTable = off\n{}", change.put);
-        let served = Served { profile, names: Vec::new(), gateway: None, limits: Vec::new() };
+        let served = Served { profile, ..Served::default() };
         let put = Asked::of_plan(served, None)?.profile.peers;
         let key = |text: &String| {
             PublicKey::from_base64(text).map_err(|e| Failure::usage(format!("the key of a peer that is to go: {e}")))
         };
         let remove = change.remove.iter().map(key).collect::<Result<_>>()?;
-        Ok(Self { put, remove, limits: change.limits })
+        let only = change.only.map(|only| only.iter().map(key).collect::<Result<_>>()).transpose()?;
+        Ok(Self { put, remove, only, limits: change.limits })
     }
 
     /// Makes it so in a profile.
@@ -58,6 +62,9 @@ impl AskedPeers {
             self.put.iter().map(|peer| peer.public_key).chain(self.remove.iter().copied()).collect();
         profile.peers.retain(|peer| !gone.contains(&peer.public_key));
         profile.peers.append(&mut self.put);
+        if let Some(only) = &self.only {
+            profile.peers.retain(|peer| only.contains(&peer.public_key));
+        }
     }
 }
 
@@ -74,7 +81,14 @@ impl Asked {
     /// By a file that was read.
     pub(crate) fn of_loaded(loaded: Loaded) -> Self {
         let notes = notes(&loaded);
-        Self { profile: loaded.profile, gateway: None, limits: Vec::new(), notes, file: Some(loaded.file) }
+        Self {
+            profile: loaded.profile,
+            gateway: None,
+            limits: Vec::new(),
+            notes,
+            file: Some(loaded.file),
+            keeps_peers: false,
+        }
     }
 
     /// By the process that decides about the peers. It has fewer rights than we have, so nothing may come from it but
@@ -107,7 +121,14 @@ impl Asked {
             return Err(Failure::usage("a network brings addresses, a port and peers along, and nothing else"));
         }
         profile.web_site = site;
-        Ok(Self { profile, gateway: served.gateway, limits: served.limits, notes: Vec::new(), file: None })
+        Ok(Self {
+            profile,
+            gateway: served.gateway,
+            limits: served.limits,
+            notes: Vec::new(),
+            file: None,
+            keeps_peers: served.peers != ServedPeers::Here,
+        })
     }
 }
 
@@ -122,7 +143,13 @@ mod tests {
     use super::*;
 
     fn network(profile: &str) -> Result<Asked> {
-        let served = Served { profile: profile.to_owned(), names: Vec::new(), gateway: None, limits: Vec::new() };
+        let served = Served {
+            profile: profile.to_owned(),
+            names: Vec::new(),
+            gateway: None,
+            limits: Vec::new(),
+            peers: ServedPeers::Here,
+        };
         Asked::of_plan(served, None)
     }
 
@@ -143,13 +170,18 @@ mod tests {
         let other = "\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.77.0.3/32\n";
         let change = |put: &str, remove: &[&str]| {
             let remove = remove.iter().map(|key| (*key).to_owned()).collect();
-            AskedPeers::of(PeersChange { put: put.to_owned(), remove, limits: None })
+            AskedPeers::of(PeersChange { put: put.to_owned(), remove, only: None, limits: None })
         };
         change(other, &[]).unwrap().change(&mut profile);
         assert_eq!(profile.peers.len(), 2);
         change(&PEER.replace("10.77.0.2", "10.77.0.9"), &[]).unwrap().change(&mut profile);
         assert_eq!((profile.peers.len(), profile.peers[1].allowed_ips[0].to_string().as_str()), (2, "10.77.0.9/32"));
         change("", &["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg="]).unwrap().change(&mut profile);
+        assert_eq!(profile.peers.len(), 1);
+        change(other, &[]).unwrap().change(&mut profile);
+        let only = Some(vec!["xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=".to_owned()]);
+        AskedPeers::of(PeersChange { only, ..PeersChange::default() }).unwrap().change(&mut profile);
+        assert_eq!(profile.peers[0].allowed_ips[0].to_string(), "10.77.0.3/32");
         assert_eq!(profile.peers.len(), 1);
         assert!(change("[Https]\nSite = /etc\nSelfSigned = a.example\n", &[]).is_err());
         assert!(change("", &["nonsense"]).is_err());

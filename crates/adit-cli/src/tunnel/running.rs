@@ -46,7 +46,7 @@ struct Mine {
 impl Running {
     /// Brings the tunnel up. On failure, nothing is left of it.
     pub(crate) async fn up(name: &str, asked: Asked, places: &Places) -> Result<(Self, Done)> {
-        let Asked { profile, gateway, limits, notes, file } = asked;
+        let Asked { profile, gateway, limits, notes, file, keeps_peers: _ } = asked;
         let host = host(places);
         let mut wanted = plan::of_profile(name, &profile)?;
         wanted.gateway = gateway;
@@ -93,7 +93,10 @@ impl Running {
 
     /// Changes what differs. What cannot be done changes nothing.
     pub(crate) async fn reload(&self, asked: Asked) -> Result<Done> {
-        let Asked { profile, gateway, limits, mut notes, file } = asked;
+        let Asked { mut profile, gateway, limits, mut notes, file, keeps_peers } = asked;
+        if keeps_peers && let Some(mine) = self.mine().as_ref() {
+            profile.peers = mine.profile.duplicate().peers;
+        }
         let mut wanted = plan::of_profile(&self.name, &profile)?;
         wanted.gateway = gateway;
         let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
