@@ -10,7 +10,7 @@ use adit_openvpn::{
 use adit_protocol::{Path, Protocol as _};
 
 use crate::driver::{Driver, now};
-use crate::server::{INSIDE, SERVER, Scene};
+use crate::scene::{self, INSIDE, SERVER, Scene};
 
 /// What most tests have: the server's certificate checked, a certificate of our own.
 fn config(scene: &Scene) -> ClientConfig {
@@ -50,26 +50,17 @@ fn echo(from: [u8; 4], number: u16, len: usize) -> Vec<u8> {
     let mut icmp = vec![8, 0, 0, 0, 0x41, 0x44];
     icmp.extend(number.to_be_bytes());
     icmp.resize(8 + len, 0x5a);
-    let sum = checksum(&icmp);
+    let sum = scene::checksum(&icmp);
     icmp[2..4].copy_from_slice(&sum);
     let mut packet = vec![0x45, 0];
     packet.extend((20 + icmp.len() as u16).to_be_bytes());
     packet.extend([0, 0, 0, 0, 64, 1, 0, 0]);
     packet.extend(from);
     packet.extend(INSIDE);
-    let sum = checksum(&packet);
+    let sum = scene::checksum(&packet);
     packet[10..12].copy_from_slice(&sum);
     packet.extend(icmp);
     packet
-}
-
-fn checksum(bytes: &[u8]) -> [u8; 2] {
-    let mut sum: u32 =
-        bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0))).sum();
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    (!(sum as u16)).to_be_bytes()
 }
 
 /// Echo requests of several sizes come back.

@@ -7,4 +7,5 @@
 mod client;
 mod driver;
 mod papers;
+mod scene;
 mod server;

@@ -1,92 +1,182 @@
-//! Debian's `openvpn` as a server in Bob's namespace.
+//! The real client against our server.
 
-use std::fs::{self, File};
-use std::net::UdpSocket;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use adit_lab::ns::World;
-use adit_lab::shell::Run;
+use adit_openvpn::{
+    Answer, Cipher, ClientSettings, Digest, Direction, Metadata, PeerRules, Server, ServerChange, ServerConfig,
+    ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey, TlsSettings,
+};
+use adit_protocol::{Protocol as _, Secret};
 
-use crate::papers::Papers;
+use crate::driver::{Driver, now};
+use crate::scene::{Scene, checksum};
 
-/// Its address on the wire, and inside.
-pub(crate) const SERVER: &str = "198.18.2.18:1194";
-pub(crate) const INSIDE: [u8; 4] = [10, 29, 41, 1];
-
-/// A world with a server in it, and everything it was given.
-pub(crate) struct Scene {
-    pub(crate) world: World,
-    pub(crate) files: PathBuf,
-    pub(crate) papers: Papers,
-    server: Option<Child>,
+fn config(scene: &Scene, wrap: ServerWrap) -> ServerConfig {
+    let paper = scene.papers.server();
+    let peer = PeerRules { authorities: vec![scene.papers.authority()], role_stated: true, ..PeerRules::default() };
+    let tls = TlsSettings { certificates: paper.chain(), key: Some(paper.key()), peer, ..TlsSettings::default() };
+    ServerConfig { wrap, tls, ..ServerConfig::default() }
 }
 
-static NEXT: AtomicUsize = AtomicUsize::new(0);
-
-impl Scene {
-    pub(crate) fn new() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let files = std::env::temp_dir().join(format!("adit-openvpn-{}-{number}", std::process::id()));
-        fs::create_dir_all(&files).unwrap();
-        let scene = Self { world: World::direct(), files, papers: Papers::new(), server: None };
-        let paper = scene.papers.server();
-        scene.write("ca.crt", &scene.papers.authority_pem());
-        scene.write("server.crt", &paper.certificate_pem);
-        scene.write("server.key", &paper.key_pem);
-        scene
-    }
-
-    pub(crate) fn path(&self, name: &str) -> String {
-        self.files.join(name).display().to_string()
-    }
-
-    pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.files.join(name), text).unwrap();
-    }
-
-    pub(crate) fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.files.join(name)).unwrap()
-    }
-
-    /// A key file that `openvpn` makes.
-    pub(crate) fn key(&self, kind: &str, name: &str, more: &str) -> String {
-        Run::line(&format!("openvpn {more} --genkey {kind} {}", self.path(name))).ok();
-        self.read(name)
-    }
-
-    /// Starts the server; `DIR/` in its options means the directory of its files.
-    pub(crate) fn serve(&mut self, options: &str) {
-        let line = format!(
-            "openvpn --dev ovs --dev-type tun --mode server --tls-server --server 10.29.41.0 255.255.255.0 \
-             --topology subnet --proto udp --port 1194 --dh none --ca DIR/ca.crt --cert DIR/server.crt \
-             --key DIR/server.key --verb 4 {options}"
-        );
-        let line = line.replace("DIR", &self.files.display().to_string());
-        let log = File::create(self.files.join("server.log")).unwrap();
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", self.world.bob.name()]).args(line.split_whitespace()).stdin(Stdio::null());
-        command.stdout(log.try_clone().unwrap()).stderr(log);
-        self.server = Some(command.spawn().unwrap());
-    }
-
-    /// A socket of Alice's.
-    pub(crate) fn socket(&self) -> UdpSocket {
-        self.world.alice.within(|| UdpSocket::bind("0.0.0.0:0").unwrap())
-    }
-
-    pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.files.join("server.log")).unwrap_or_default()
-    }
+fn keyed(shared: SharedWrap) -> ServerWrap {
+    ServerWrap::Keyed { shared: Some(Box::new(shared)), clients: None }
 }
 
-impl Drop for Scene {
-    fn drop(&mut self) {
-        if let Some(server) = &mut self.server {
-            let _gone = server.kill();
-            let _code = server.wait();
+/// Our server, which lets everybody in and answers echo requests in the place of an inner host.
+struct Served {
+    driver: Driver<Server>,
+    joined: usize,
+    renewed: usize,
+    left: usize,
+    refuse: Option<&'static str>,
+}
+
+impl Served {
+    fn new(scene: &Scene, config: ServerConfig) -> Self {
+        let server = Server::new(config, [8; 32], now()).unwrap();
+        let driver = Driver::new(server, scene.server_socket());
+        Self { driver, joined: 0, renewed: 0, left: 0, refuse: None }
+    }
+
+    fn look(&mut self) {
+        for event in std::mem::take(&mut self.driver.events) {
+            match event {
+                ServerEvent::Ask(request) => {
+                    assert_eq!(request.common_name.as_deref(), Some("client"));
+                    let answer = self.refuse.map_or_else(accept, |why| Answer::Refuse(why.into()));
+                    self.driver.core.apply(now(), ServerChange::Answer(request.client, answer));
+                }
+                ServerEvent::Joined(_) => self.joined += 1,
+                ServerEvent::Renewed(_) => self.renewed += 1,
+                ServerEvent::Left(..) => self.left += 1,
+                ServerEvent::Moved(..) | ServerEvent::Said(..) => {}
+            }
         }
-        let _left = fs::remove_dir_all(&self.files);
+        for packet in std::mem::take(&mut self.driver.packets) {
+            if packet[0] >> 4 == 4 && packet[9] == 1 && packet[20] == 8 {
+                self.driver.send(&answered(packet));
+            }
+        }
     }
+
+    #[track_caller]
+    fn until(&mut self, scene: &Scene, what: &str, mut done: impl FnMut(&Self) -> bool) {
+        let end = std::time::Instant::now() + adit_lab::poll::PATIENCE;
+        while !done(self) {
+            assert!(std::time::Instant::now() < end, "in vain: {what}\n{}", scene.log());
+            self.driver.turn();
+            self.look();
+        }
+    }
+
+    /// Alice's kernel sends echo requests through the tunnel; all are answered.
+    #[track_caller]
+    fn pings(&mut self, scene: &Scene, count: usize, size: usize) {
+        let mut ping = ping(scene, count, size);
+        let mut code = None;
+        self.until(scene, "the end of ping", |_| {
+            code = ping.try_wait().unwrap();
+            code.is_some()
+        });
+        assert!(code.unwrap().success(), "{size} bytes: {code:?}\n{}", scene.log());
+    }
+}
+
+fn accept() -> Answer {
+    Answer::Accept(Box::new(ClientSettings {
+        address4: Some(([10, 29, 41, 2].into(), [255, 255, 255, 0].into())),
+        options: vec!["topology subnet".into(), "route-gateway 10.29.41.1".into()],
+        ..ClientSettings::default()
+    }))
+}
+
+fn ping(scene: &Scene, count: usize, size: usize) -> Child {
+    let line =
+        format!("ip netns exec {} ping -n -q -i 0.05 -W 5 -c {count} -s {size} 10.29.41.1", scene.world.alice.name());
+    let mut words = line.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap()
+}
+
+/// An echo request, answered.
+fn answered(mut packet: Vec<u8>) -> Vec<u8> {
+    let (source, destination) = (packet[12..16].to_vec(), packet[16..20].to_vec());
+    packet[12..16].copy_from_slice(&destination);
+    packet[16..20].copy_from_slice(&source);
+    packet[20..24].copy_from_slice(&[0; 4]);
+    let sum = checksum(&packet[20..]);
+    packet[22..24].copy_from_slice(&sum);
+    packet
+}
+
+/// The client connects, echoes, renews keys by itself under traffic, says goodbye.
+#[track_caller]
+fn story(scene: &mut Scene, config: ServerConfig, options: &str) {
+    let mut served = Served::new(scene, config);
+    scene.connect(&format!("{options} --reneg-sec 4"));
+    served.until(scene, "the client has joined", |served| served.joined == 1);
+    served.until(scene, "the client is ready", |_| scene.log().contains("Initialization Sequence Completed"));
+    for size in [0, 56, 1400, 1472] {
+        served.pings(scene, 5, size);
+    }
+    while served.renewed < 2 {
+        served.pings(scene, 20, 500);
+    }
+    scene.end();
+    served.until(scene, "a goodbye", |served| served.left == 1);
+}
+
+#[test]
+fn tls_crypt() {
+    let mut scene = Scene::new();
+    let key = scene.key("secret", "tc.key", "");
+    let wrap = keyed(SharedWrap::TlsCrypt(StaticKey::parse(&key).unwrap()));
+    let config = config(&scene, wrap);
+    story(&mut scene, config, "--tls-crypt DIR/tc.key");
+}
+
+#[test]
+fn tls_crypt_v2_with_a_key_that_we_wrapped() {
+    let mut scene = Scene::new();
+    let server = || ServerKey::new(Secret::new(std::array::from_fn(|i| i as u8 ^ 0x5a)));
+    let key = StaticKey::new(Secret::new(std::array::from_fn(|i| i as u8 ^ 0x33)));
+    let client = server().wrap(key, &Metadata::User(b"alice's laptop".to_vec())).unwrap();
+    scene.write("c.key", &client.emit());
+    let config = config(&scene, ServerWrap::Keyed { shared: None, clients: Some(Box::new(server())) });
+    story(&mut scene, config, "--tls-crypt-v2 DIR/c.key");
+}
+
+#[test]
+fn tls_auth() {
+    for (digest, direction, option) in [
+        (Digest::Sha1, Some(Direction::Normal), " 1"),
+        (Digest::Sha512, None, ""),
+        (Digest::Sha384, Some(Direction::Inverse), " 0"),
+    ] {
+        let mut scene = Scene::new();
+        let key = scene.key("secret", "ta.key", "");
+        let wrap = keyed(SharedWrap::TlsAuth { key: StaticKey::parse(&key).unwrap(), digest, direction });
+        let config = config(&scene, wrap);
+        story(&mut scene, config, &format!("--tls-auth DIR/ta.key{option} --auth {digest}"));
+    }
+}
+
+#[test]
+fn no_envelope_and_every_cipher_of_the_data_channel() {
+    for cipher in Cipher::ALL {
+        let mut scene = Scene::new();
+        let config =
+            ServerConfig { ciphers: vec![cipher], digest: Digest::Sha256, ..config(&scene, ServerWrap::Plain) };
+        story(&mut scene, config, &format!("--data-ciphers {cipher} --auth SHA256"));
+    }
+}
+
+#[test]
+fn whoever_is_refused_reads_why() {
+    let mut scene = Scene::new();
+    let mut served = Served::new(&scene, config(&scene, ServerWrap::Plain));
+    served.refuse = Some("come back tomorrow");
+    scene.connect("");
+    served.until(&scene, "the words", |_| scene.log().contains("AUTH_FAILED,come back tomorrow"));
+    assert_eq!(served.joined, 0);
 }
