@@ -1,7 +1,13 @@
 //! Links that are no good, and people who may not.
 
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use adit_lab::caller::{initiation, random};
 use adit_lab::poll::{self, PATIENCE};
 use adit_lab::shell::Run;
+use adit_lab::subjects::Usage;
+use adit_wireguard::PublicKey;
 
 use crate::scene::{SERVER, Scene};
 
@@ -84,6 +90,38 @@ fn a_server_that_only_has_an_ipv6_address_invites_over_udp() {
     assert!(invite.contains("adit:1:"), "{invite}");
     Run::line(&format!("kill -TERM {}", running.id())).ok();
     assert!(running.wait().unwrap().success(), "{}", scene.server.log("server.log"));
+}
+
+/// Somebody who has an old link knows the server's key, and guesses secrets: each guess is a handshake of its own.
+#[test]
+fn who_guesses_invites_gets_nothing_and_costs_nothing() {
+    let scene = Scene::new();
+    let link = scene.invite("phone");
+    let key = scene.server.json("server status --json")["public_key"].as_str().unwrap().to_owned();
+    let (key, at) = (PublicKey::from_base64(&key).unwrap(), SocketAddr::new(SERVER.parse().unwrap(), 51_820));
+    let changes = || scene.server.json("server log --json").as_array().unwrap().len();
+    let deciding = scene.deciding_process();
+    let (before, memory, said) = (changes(), Usage::of(deciding).resident, scene.server.log("server.log"));
+    let guesses: Vec<_> = (0..2_000).filter_map(|_| initiation(random(), key, at)).collect();
+    assert_eq!(guesses.len(), 2_000);
+    let answered = scene.outside.within(|| {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let mut answer = [0; 2048];
+        let mut answers = 0;
+        for guess in &guesses {
+            socket.send_to(guess, at).unwrap();
+            // A response to a handshake has 92 bytes; a cookie, which may be asked for under load, 64.
+            answers += usize::from(matches!(socket.recv(&mut answer), Ok(92)));
+        }
+        answers
+    });
+    assert_eq!(answered, 0);
+    assert_eq!(changes(), before, "no change, so no row of the log");
+    assert_eq!(scene.server.log("server.log"), said, "strangers are no news");
+    assert!(Usage::of(deciding).resident < memory + 8 * 1024);
+    scene.phone.adit(&format!("join {link} --profile {}", scene.phone.name)).ok();
+    scene.reaches_outside(&scene.phone);
 }
 
 #[test]
