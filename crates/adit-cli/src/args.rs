@@ -42,6 +42,14 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Read a configuration file line by line and say what is accepted, ignored or wrong
     Check(CheckArgs),
+    /// Find what is wrong: blocked ports, clocks, forwarding, firewalls, MTU, DNS leaks, certificates
+    #[command(
+        after_help = "Servers of tunnels that are up are pinged through the tunnel, and their web sites visited once, as\n\
+        the tunnel itself does. Nobody else is asked. As root it sees more.\n\n\
+        Exit codes:\n  0  nothing is wrong, or everything was mended\n  1  something is wrong\n\n\
+        Examples:\n  sudo adit doctor\n  sudo adit doctor home --json\n  sudo adit doctor --fix --dry-run"
+    )]
+    Doctor(DoctorArgs),
     /// Make a private key
     #[command(after_help = "Example:\n  (umask 077; adit genkey > private.key)")]
     Genkey,
@@ -151,6 +159,22 @@ pub(crate) struct JoinArgs {
 pub(crate) struct NameArgs {
     /// The tunnel, or the file it was brought up from
     pub(crate) name: String,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `adit doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Only this tunnel
+    pub(crate) name: Option<String>,
+    /// Mend what is safe to mend, and say what was done
+    #[arg(long)]
+    pub(crate) fix: bool,
+    /// With --fix: change nothing; print what would be done
+    #[arg(long, requires = "fix")]
+    pub(crate) dry_run: bool,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,7 +1,7 @@
 //! The `adit` command: reads the line, does what it says, ends with a code.
 //!
 //! The map: `args` what can be said, `cmd` what it does, `daemon` the process that owns tunnels, `server` the one
-//! that decides about a network, `rpc` and `socket` what they say
+//! that decides about a network, `doctor` what is wrong with either, `rpc` and `socket` what they say
 //! to each other, `render` how it looks (and the only place that prints), `exit` how it ends.
 
 mod args;
@@ -9,8 +9,10 @@ mod client;
 mod cmd;
 mod daemon;
 mod demo;
+mod doctor;
 mod exit;
 mod name;
+mod ping;
 mod places;
 mod process;
 mod profiles;

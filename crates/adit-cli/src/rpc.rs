@@ -47,6 +47,11 @@ pub(crate) enum Method {
         /// The interface.
         name: String,
     },
+    /// Make again what was made for it and somebody has taken away since.
+    Mend {
+        /// The interface.
+        name: String,
+    },
     /// Run this network, about whose peers another process decides; one that runs already becomes as said, and the
     /// sessions of peers that stay are kept.
     Serve {
@@ -85,7 +90,7 @@ impl Method {
                 name == network
             }
             Self::Status { name } => name.as_deref() == Some(network),
-            Self::Up { .. } | Self::Reload { .. } => false,
+            Self::Up { .. } | Self::Reload { .. } | Self::Mend { .. } => false,
         }
     }
 }

@@ -258,3 +258,17 @@ impl Drop for Dir {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
 }
+
+#[test]
+fn the_doctor_says_what_it_can_without_a_daemon_and_without_rights() {
+    let dir = Dir::new("doctor");
+    let run = unprivileged(&["doctor", "--json"], &dir.0);
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    let wrong = report["wrong"].as_u64().unwrap();
+    assert_eq!(code(&run), i32::from(wrong > 0), "{report:#}");
+    let tunnel = report["checks"].as_array().unwrap().iter().find(|one| one["check"] == "tunnel").unwrap();
+    assert_eq!(tunnel["verdict"], "note", "{report:#}");
+    let run = unprivileged(&["doctor", "surely-not-here"], &dir.0);
+    assert_eq!(code(&run), 3, "{}", err(&run));
+    assert_eq!(code(&adit(&["doctor", "--dry-run"])), 2, "it is about --fix");
+}

@@ -146,6 +146,11 @@ impl Host {
         Ok(results)
     }
 
+    /// Where the journals are.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     fn keep_mark(&self, link: &str, choose: impl FnOnce(&BTreeSet<u32>) -> u32) -> u32 {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mark) = marks.get(link) {
@@ -209,6 +214,11 @@ impl Applied {
     #[must_use]
     pub fn plan(&self) -> &HostPlan {
         &self.plan
+    }
+
+    /// What was changed, and is to be undone.
+    pub(crate) fn changes(&mut self) -> Result<Vec<Change>, HostError> {
+        Ok(self.journal.open_changes()?.into_iter().map(|(_, change)| change).collect())
     }
 
     /// The mark and routing table of a full tunnel; nothing for other tunnels.

@@ -119,7 +119,7 @@ pub(crate) fn other_firewalls(chains: &[SeenChain]) -> Vec<OtherFirewall> {
 }
 
 /// `None` where the kernel has no such setting.
-fn read_sysctl(key: &str) -> Option<String> {
+pub(crate) fn read_sysctl(key: &str) -> Option<String> {
     fs::read_to_string(Path::new("/proc/sys").join(key)).ok().map(|text| text.trim().to_owned())
 }
 

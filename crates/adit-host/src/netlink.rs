@@ -83,6 +83,12 @@ impl Netlink {
         Ok(found.into_iter().map(|link| (link.index, link)).collect())
     }
 
+    /// All interfaces by number.
+    pub(crate) async fn names(&self) -> Result<Vec<(i32, String)>, HostError> {
+        let links = self.links().await?;
+        Ok(links.into_values().filter_map(|link| Some((i32::try_from(link.index).ok()?, link.name))).collect())
+    }
+
     pub(crate) async fn set_mtu(&self, link: &str, mtu: u32) -> Result<(), HostError> {
         let message = LinkUnspec::new_with_index(self.index(link).await?).mtu(mtu).build();
         let done = self.handle.link().set(message).execute().await;
@@ -236,6 +242,14 @@ impl Netlink {
         Ok(mtus.min())
     }
 
+    /// The interface by which the machine reaches an address now.
+    pub(crate) async fn way_to(&self, to: IpAddr, mark: u32) -> Result<Option<String>, HostError> {
+        let links = self.links().await?;
+        let Some(answer) = self.ask_route(to, (mark != 0).then_some(mark)).await else { return Ok(None) };
+        let is_own = answer.header.kind == RouteType::Local;
+        Ok(link_of(&answer, &links).map(|link| link.name.clone()).filter(|_| !is_own))
+    }
+
     async fn path_mtu(
         &self,
         to: IpAddr,
@@ -243,24 +257,26 @@ impl Netlink {
         tunnel: &str,
         links: &BTreeMap<u32, LinkSeen>,
     ) -> Option<u32> {
+        let answer = self.ask_route(to, mark).await?;
+        let link = link_of(&answer, links)?;
+        (link.name != tunnel).then(|| mtu_of(&answer).unwrap_or(link.mtu))
+    }
+
+    /// The route that a packet to this address takes.
+    async fn ask_route(&self, to: IpAddr, mark: Option<u32>) -> Option<RouteMessage> {
         let mut question = match to {
             IpAddr::V4(to) => RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).build(),
             IpAddr::V6(to) => RouteMessageBuilder::<Ipv6Addr>::new().destination_prefix(to, 128).build(),
         };
         question.attributes.extend(mark.map(RouteAttribute::Mark));
         let mut answers = std::pin::pin!(self.handle.route().get(question).execute());
-        let answer = match answers.try_next().await {
-            Ok(answer) => answer?,
+        match answers.try_next().await {
+            Ok(answer) => answer,
             Err(error) => {
-                tracing::debug!(%error, "no route to an endpoint");
-                return None;
+                tracing::debug!(%error, "no route to an address");
+                None
             }
-        };
-        let link = answer.attributes.iter().find_map(|attribute| match attribute {
-            RouteAttribute::Oif(index) => links.get(index),
-            _ => None,
-        })?;
-        (link.name != tunnel).then(|| mtu_of(&answer).unwrap_or(link.mtu))
+        }
     }
 }
 
@@ -315,6 +331,13 @@ fn route_seen(message: &RouteMessage, links: &BTreeMap<u32, LinkSeen>) -> Option
     }
     let to = IpNet::new(to, message.header.destination_prefix_length).ok()?;
     (table != TABLE_LOCAL).then(|| RouteSeen { route: Route { to, link, table }, mtu: mtu_of(message) })
+}
+
+fn link_of<'a>(message: &RouteMessage, links: &'a BTreeMap<u32, LinkSeen>) -> Option<&'a LinkSeen> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Oif(index) => links.get(index),
+        _ => None,
+    })
 }
 
 fn mtu_of(message: &RouteMessage) -> Option<u32> {

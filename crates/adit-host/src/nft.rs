@@ -44,6 +44,16 @@ pub(crate) async fn chains() -> Result<Vec<SeenChain>, HostError> {
     Ok(seen_chains(&ask(&["-j", "list", "chains"], "list nftables chains".into()).await?))
 }
 
+/// All tables with all that is in them, as JSON.
+pub(crate) async fn ruleset() -> Result<String, HostError> {
+    ask(&["-j", "list", "ruleset"], "list the rules of nftables".into()).await
+}
+
+/// Whether the rules are in the other program's chain; one that is gone needs none.
+pub(crate) async fn has(pass: &Pass) -> Result<bool, HostError> {
+    Ok(handles(pass).await?.is_none_or(|handles| !handles.is_empty()))
+}
+
 /// Has the two rules in the other program's chain, once, and if it is still there.
 pub(crate) async fn insert(pass: &Pass) -> Result<(), HostError> {
     match handles(pass).await?.as_deref() {

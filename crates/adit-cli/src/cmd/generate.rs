@@ -44,6 +44,7 @@ mod tests {
                 "adit-check.1",
                 "adit-daemon.1",
                 "adit-demo.1",
+                "adit-doctor.1",
                 "adit-down.1",
                 "adit-examine.1",
                 "adit-genkey.1",

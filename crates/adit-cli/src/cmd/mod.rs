@@ -5,6 +5,7 @@
 mod check;
 mod daemon;
 mod demo;
+mod doctor;
 mod down;
 mod examine;
 mod generate;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Genkey => keys::genkey(),
         Command::Genpsk => keys::genpsk(),
         Command::Pubkey(args) => keys::pubkey(&args),
@@ -62,7 +64,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 }
 
 /// Waits for work of the library inside a command.
-fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     Ok(runtime()?.block_on(work))
 }
 

@@ -58,6 +58,7 @@ impl Answers for House {
             Method::Up { name, file } => self.up(&name, &file).await,
             Method::Down { name } => self.down(&name).await,
             Method::Reload { name } => self.reload(&name).await,
+            Method::Mend { name } => self.mend(&name).await,
             Method::Serve { name, network } => self.serve(&name, network).await,
             Method::Peers { name, change } => self.change_peers(&name, change).await,
             Method::Confine { .. } => Ok(Done::default()),

@@ -108,6 +108,13 @@ impl House {
         Ok(done)
     }
 
+    /// Makes again what was made for it and is gone.
+    pub(super) async fn mend(&self, name: &str) -> Result<Done> {
+        let done = self.keeper(name)?.mend().await?;
+        done.notes.iter().for_each(|note| tracing::info!("{name} is mended: {note}"));
+        Ok(done)
+    }
+
     /// Reads every file again; a wrong one changes nothing and is said in the log.
     pub(super) async fn reload_all(&self) {
         // A network has no file; who decides about it says what changes.

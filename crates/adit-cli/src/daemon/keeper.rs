@@ -48,6 +48,7 @@ struct Present {
 #[derive(Debug)]
 enum Order {
     Reload(Reply),
+    Mend(Reply),
     Serve(Box<Served>, Reply),
     Peers(Box<PeersChange>, Reply),
     Down(Reply),
@@ -93,6 +94,11 @@ impl Keeper {
     /// Reads its file again and applies the difference.
     pub(super) async fn reload(&self) -> Result<Done> {
         self.order(Order::Reload).await
+    }
+
+    /// Makes again what was made for it and is gone.
+    pub(super) async fn mend(&self) -> Result<Done> {
+        self.order(Order::Mend).await
     }
 
     /// Makes a network be as said; sessions of peers that stay are kept.
@@ -198,6 +204,9 @@ async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc
                 Some(Order::Reload(reply)) => {
                     let _asker_left = reply.send(reload(&running, shared.file.as_deref()).await);
                 }
+                Some(Order::Mend(reply)) => {
+                    let _asker_left = reply.send(running.mend().await);
+                }
                 Some(Order::Serve(served, reply)) => {
                     let _asker_left = reply.send(serve(&running, &shared, *served, &places).await);
                 }
@@ -252,7 +261,7 @@ fn is_of_a_file(name: &str, file: &Path) -> Failure {
 async fn after_the_end(mut inbox: mpsc::Receiver<Order>, undone: Result<Done>) {
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Reload(reply) | Order::Serve(_, reply) | Order::Peers(_, reply) => {
+            Order::Reload(reply) | Order::Mend(reply) | Order::Serve(_, reply) | Order::Peers(_, reply) => {
                 let ended = Failure::failed("the tunnel has ended by itself, so there is nothing to change");
                 let _asker_left = reply.send(Err(ended.hint("take it down and up again")));
             }

@@ -4,7 +4,6 @@
 //! Nothing outlives it: namespaces end with the process, daemons end with their parent, files are in one directory.
 
 mod peer;
-mod ping;
 mod room;
 mod sys;
 mod transfer;
@@ -18,7 +17,7 @@ use std::time::Duration;
 use adit_wireguard::{PresharedKey, PrivateKey};
 use serde::Serialize;
 
-pub(crate) use self::ping::Pings;
+pub(crate) use crate::ping::Pings;
 
 use self::peer::Peer;
 use self::room::Room;

@@ -7,9 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::room::Room;
-use super::{PeerFigures, Side, ping};
+use super::{PeerFigures, Side};
 use crate::client::Client;
 use crate::exit::{Failure, Result};
+use crate::ping;
 use crate::places::Places;
 use crate::process;
 use crate::report::StatusReport;
@@ -74,7 +75,7 @@ impl Peer {
     /// One ping from here.
     pub(super) fn ping(&self, to: Ipv4Addr, sequence: u16, patience: Duration) -> Result<Option<Duration>> {
         self.room
-            .run(move || ping::ping(to, sequence, patience))?
+            .run(move || ping::ping(to, sequence, ping::USUAL, patience))?
             .map_err(|e| Failure::failed(format!("cannot ping through the tunnel: {e}")))
     }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod examine;
 pub(crate) mod network;
 pub(crate) mod status;

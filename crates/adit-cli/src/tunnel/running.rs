@@ -132,6 +132,15 @@ impl Running {
         Ok(Done::default())
     }
 
+    /// Makes again what was made on this machine and somebody has taken away since.
+    pub(crate) async fn mend(&self) -> Result<Done> {
+        let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
+        let mended = self.host.mend(&mut mine.applied).await;
+        *self.mine() = Some(mine);
+        let changes = mended.map_err(|e| host_failure(&e))?;
+        Ok(Done { notes: changes.iter().map(ToString::to_string).collect() })
+    }
+
     async fn limit(&self, limits: &[Limit]) -> Result<()> {
         self.tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)
     }

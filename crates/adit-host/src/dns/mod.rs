@@ -18,6 +18,8 @@ use crate::plan::HostPlan;
 
 pub(crate) use file::Saved;
 pub(crate) use observe::observe;
+pub use resolved::LinkServers;
+pub(crate) use resolved::asked as asked_by_resolved;
 
 /// Where the machine's resolver reads its name servers.
 pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";

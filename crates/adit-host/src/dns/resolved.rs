@@ -45,6 +45,59 @@ pub(super) async fn answers() -> bool {
     asked.await.is_ok_and(|answer| answer.body().deserialize::<bool>().unwrap_or(false))
 }
 
+/// Whom systemd-resolved asks by one interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LinkServers {
+    /// The interface; empty for what holds for all of them.
+    pub link: String,
+    /// Its servers.
+    pub servers: Vec<IpAddr>,
+    /// Whether every name may be asked here: it is said to be for all names, not only for those of some domains.
+    pub everything: bool,
+}
+
+/// Whom it asks by which interface; `None` if it does not run or does not say.
+pub(crate) async fn asked() -> Option<Vec<LinkServers>> {
+    if !answers().await {
+        return None;
+    }
+    let bus = Connection::system().await.ok()?;
+    let servers: Vec<(i32, i32, Vec<u8>)> = of_manager(&bus, "DNS").await.ok()?;
+    let domains: Vec<(i32, String, bool)> = of_manager(&bus, "Domains").await.ok()?;
+    let net = netlink::Netlink::open().ok()?;
+    let names: Vec<(i32, String)> = net.names().await.ok()?;
+    let mut links: Vec<(i32, LinkServers)> = Vec::new();
+    for (index, _, address) in servers {
+        let Some(server) = address_of(&address) else { continue };
+        let name = names.iter().find(|(of, _)| *of == index).map(|(_, name)| name.clone()).unwrap_or_default();
+        match links.iter_mut().find(|(of, _)| *of == index) {
+            Some((_, there)) => there.servers.push(server),
+            None => links.push((index, LinkServers { link: name, servers: vec![server], everything: false })),
+        }
+    }
+    for (index, domain, _) in domains {
+        let root = domain.is_empty() || domain == ".";
+        if let Some((_, there)) = links.iter_mut().find(|(of, _)| root && *of == index) {
+            there.everything = true;
+        }
+    }
+    Some(links.into_iter().map(|(_, link)| link).collect())
+}
+
+async fn of_manager<T>(bus: &Connection, property: &str) -> zbus::Result<T>
+where
+    T: TryFrom<OwnedVariant, Error = zbus::Error>,
+{
+    let answer = bus.call_method(Some(SERVICE), PATH, Some(PROPERTIES), "Get", &(MANAGER, property)).await?;
+    let value: OwnedVariant = answer.body().deserialize()?;
+    T::try_from(value)
+}
+
+fn address_of(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok();
+    v4.or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
+}
+
 pub(super) async fn set(
     link: &str,
     servers: &[IpAddr],

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use beside::{OtherFirewall, Pass};
 pub(crate) use beside::{SeenChain, other_firewalls, passes, seen_chains};
 pub use ruleset::GatewayTable;
+pub(crate) use ruleset::table_of;
 
 /// What makes a machine the gateway of a network of devices.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

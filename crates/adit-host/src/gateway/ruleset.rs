@@ -60,12 +60,17 @@ impl PartialEq for GatewayTable {
 
 impl Eq for GatewayTable {}
 
+/// The name of the table of a gateway whose devices are behind `link`. No name that `firewall::table_name` gives begins
+/// like this.
+pub(crate) fn table_of(link: &str) -> String {
+    format!("aditgw-{}", spell(link))
+}
+
 impl GatewayTable {
     /// The rules of a gateway whose devices are behind `link`, where the machine has the addresses `own`.
     #[must_use]
     pub fn new(link: &str, own: &[IpAddr], gateway: &Gateway) -> Self {
-        // No name that `firewall::table_name` gives begins like this.
-        let table = format!("aditgw-{}", spell(link));
+        let table = table_of(link);
         let text = Writer { link, gateway, text: String::new() }.table(&table, own);
         let mut hasher = DefaultHasher::new();
         text.hash(&mut hasher);

@@ -75,6 +75,13 @@ impl Scene {
         self.wait_until_served();
     }
 
+    /// The same, with more options.
+    #[track_caller]
+    pub(crate) fn serve_with(&mut self, options: &[&str]) {
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.serve();
+    }
+
     /// As the next run would be made: without options.
     #[track_caller]
     pub(crate) fn serve_again(&mut self) {

@@ -27,7 +27,7 @@ use crate::tls::profile::Profile;
 use crate::tls::{self, ClientHello, TlsError, TlsStream};
 
 /// For the TLS handshake: longer, and the hello was swallowed.
-const TLS_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const TLS_WITHIN: Duration = Duration::from_secs(10);
 /// For the visit of the site: what is not loaded by then is not needed.
 const VISIT_WITHIN: Duration = Duration::from_secs(15);
 /// For the answer to our asking.
@@ -76,13 +76,7 @@ impl Connect for Arc<Server> {
         let remote = tcp.peer_addr().map_err(broken)?;
         let local = tcp.local_addr().ok().map(|address| address.ip());
         let config = &self.config;
-        let hello = ClientHello {
-            host: config.host.clone(),
-            pins: config.pins.clone(),
-            roots: config.roots,
-            hello: config.hello,
-            profile: Arc::clone(&self.profile),
-        };
+        let hello = self.hello();
         let stream = match timeout(TLS_WITHIN, tls::connect(tcp, &hello)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(refusal(&error)),
@@ -113,17 +107,33 @@ impl Connect for Arc<Server> {
 }
 
 impl Server {
-    /// Loads the page, for as long as that takes a browser.
-    async fn visit(&self, wire: &mut Wire<TlsStream>, asker: Asker<'_>) -> Result<(), Attempt> {
+    /// Whom to greet, and as whom.
+    pub(super) fn hello(&self) -> ClientHello {
+        let config = &self.config;
+        ClientHello {
+            host: config.host.clone(),
+            pins: config.pins.clone(),
+            roots: config.roots,
+            hello: config.hello,
+            profile: Arc::clone(&self.profile),
+        }
+    }
+
+    /// Loads the page, for as long as that takes a browser. What time it is there, if it was said.
+    pub(super) async fn visit(
+        &self,
+        wire: &mut Wire<TlsStream>,
+        asker: Asker<'_>,
+    ) -> Result<Option<SystemTime>, Attempt> {
         let mut kept = self.cache.lock().await;
         if kept.is_none() {
             *kept = Some(Cache::open(self.config.cache.as_deref(), asker.authority).await);
         }
-        let Some(cache) = kept.as_mut() else { return Ok(()) };
+        let Some(cache) = kept.as_mut() else { return Ok(None) };
         let visited = timeout(VISIT_WITHIN, visit(wire, asker, cache, SystemTime::now())).await;
         cache.save().await;
         match visited {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(date)) => Ok(date),
             Ok(Err(error)) => Err(Attempt::Failed(format!("the visit of {} broke off: {error}", self.config.host))),
             Err(_) => Err(Attempt::Silent(format!("{} fell silent while its page was loaded", self.config.host))),
         }

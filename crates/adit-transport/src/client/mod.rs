@@ -8,6 +8,7 @@ mod connect;
 mod dial;
 mod governor;
 mod inflate;
+mod look;
 mod page;
 mod pump;
 mod request;
@@ -27,6 +28,7 @@ use adit_protocol::Path;
 use tokio::sync::{Mutex, mpsc, watch};
 
 pub use self::governor::Pace;
+pub use self::look::{Looked, Trouble, look};
 pub use self::status::{HttpsControl, HttpsState, HttpsStatus};
 
 use self::connect::Server;

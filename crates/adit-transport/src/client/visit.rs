@@ -27,28 +27,36 @@ struct Loading {
     status: String,
     is_html: bool,
     encoding: String,
+    date: Option<SystemTime>,
     /// Kept of a page only.
     body: Option<BytesMut>,
 }
 
-/// Visits the site. Whatever the site answers is fine; only a connection that breaks is an error.
-pub(super) async fn visit<S>(wire: &mut Wire<S>, asker: Asker<'_>, cache: &mut Cache, now: SystemTime) -> io::Result<()>
+/// Visits the site. Whatever the site answers is fine; only a connection that breaks is an error. Gives what time it is by
+/// the server's clock, if it said so: nothing when today's visit is left out.
+pub(super) async fn visit<S>(
+    wire: &mut Wire<S>,
+    asker: Asker<'_>,
+    cache: &mut Cache,
+    now: SystemTime,
+) -> io::Result<Option<SystemTime>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     if cache.left(now) == 0 && cache.entry(PAGE).is_none() {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(page) = ask(wire, asker, cache, Kind::Document, PAGE) else { return Ok(()) };
-    let mut loaded = load(wire, cache, vec![page], now).await?;
-    let needs = loaded.pop().map(|page| needs(page, cache, asker.authority)).unwrap_or_default();
+    let Some(page) = ask(wire, asker, cache, Kind::Document, PAGE) else { return Ok(None) };
+    let page = load(wire, cache, vec![page], now).await?.pop();
+    let date = page.as_ref().and_then(|page| page.date);
+    let needs = page.map(|page| needs(page, cache, asker.authority)).unwrap_or_default();
     let asked = needs.iter().filter_map(|Part { kind, path }| {
         let may = cache.left(now) > 0 || cache.entry(path).is_some();
         may.then(|| ask(wire, asker, cache, *kind, path))?
     });
     let asked = asked.collect();
     load(wire, cache, asked, now).await?;
-    Ok(())
+    Ok(date)
 }
 
 /// Sends a request, unless the server takes none.
@@ -61,6 +69,7 @@ fn ask<S>(wire: &mut Wire<S>, asker: Asker<'_>, cache: &Cache, kind: Kind, path:
         status: String::new(),
         is_html: false,
         encoding: String::new(),
+        date: None,
         body: (kind == Kind::Document).then(BytesMut::new),
     })
 }
@@ -141,6 +150,7 @@ impl Loading {
                 "last-modified" => self.entry.last_modified = Some(value),
                 "content-type" => self.is_html = value.starts_with("text/html"),
                 "content-encoding" => self.encoding = value,
+                "date" => self.date = httpdate::parse_http_date(&value).ok(),
                 _ => {}
             }
         }

@@ -24,7 +24,7 @@ use tokio::{
     net::TcpStream,
 };
 
-pub use self::pins::pin_of_certificate;
+pub use self::pins::{Validity, pin_of_certificate};
 use self::{pins::Judge, profile::Profile};
 use crate::config::{Hello, Pin, Roots};
 
@@ -120,6 +120,16 @@ pub enum TlsError {
 pub async fn connect(tcp: TcpStream, hello: &ClientHello) -> Result<TlsStream, TlsError> {
     let judge = Arc::new(Judge::new(&hello.host, &hello.pins, hello.roots, plain::provider())?);
     connect_judged(tcp, hello, judge).await
+}
+
+/// As [`connect`], and says when the certificate is good that the server showed: of one that was refused, too.
+pub async fn connect_seen(tcp: TcpStream, hello: &ClientHello) -> (Result<TlsStream, TlsError>, Option<Validity>) {
+    let judge = match Judge::new(&hello.host, &hello.pins, hello.roots, plain::provider()) {
+        Ok(judge) => Arc::new(judge),
+        Err(error) => return (Err(error), None),
+    };
+    let connected = connect_judged(tcp, hello, Arc::clone(&judge)).await;
+    (connected, judge.seen())
 }
 
 async fn connect_judged(tcp: TcpStream, hello: &ClientHello, judge: Arc<Judge>) -> Result<TlsStream, TlsError> {

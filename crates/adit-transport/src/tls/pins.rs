@@ -5,6 +5,7 @@
 use std::{
     fmt, io,
     sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
 };
 
 use rustls::{
@@ -12,7 +13,7 @@ use rustls::{
     client::{WebPkiServerVerifier, danger::ServerCertVerifier},
     crypto::CryptoProvider,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _};
 use subtle::{Choice, ConstantTimeEq};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -23,6 +24,31 @@ use crate::config::{Pin, Roots};
 pub fn pin_of_certificate(der: &[u8]) -> Option<Pin> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     Some(Pin::of(certificate.tbs_certificate.subject_pki.raw))
+}
+
+/// When a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before this.
+    pub from: SystemTime,
+    /// Not after this.
+    pub until: SystemTime,
+}
+
+impl Validity {
+    /// Of a certificate in DER, if it can be read.
+    pub fn of_certificate(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let validity = certificate.validity();
+        let at = |seconds: i64| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(seconds).ok()?));
+        Some(Self { from: at(validity.not_before.timestamp())?, until: at(validity.not_after.timestamp())? })
+    }
+
+    /// Of the first certificate in a PEM file, if it can be read.
+    pub fn of_pem(pem: &[u8]) -> Option<Self> {
+        let first = CertificateDer::pem_slice_iter(pem).next()?.ok()?;
+        Self::of_certificate(&first)
+    }
 }
 
 /// Is it one of these? Looks at all of them, whichever it is.
@@ -39,6 +65,7 @@ pub(super) struct Judge {
     pins: Vec<Pin>,
     chain: Option<Arc<WebPkiServerVerifier>>,
     refusal: OnceLock<Refusal>,
+    seen: OnceLock<Validity>,
 }
 
 impl fmt::Debug for Judge {
@@ -79,7 +106,19 @@ impl Judge {
             .map(|authorities| WebPkiServerVerifier::builder_with_provider(Arc::new(authorities), provider).build())
             .transpose()
             .map_err(|problem| TlsError::Roots { reason: problem.to_string() })?;
-        Ok(Self { host: host.to_owned(), name, pins: pins.to_vec(), chain, refusal: OnceLock::new() })
+        Ok(Self {
+            host: host.to_owned(),
+            name,
+            pins: pins.to_vec(),
+            chain,
+            refusal: OnceLock::new(),
+            seen: OnceLock::new(),
+        })
+    }
+
+    /// When the certificate is good that was judged, whatever came of it.
+    pub(super) fn seen(&self) -> Option<Validity> {
+        self.seen.get().copied()
     }
 
     pub(super) fn name(&self) -> &ServerName<'static> {
@@ -93,6 +132,10 @@ impl Judge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Refused> {
+        if let Some(validity) = Validity::of_certificate(leaf) {
+            // The first is the one that counts here, too.
+            let _first = self.seen.set(validity);
+        }
         let result = self.chain_leads_home(leaf, intermediates, now).and_then(|()| self.key_is_pinned(leaf));
         result.map_err(|problem| {
             // The first refusal is the one that counts.
@@ -157,6 +200,18 @@ mod tests {
         assert!(is_one_of(Pin::of(b"two"), &pins));
         assert!(!is_one_of(Pin::of(b"three"), &pins));
         assert!(!is_one_of(Pin::of(b"one"), &[]));
+    }
+
+    #[test]
+    fn when_a_certificate_is_good_is_read_of_its_file() {
+        let mut params = rcgen::CertificateParams::new(vec!["example.test".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2026, 1, 2);
+        let made = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let validity = Validity::of_pem(made.pem().as_bytes()).unwrap();
+        assert_eq!(validity.until.duration_since(validity.from).unwrap(), Duration::from_secs(86_400));
+        assert_eq!(Validity::of_certificate(made.der()), Some(validity));
+        assert_eq!(Validity::of_pem(b"nothing"), None);
     }
 
     #[test]

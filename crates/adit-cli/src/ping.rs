@@ -1,4 +1,4 @@
-//! A small ping: ICMP echo over a raw socket, one at a time.
+//! A small ping: ICMP echo over a raw socket, one at a time, of any size.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ pub(crate) struct Pings {
 
 impl Pings {
     /// From the time each took, `None` for those that were lost.
-    pub(super) fn of(times: &[Option<Duration>]) -> Self {
+    pub(crate) fn of(times: &[Option<Duration>]) -> Self {
         let ms: Vec<f64> = times.iter().flatten().map(|t| t.as_secs_f64() * 1000.0).collect();
         let answered = ms.len().max(1) as f64;
         Self {
@@ -37,14 +37,19 @@ impl Pings {
     }
 }
 
-/// Sends one echo request from this thread's namespace, and waits for its answer.
-pub(super) fn ping(to: Ipv4Addr, sequence: u16, patience: Duration) -> std::io::Result<Option<Duration>> {
+/// As ping sends it: a packet of 84 bytes.
+pub(crate) const USUAL: u16 = 84;
+/// The headers of IPv4 and of the request.
+const HEADERS: u16 = 28;
+
+/// Sends one echo request, a packet of this length, from this thread's namespace, and waits for its answer.
+pub(crate) fn ping(to: Ipv4Addr, sequence: u16, length: u16, patience: Duration) -> std::io::Result<Option<Duration>> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(ipproto::ICMP))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(patience))?;
     let id = std::process::id() as u16;
     let begun = Instant::now();
-    rustix::net::sendto(&socket, &request(id, sequence), SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
+    rustix::net::sendto(&socket, &request(id, sequence, length), SendFlags::empty(), &SocketAddrV4::new(to, 0))?;
     let mut buffer = [0_u8; 512];
     while begun.elapsed() < patience {
         let length = match rustix::net::recv(&socket, &mut buffer[..], RecvFlags::empty()) {
@@ -59,9 +64,9 @@ pub(super) fn ping(to: Ipv4Addr, sequence: u16, patience: Duration) -> std::io::
     Ok(None)
 }
 
-/// An echo request with 56 bytes, as ping sends it.
-fn request(id: u16, sequence: u16) -> [u8; 64] {
-    let mut packet = [0_u8; 64];
+/// An echo request that makes a packet of this length.
+fn request(id: u16, sequence: u16, length: u16) -> Vec<u8> {
+    let mut packet = vec![0_u8; 8 + usize::from(length.saturating_sub(HEADERS))];
     packet[0] = ECHO;
     packet[4..6].copy_from_slice(&id.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
@@ -86,14 +91,15 @@ mod tests {
 
     #[test]
     fn a_request_has_a_checksum_that_adds_up() {
-        assert_eq!(Checksum::new().with(&request(7, 9)).finish(), 0);
+        assert_eq!(Checksum::new().with(&request(7, 9, 1421)).finish(), 0);
+        assert_eq!(request(7, 9, USUAL).len() + 20, usize::from(USUAL));
     }
 
     #[test]
     fn only_the_answer_to_the_request_is_one() {
         let mut packet = vec![0x45; 1];
         packet.resize(20, 0);
-        packet.extend(request(7, 9));
+        packet.extend(request(7, 9, USUAL));
         assert!(!is_answer(&packet, 7, 9), "that is the request");
         packet[20] = ECHO_REPLY;
         assert!(is_answer(&packet, 7, 9));

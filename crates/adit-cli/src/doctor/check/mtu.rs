@@ -1,0 +1,57 @@
+//! Whether large packets get through the tunnel, or vanish on the way without a word.
+
+use super::super::report::{Check, Checked};
+use super::super::seen::{Path, Role, Seen, Tunnel};
+
+/// Each device's tunnel through which packets were sent.
+pub(super) fn check(seen: &Seen) -> Vec<Checked> {
+    let devices = seen.tunnels.iter().filter(|tunnel| tunnel.role == Role::Device);
+    devices.filter_map(|tunnel| Some(judge(tunnel, tunnel.path?).about(tunnel.name()))).collect()
+}
+
+fn judge(tunnel: &Tunnel, path: Path) -> Checked {
+    let Path { to: Some(to), small, longest, mtu } = path else {
+        return Checked::unknown(Check::Mtu, "nobody beyond the tunnel is known who could answer");
+    };
+    if !small {
+        return Checked::unknown(Check::Mtu, format!("{to} does not answer through the tunnel, small packets neither"));
+    }
+    if longest >= mtu {
+        return Checked::sound(Check::Mtu, format!("packets of all lengths up to {mtu} bytes get through"));
+    }
+    let name = tunnel.name();
+    let file = tunnel.report.file.as_ref().map_or_else(|| "the profile".to_owned(), |file| file.display().to_string());
+    Checked::wrong(
+        Check::Mtu,
+        format!("packets of more than {longest} bytes vanish on the way; the tunnel lets up to {mtu} in"),
+    )
+    .known_by(format!("{to} answers small packets through the tunnel, and none of more than {longest} bytes"))
+    .advise(format!("write `MTU = {longest}` under [Interface] in {file}, and `adit reload {name}`"))
+    .advise("this is of the network between here and the server: from another one it may be different")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::report::Verdict;
+    use super::super::scene;
+    use super::*;
+
+    #[test]
+    fn packets_that_vanish_are_named_by_their_length() {
+        let mut seen = scene::device();
+        assert_eq!(check(&seen)[0].verdict, Verdict::Sound);
+        seen.tunnels[0].path.as_mut().unwrap().longest = 1200;
+        let found = &check(&seen)[0];
+        assert_eq!(found.verdict, Verdict::Wrong);
+        assert!(found.advice[0].contains("MTU = 1200") && found.advice[0].contains("/etc/adit/home.conf"));
+    }
+
+    #[test]
+    fn without_anybody_who_answers_nothing_is_claimed() {
+        let mut seen = scene::device();
+        seen.tunnels[0].path.as_mut().unwrap().small = false;
+        assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
+        seen.tunnels[0].path.as_mut().unwrap().to = None;
+        assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
+    }
+}
