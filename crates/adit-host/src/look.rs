@@ -89,6 +89,14 @@ impl Host {
         Netlink::open()?.way_to(address, mark).await
     }
 
+    /// The largest packet that an interface takes now, in bytes; `None` if there is no such interface.
+    ///
+    /// # Errors
+    /// The kernel does not answer over netlink.
+    pub async fn mtu_of(&self, link: &str) -> Result<Option<u32>, HostError> {
+        Ok(Netlink::open()?.link(link).await?.map(|link| link.mtu))
+    }
+
     /// The table that a gateway of this interface has in nftables.
     #[must_use]
     pub fn gateway_table(link: &str) -> String {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
-use crate::gateway::Transport;
+use crate::gateway::{self, Transport};
 
 /// Jumps into jumps that are followed; the kernel has sixteen.
 const MAX_DEPTH: usize = 16;
@@ -233,6 +233,14 @@ impl Hook {
             Self::Forward => "forward",
             Self::Output => "output",
         }
+    }
+}
+
+impl Dropped {
+    /// Whether a gateway gets through by two rules of its own in that chain.
+    #[must_use]
+    pub fn takes_passes(&self) -> bool {
+        self.by_policy && gateway::takes_passes(&self.table, &self.chain)
     }
 }
 

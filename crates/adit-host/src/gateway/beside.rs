@@ -149,8 +149,7 @@ pub(crate) fn passes(chains: &[SeenChain], link: &str, v4: bool, v6: bool) -> Ve
             _ => false,
         };
         let drops = seen.drops && seen.hook.as_deref() == Some("forward") && !has_docker_user(seen);
-        let nameable = [&seen.table, &seen.chain].iter().all(|name| is_plain(name));
-        family && nameable && !REBUILT.contains(&seen.table.as_str()) && (drops || is_docker_user(seen))
+        family && takes_passes(&seen.table, &seen.chain) && (drops || is_docker_user(seen))
     };
     let pass = |seen: &SeenChain| Pass {
         family: seen.family.clone(),
@@ -159,6 +158,11 @@ pub(crate) fn passes(chains: &[SeenChain], link: &str, v4: bool, v6: bool) -> Ve
         link: link.to_owned(),
     };
     chains.iter().filter(in_the_way).map(pass).collect()
+}
+
+/// Whether rules of ours may be put into this chain, and stay there.
+pub(crate) fn takes_passes(table: &str, chain: &str) -> bool {
+    [table, chain].into_iter().all(is_plain) && !REBUILT.contains(&table)
 }
 
 /// Other programs' firewalls that a pass does not help with, or not for everything.

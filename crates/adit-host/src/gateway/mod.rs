@@ -14,7 +14,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 pub use beside::{OtherFirewall, Pass};
-pub(crate) use beside::{SeenChain, other_firewalls, passes, seen_chains};
+pub(crate) use beside::{SeenChain, other_firewalls, passes, seen_chains, takes_passes};
 pub use ruleset::GatewayTable;
 pub(crate) use ruleset::table_of;
 

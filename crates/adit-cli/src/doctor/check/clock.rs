@@ -23,7 +23,7 @@ pub(super) fn check(seen: &Seen) -> Vec<Checked> {
     let checked: Vec<_> = seen.tunnels.iter().filter_map(|tunnel| judge(seen.now, tunnel)).collect();
     if checked.is_empty() {
         let nobody = Checked::unknown(Check::Clock, "nobody was asked what time it is")
-            .known_by("only servers that are web sites say so, and none was visited");
+            .known_by("only servers that are web sites say so, and none answered");
         return vec![nobody];
     }
     checked

@@ -148,7 +148,7 @@ fn blocked(tunnel: &Tunnel, what: &str, passage: &Passage, dropped: &Dropped, ru
     let port = passage.port.map(|(transport, port)| (if transport == Transport::Udp { "udp" } else { "tcp" }, port));
     match (passage.hook, port) {
         // What the daemon puts there by itself when it brings a network up, and takes away again.
-        (Hook::Forward, _) if dropped.by_policy && table != "firewalld" => checked
+        (Hook::Forward, _) if dropped.takes_passes() => checked
             .advise(format!("have the daemon put its two rules into {family} {table} {chain} again"))
             .fixed_by(Fix::Mend { tunnel: name.to_owned() }),
         (Hook::Forward, _) if table == "firewalld" => {

@@ -10,7 +10,26 @@ use crate::report::State;
 /// Each device's tunnel.
 pub(super) fn check(seen: &Seen) -> Vec<Checked> {
     let devices = seen.tunnels.iter().filter(|t| t.role == Role::Device && t.report.state != State::Failed);
-    devices.map(|tunnel| judge(tunnel).about(tunnel.name())).collect()
+    let mut checks = Vec::new();
+    for tunnel in devices {
+        let both = [Some(judge(tunnel)), fallback(tunnel)].into_iter().flatten();
+        checks.extend(both.map(|one| one.about(tunnel.name())));
+    }
+    checks
+}
+
+/// What would be used where UDP does not get through, while it does.
+fn fallback(tunnel: &Tunnel) -> Option<Checked> {
+    let carrier = tunnel.report.carrier.as_ref()?;
+    let Some(Looked { trouble: Some(trouble), .. }) = &tunnel.site else { return None };
+    let (Trouble::Unreachable(why) | Trouble::Untrusted(why) | Trouble::Broken(why)) = trouble;
+    let is_second = tunnel.answers() && carrier.carrier == "udp" && carrier.order.first().is_some_and(|c| c == "udp");
+    let note = || {
+        Checked::note(Check::Port, "where UDP is blocked there would be no other way: HTTPS does not work")
+            .known_by(first_line(why))
+            .advise("look after the server's web site: its TCP port, its certificate, its name")
+    };
+    is_second.then(note)
 }
 
 fn judge(tunnel: &Tunnel) -> Checked {
@@ -131,6 +150,14 @@ mod tests {
         let carrier = seen.tunnels[0].report.carrier.as_mut().unwrap();
         carrier.order = vec!["https".into(), "udp".into()];
         assert_eq!(said(&seen).0, Verdict::Sound, "that is its first choice");
+    }
+
+    #[test]
+    fn https_that_would_be_needed_elsewhere_is_noted() {
+        let mut seen = scene::device();
+        seen.tunnels[0].site.as_mut().unwrap().trouble = Some(Trouble::Unreachable("it does not answer".into()));
+        let verdicts: Vec<_> = check(&seen).iter().map(|checked| checked.verdict).collect();
+        assert_eq!(verdicts, [Verdict::Sound, Verdict::Note]);
     }
 
     #[test]

@@ -157,7 +157,11 @@ async fn visit_and_ping(
 ) -> (Option<Looked>, Option<Path>) {
     let Some(profile) = profile else { return (None, None) };
     let is_down = report.state == State::Failed;
-    let path = if is_down { None } else { path::measure(&report, addresses).await };
+    let mtu = Host::new().mtu_of(&report.name).await.ok().flatten();
+    let path = match mtu.filter(|_| !is_down) {
+        Some(mtu) => path::measure(mtu, addresses).await,
+        None => None,
+    };
     let config = adit::https::client(&profile, report.fwmark, Some(&state.join("visits")));
     let site = match config {
         Some(config) => Some(adit::transport::client::look(config).await),

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use super::super::seen::Path;
 use crate::ping::{self, USUAL};
-use crate::report::TunnelReport;
 
 /// How long a tunnel may take until something comes back: a handshake is repeated after 5 s, and another carrier used after
 /// 13 s of silence.
@@ -20,9 +19,9 @@ const TRIES: u16 = 3;
 /// The length is found this exactly.
 const STEP: u16 = 8;
 
-/// Sends them; nothing if this user may not.
-pub(super) async fn measure(report: &TunnelReport, addresses: Vec<Ipv4Addr>) -> Option<Path> {
-    let mtu = u16::try_from(report.mtu?).unwrap_or(u16::MAX);
+/// Sends them through an interface that takes up to `mtu` bytes; nothing if this user may not.
+pub(super) async fn measure(mtu: u32, addresses: Vec<Ipv4Addr>) -> Option<Path> {
+    let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     let none = Path { to: None, small: false, longest: 0, mtu };
     if addresses.is_empty() {
         return Some(none);
