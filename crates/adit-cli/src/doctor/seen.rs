@@ -26,8 +26,10 @@ pub(crate) struct Seen {
     pub(crate) ways: BTreeMap<IpAddr, Option<String>>,
     /// Tunnels that are up.
     pub(crate) tunnels: Vec<Tunnel>,
-    /// Profiles that are kept, and are not up.
+    /// Profiles that are kept, of tunnels that are up or not.
     pub(crate) kept: Vec<Kept>,
+    /// A network is kept on this machine, whether it is served or not.
+    pub(crate) has_network: bool,
     /// The browser that adit looks like.
     pub(crate) browser: Browser,
 }
@@ -111,8 +113,6 @@ pub(crate) struct Kept {
     pub(crate) failure: Option<String>,
     /// Others than its owner may read the private key in it.
     pub(crate) is_exposed: bool,
-    /// Whether it is of a tunnel that is up.
-    pub(crate) is_up: bool,
     /// What matters of it, if it can be read.
     pub(crate) profile: Profile,
 }

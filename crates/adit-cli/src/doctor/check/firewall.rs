@@ -12,7 +12,8 @@ use crate::report::State;
 /// What has to pass, in words.
 struct Traffic {
     what: String,
-    passage: Passage,
+    /// The ways that it may take; one that is open is enough, for whoever closed the others may have meant to.
+    ways: Vec<Passage>,
 }
 
 /// Each tunnel: what it needs to pass, against the rules of others.
@@ -34,9 +35,13 @@ fn judge(seen: &Seen, tunnel: &Tunnel) -> Vec<Checked> {
         Role::Peer => listener(machine, tunnel),
     };
     let mut found: Vec<Checked> = Vec::new();
-    for Traffic { what, passage } in traffic {
-        for dropped in dropped_by(ruleset, &passage) {
-            found.push(blocked(tunnel, &what, &passage, &dropped, ruleset));
+    for Traffic { what, ways } in traffic {
+        let closed: Vec<_> = ways.iter().map(|passage| (passage, dropped_by(ruleset, passage))).collect();
+        if closed.iter().any(|(_, dropped)| dropped.is_empty()) {
+            continue;
+        }
+        for (passage, dropped) in closed.iter().take(1) {
+            found.extend(dropped.iter().map(|dropped| blocked(tunnel, &what, passage, dropped, ruleset)));
         }
     }
     if let (Role::Network { .. }, true) = (tunnel.role, legacy_drops(&machine.legacy, tunnel.name())) {
@@ -56,14 +61,14 @@ fn judge(seen: &Seen, tunnel: &Tunnel) -> Vec<Checked> {
 fn device(tunnel: &Tunnel) -> Vec<Traffic> {
     let out = |to: SocketAddr, transport: Transport, what: String| Traffic {
         what,
-        passage: Passage {
+        ways: vec![Passage {
             hook: Hook::Output,
             v6: to.is_ipv6(),
             from: None,
             to: None,
             destination: Some(to.ip()),
             port: Some((transport, to.port())),
-        },
+        }],
     };
     let carrier = tunnel.report.carrier.as_ref();
     let uses = |name: &str| carrier.is_none_or(|c| c.order.iter().any(|of| of == name));
@@ -85,50 +90,48 @@ fn listener(machine: &Machine, tunnel: &Tunnel) -> Vec<Traffic> {
     let ports: Vec<_> = udp.into_iter().chain(web.into_iter().map(|port| (Transport::Tcp, port))).collect();
     let coming = |(transport, port): (Transport, u16)| {
         let name = if transport == Transport::Udp { "UDP" } else { "TCP" };
-        machine.uplinks.iter().map(move |link| Traffic {
+        let by = |link: &String| Passage {
+            hook: Hook::Input,
+            v6: false,
+            from: Some(link.clone()),
+            to: None,
+            destination: None,
+            port: Some((transport, port)),
+        };
+        Traffic {
             what: format!("what comes from outside to {name} port {port}"),
-            passage: Passage {
-                hook: Hook::Input,
-                v6: false,
-                from: Some(link.clone()),
-                to: None,
-                destination: None,
-                port: Some((transport, port)),
-            },
-        })
+            ways: machine.uplinks.iter().map(by).collect(),
+        }
     };
-    ports.into_iter().flat_map(coming).collect()
+    ports.into_iter().map(coming).collect()
 }
 
 /// What devices of a network send: to its ports, to others, and to be admitted.
 fn network(machine: &Machine, tunnel: &Tunnel) -> Vec<Traffic> {
     let mut traffic = listener(machine, tunnel);
-    let on = |links: &[String], v6: bool| -> Vec<Traffic> {
-        let forwarded = |link: &String| Traffic {
-            what: format!("what devices send to others{}", if v6 { " over IPv6" } else { "" }),
-            passage: Passage {
-                hook: Hook::Forward,
-                v6,
-                from: Some(tunnel.name().to_owned()),
-                to: Some(link.clone()),
-                destination: None,
-                port: None,
-            },
+    let forwarded = |links: &[String], v6: bool| {
+        let to = |link: &String| Passage {
+            hook: Hook::Forward,
+            v6,
+            from: Some(tunnel.name().to_owned()),
+            to: Some(link.clone()),
+            destination: None,
+            port: None,
         };
-        links.iter().map(forwarded).collect()
+        let over = if v6 { " over IPv6" } else { "" };
+        Traffic { what: format!("what devices send to others{over}"), ways: links.iter().map(to).collect() }
     };
-    traffic.extend(on(&machine.uplinks, false));
-    traffic.extend(on(&machine.uplinks_v6, true));
+    traffic.extend([forwarded(&machine.uplinks, false), forwarded(&machine.uplinks_v6, true)]);
     traffic.push(Traffic {
         what: "what new devices send to be admitted".to_owned(),
-        passage: Passage {
+        ways: vec![Passage {
             hook: Hook::Input,
             v6: true,
             from: Some(tunnel.name().to_owned()),
             to: None,
             destination: own_v6(tunnel),
             port: Some((Transport::Udp, adit::enrol::PORT)),
-        },
+        }],
     });
     traffic
 }
@@ -224,6 +227,15 @@ mod tests {
         assert!(said[2].contains("new devices"), "{said:?}");
         assert!(found[0].advice[0].contains("udp dport 51820 accept"), "{:?}", found[0].advice);
         assert!(found.iter().all(|checked| checked.fix.is_none()), "whose rules these are, is to decide");
+    }
+
+    #[test]
+    fn a_port_that_is_open_on_one_way_is_open() {
+        let only = r#",{"rule":{"family":"inet","table":"other","chain":"c","expr":[{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"eth0"}},{"accept":null}]}}"#;
+        let mut seen = scene::server();
+        seen.machine.as_mut().unwrap().uplinks.push("wlan0".into());
+        let found = found(seen, chain("input", only));
+        assert!(found.iter().all(|checked| !checked.what.contains("from outside")), "{found:#?}");
     }
 
     #[test]

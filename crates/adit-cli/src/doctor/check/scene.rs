@@ -47,7 +47,7 @@ pub(super) fn device() -> Seen {
         heard: false,
         own_certificate: None,
     };
-    let kept = Kept { file: "/etc/adit/home.conf".into(), failure: None, is_exposed: false, is_up: true, profile };
+    let kept = Kept { file: "/etc/adit/home.conf".into(), failure: None, is_exposed: false, profile };
     let machine = Machine {
         ruleset: Some(r#"{"nftables":[]}"#.into()),
         uplinks: vec!["eth0".into()],
@@ -61,6 +61,7 @@ pub(super) fn device() -> Seen {
         ways: [("10.77.0.1".parse().unwrap(), Some("home".into()))].into(),
         tunnels: vec![tunnel],
         kept: vec![kept],
+        has_network: false,
         browser: Browser { name: "Chromium".into(), recorded: now() - 10 * DAY, expired: None },
     }
 }
@@ -99,7 +100,7 @@ pub(super) fn server() -> Seen {
         uplinks: vec!["eth0".into()],
         ..Machine::default()
     };
-    Seen { machine: Some(machine), tunnels: vec![tunnel], kept: Vec::new(), ..device() }
+    Seen { machine: Some(machine), tunnels: vec![tunnel], kept: Vec::new(), has_network: true, ..device() }
 }
 
 fn validity() -> Validity {

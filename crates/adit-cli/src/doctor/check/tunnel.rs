@@ -6,6 +6,13 @@ use crate::report::State;
 
 /// Each tunnel; or that there is none.
 pub(super) fn check(seen: &Seen) -> Vec<Checked> {
+    let is_served = seen.tunnels.iter().any(|tunnel| matches!(tunnel.role, Role::Network { .. }));
+    if seen.has_network && !is_served {
+        let nobody = Checked::wrong(Check::Tunnel, "a network is kept on this machine, and nobody serves it")
+            .known_by("its state is there, and none of the tunnels that are up is a network's")
+            .advise("`adit server up`, or `systemctl start adit-server`");
+        return std::iter::once(nobody).chain(seen.tunnels.iter().map(judge)).collect();
+    }
     if seen.tunnels.is_empty() {
         let none = match (seen.daemon, seen.kept.is_empty()) {
             (true, _) => "no tunnel is up",
@@ -56,6 +63,8 @@ mod tests {
         seen.tunnels[0].role = Role::Network { decided: false };
         assert_eq!(check(&seen)[0].verdict, Verdict::Wrong);
         seen.tunnels.clear();
+        assert_eq!(check(&seen)[0].verdict, Verdict::Wrong, "a network that nobody serves");
+        seen.has_network = false;
         assert_eq!(check(&seen)[0].verdict, Verdict::Note);
     }
 }

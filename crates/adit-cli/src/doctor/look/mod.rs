@@ -64,6 +64,7 @@ pub(crate) async fn look(places: &Places, only: Option<&str>) -> Result<Seen> {
         ways: ways(&host, machine.as_ref()).await,
         machine,
         kept: kept(only, &tunnels),
+        has_network: only.is_none() && places.server_state().join("settings.json").exists(),
         tunnels,
         browser: browser(now),
     })
@@ -201,9 +202,8 @@ fn kept(only: Option<&str>, tunnels: &[Tunnel]) -> Vec<Kept> {
     files.sort();
     files.dedup();
     files.truncate(MAX_KEPT);
-    let is_up = |file: &File| tunnels.iter().any(|tunnel| tunnel.report.file.as_deref() == Some(file));
     let kept = |file: std::path::PathBuf| {
-        let none = Kept { is_up: is_up(&file), file, failure: None, is_exposed: false, profile: Profile::default() };
+        let none = Kept { file, failure: None, is_exposed: false, profile: Profile::default() };
         match file::load(&none.file) {
             Ok(loaded) => {
                 Some(Kept { is_exposed: loaded.exposed.is_some(), profile: summary(&loaded.profile), ..none })
