@@ -20,8 +20,12 @@ pub const MAX_MACHINES: usize = 8;
 /// The longest text of one machine.
 const MAX_MACHINE_TEXT: usize = 16 * 1024;
 
-/// Actions that one call may bring about; a machine that pads without pause is stopped here, and goes on at the next.
+/// Actions that one call may bring about; a machine that acts without pause is stopped here, and goes on after [`REST`].
 const MAX_STEPS: usize = 64;
+
+/// How long machines rest when they have done as much as they may at once: after [`MAX_STEPS`], after padding that went
+/// alone, and after a hold, so that what waited is written before the next. Whoever asks what to do now gets to an end.
+pub(super) const REST: Duration = Duration::from_millis(1);
 
 /// The longest that machines hold the stream at once, whatever they say: maybenot looks at their share of time only before
 /// they begin, and lets them go on without looking.
@@ -50,7 +54,9 @@ impl FromStr for PaddingMachine {
         if text.len() > MAX_MACHINE_TEXT {
             return Err(BadMachine::TooLong(text.len()));
         }
-        let machine = Machine::from_str(text).map_err(|problem| BadMachine::Unreadable(problem.to_string()))?;
+        let mut machine = Machine::from_str(text).map_err(|problem| BadMachine::Unreadable(problem.to_string()))?;
+        // As long as these last, maybenot looks at no share, not even at ours.
+        (machine.allowed_padding_packets, machine.allowed_blocked_microsec) = (0, 0);
         Ok(Self { text: text.to_owned(), machine })
     }
 }
@@ -86,7 +92,7 @@ pub struct MachineSettings {
 
 impl MachineSettings {
     /// Machines with the usual limits: half of the packets may be padding, of 512 bytes each, and the stream may be held a
-    /// tenth of the time. A machine may have narrower limits of its own.
+    /// tenth of the time. A machine may have narrower limits of its own; what it allows itself beyond them counts for nothing.
     ///
     /// # Errors
     /// There are too many.
@@ -94,8 +100,8 @@ impl MachineSettings {
         Self::new(machines, USUAL_PADDING, USUAL_BLOCKING, USUAL_BYTES)
     }
 
-    /// Machines that may make this share of packets padding, hold the stream for this share of time (each above 0, and 1 at
-    /// most), and pad with so many bytes at a time.
+    /// Machines that may make this share of packets padding, hold the stream for this share of time (each above 0, and below
+    /// 1), and pad with so many bytes at a time.
     ///
     /// # Errors
     /// There are too many, or a share is none.
@@ -108,8 +114,8 @@ impl MachineSettings {
         if machines.len() > MAX_MACHINES {
             return Err(BadMachine::TooMany(machines.len()));
         }
-        // To maybenot, nought is no limit at all.
-        let is_share = |share: &f64| *share > 0.0 && *share <= 1.0;
+        // To maybenot, nought is no limit at all. Nor is one: with anything real, padding is always less than all.
+        let is_share = |share: &f64| *share > 0.0 && *share < 1.0;
         if let Some(share) = [max_padding, max_blocking].into_iter().find(|share| !is_share(share)) {
             return Err(BadMachine::NoShare(share.to_string()));
         }
@@ -131,7 +137,7 @@ pub enum BadMachine {
     #[error("not a padding machine: {0}\n  hint: a machine is one line of text that begins with its version, 02")]
     Unreadable(String),
     /// A share is not one.
-    #[error("padding machines cannot have a share of {0}\n  hint: shares are above 0, and 1 at most")]
+    #[error("padding machines cannot have a share of {0}\n  hint: shares are above 0, and below 1")]
     NoShare(String),
 }
 
@@ -142,6 +148,8 @@ pub(super) struct Machines {
     blocked_until: Option<Instant>,
     /// When what holds the stream now began to.
     blocked_since: Option<Instant>,
+    /// Until when no timer fires.
+    rests_until: Option<Instant>,
     due: usize,
     padding_bytes: usize,
 }
@@ -174,6 +182,7 @@ impl Machines {
             timers: vec![Timers::default(); settings.machines.len()],
             blocked_until: None,
             blocked_since: None,
+            rests_until: None,
             due: 0,
             padding_bytes: usize::from(settings.padding_bytes).max(super::MIN_PADDING),
         })
@@ -202,12 +211,22 @@ impl Machines {
         for _ in 0..MAX_STEPS {
             if self.blocked_until.is_some_and(|until| until <= now) {
                 self.release();
+                self.rest(now);
                 self.trigger(now, &[TriggerEvent::BlockingEnd]);
                 continue;
+            }
+            if self.rests_until.is_some_and(|until| until > now) {
+                return;
             }
             let Some(index) = self.timers.iter().position(|timers| timers.is_due(now)) else { return };
             self.fire(index, now);
         }
+        self.rest(now);
+    }
+
+    /// No timer fires for a while.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.rests_until = Some(now + REST);
     }
 
     /// Until when nothing may be written, if a machine holds the stream.
@@ -224,7 +243,8 @@ impl Machines {
     /// When something is due next.
     pub(super) fn next(&self) -> Option<Instant> {
         let timers = self.timers.iter().flat_map(|timers| [timers.action.map(|(at, _)| at), timers.internal]);
-        timers.flatten().chain(self.blocked_until).min()
+        let timer = timers.flatten().min().map(|at| self.rests_until.map_or(at, |rested| rested.max(at)));
+        timer.into_iter().chain(self.blocked_until).min()
     }
 
     /// The hold is over, and with it whatever was to prolong it: what is planned during a hold is not weighed against a

@@ -246,6 +246,10 @@ impl Shaper {
     /// How much padding goes with `real` bytes. Machines have a budget of their own; the rest has ours.
     fn padding(&mut self, now: Instant, real: usize) -> usize {
         let of_machines = self.machines.as_mut().map_or(0, |machines| machines.take_due(now));
+        if let Some(machines) = self.machines.as_mut().filter(|_| real == 0 && of_machines > 0) {
+            // What it brings about comes later: padding that goes alone must not call for more at once.
+            machines.rest(now);
+        }
         let wish = self.wish(now, real, of_machines);
         (of_machines + self.afford(wish)).min(MAX_PIECE)
     }

@@ -140,8 +140,9 @@ fn a_download_is_not_padded() {
     assert!(share < 0.015, "{share}");
 }
 
-/// A machine that pads every millisecond, as text. Built here, for the crate's own tools are its only other source.
-fn busy_machine() -> String {
+/// A machine that pads every so many microseconds, and would allow itself so much beyond all limits, as text. Built here, for
+/// the crate's own tools are its only other source.
+fn busy_machine(every: f64, allowed: u64) -> String {
     use maybenot::{
         Machine,
         action::Action,
@@ -159,39 +160,93 @@ fn busy_machine() -> String {
         Event::PaddingSent => vec![Trans(1, 1.0)],
         _ => vec![],
     });
-    pad.action = Some(Action::SendPadding { bypass: false, replace: false, timeout: fixed(1_000.0), limit: None });
-    Machine::new(0, 0.0, 0, 0.0, vec![idle, pad]).unwrap().serialize()
+    pad.action = Some(Action::SendPadding { bypass: false, replace: false, timeout: fixed(every), limit: None });
+    Machine::new(allowed, 0.0, allowed, 0.0, vec![idle, pad]).unwrap().serialize()
 }
 
+/// Half of all packets, also if the machine allows itself more.
 #[test]
 fn a_machine_pads_until_its_budget_is_spent() {
-    let machines = MachineSettings::new(&[busy_machine().parse().unwrap()], 0.5, 0.1, 512).unwrap();
-    let settings = Settings { machines: Some(machines), ..Settings::off() };
-    let mut now = Instant::now();
-    let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
-    let (mut real, mut padding) = (0, 0);
-    for _ in 0..2_000 {
-        if real < 20 {
-            shaper.handle_outgoing(now, 100);
+    for allowed in [0, 1_000, u64::MAX] {
+        let machines = MachineSettings::new(&[busy_machine(1_000.0, allowed).parse().unwrap()], 0.5, 0.1, 512).unwrap();
+        let settings = Settings { machines: Some(machines), ..Settings::off() };
+        let mut now = Instant::now();
+        let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
+        let (mut real, mut padding) = (0, 0);
+        for _ in 0..2_000 {
+            if real < 20 {
+                shaper.handle_outgoing(now, 100);
+            }
+            while let Output::Write { real: some, padding: more } = shaper.poll_output(now) {
+                real += some / 100;
+                padding += more / 512;
+            }
+            now += Duration::from_millis(1);
         }
-        while let Output::Write { real: some, padding: more } = shaper.poll_output(now) {
-            real += some / 100;
-            padding += more / 512;
-        }
-        now += Duration::from_millis(1);
+        assert_eq!(real, 20);
+        assert!((15..=21).contains(&padding), "half of all packets may be padding: {padding} of {}", real + padding);
     }
-    assert_eq!(real, 20);
-    assert!((15..=21).contains(&padding), "half of all packets may be padding: {padding} of {}", real + padding);
+}
+
+/// Machines that pad, hold or set timers without a pause: whoever asks what to do now gets to an end, soon and with a moment
+/// to come, and what waits is written.
+#[test]
+fn machines_that_never_rest_keep_nobody_from_going_on() {
+    /// Answers to one question, about: what waits, and padding alone.
+    const ENOUGH: usize = 4;
+    for machine in [busy_machine(0.0, u64::MAX), holding_machine(u64::MAX), winding_machine()] {
+        let machines = MachineSettings::new(&[machine.parse().unwrap()], 0.999_999, 0.999_999, 512).unwrap();
+        let settings = Settings { machines: Some(machines), ..Settings::off() };
+        let mut now = Instant::now();
+        let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
+        let (mut given, mut written, mut asked) = (0, 0, 0);
+        let end = now + Duration::from_secs(2);
+        while now < end {
+            shaper.handle_outgoing(now, 100);
+            given += 100;
+            let next = (0..ENOUGH).find_map(|_| match shaper.poll_output(now) {
+                Output::Write { real, .. } => {
+                    written += real;
+                    None
+                }
+                Output::Timeout(next, _) => Some(next),
+            });
+            let next = next.unwrap_or_else(|| panic!("{machine} goes on and on"));
+            let next = next.unwrap_or(now + Duration::from_millis(5));
+            assert!(next >= now + machines::REST, "{machine} wants to be asked again after {:?}", next - now);
+            assert!(given - written <= 102 * 100, "{machine} lets nothing through");
+            now = next;
+            asked += 1;
+        }
+        assert!(asked > 10, "{machine} {asked}");
+    }
+}
+
+/// A machine that sets a timer of no length again whenever it ends, as text.
+fn winding_machine() -> String {
+    use maybenot::{
+        Machine,
+        action::Action,
+        dist::{Dist, DistType},
+        event::Event,
+        state::{State, Trans},
+    };
+    let nothing = Dist { dist: DistType::Uniform { low: 0.0, high: 0.0 }, start: 0.0, max: 0.0 };
+    let mut idle = State::new(enum_map::enum_map! { Event::NormalSent => vec![Trans(1, 1.0)], _ => vec![] });
+    idle.action = None;
+    let mut wind = State::new(enum_map::enum_map! { Event::TimerEnd => vec![Trans(1, 1.0)], _ => vec![] });
+    wind.action = Some(Action::UpdateTimer { replace: true, duration: nothing, limit: None });
+    Machine::new(0, 0.0, 0, 0.0, vec![idle, wind]).unwrap().serialize()
 }
 
 #[test]
 fn machines_that_cannot_run_are_refused_in_words() {
-    let machine: PaddingMachine = busy_machine().parse().unwrap();
-    assert_eq!(machine.to_string(), busy_machine());
+    let machine: PaddingMachine = busy_machine(1_000.0, 7).parse().unwrap();
+    assert_eq!(machine.to_string(), busy_machine(1_000.0, 7));
     for (text, reason) in [
         (String::new(), "too short"),
         ("nonsense".to_owned(), "version"),
-        (busy_machine()[..40].to_owned(), "not a padding machine"),
+        (busy_machine(1_000.0, 7)[..40].to_owned(), "not a padding machine"),
         ("02".repeat(20_000), "too long"),
     ] {
         let said = text.parse::<PaddingMachine>().unwrap_err().to_string();
@@ -200,7 +255,7 @@ fn machines_that_cannot_run_are_refused_in_words() {
     let many = vec![machine.clone(); MAX_MACHINES + 1];
     assert_eq!(MachineSettings::usual(&many).unwrap_err(), BadMachine::TooMany(MAX_MACHINES + 1));
     assert!(MachineSettings::usual(&many[1..]).is_ok());
-    for (padding, blocking) in [(7.0, 0.1), (0.1, -1.0), (0.0, 0.1), (f64::NAN, 0.1)] {
+    for (padding, blocking) in [(7.0, 0.1), (0.1, -1.0), (0.0, 0.1), (f64::NAN, 0.1), (1.0, 0.1), (0.1, 1.0)] {
         let settings = MachineSettings::new(std::slice::from_ref(&machine), padding, blocking, 512);
         assert!(matches!(settings, Err(BadMachine::NoShare(_))));
     }
@@ -209,12 +264,18 @@ fn machines_that_cannot_run_are_refused_in_words() {
 /// A machine that would hold the stream for an hour at a time, and again, holds it for moments, and for its share.
 #[test]
 fn a_machine_holds_the_stream_for_moments_and_loses_nothing() {
+    [0, 1_000, u64::MAX].into_iter().for_each(hold_for_moments);
+}
+
+fn hold_for_moments(allowed: u64) {
     const STEP: Duration = Duration::from_millis(1);
     const STEPS: u32 = 20_000;
-    let machines = MachineSettings::usual(&[holding_machine().parse().unwrap()]).unwrap();
+    let machines = MachineSettings::usual(&[holding_machine(allowed).parse().unwrap()]).unwrap();
     let settings = Settings { machines: Some(machines), ..Settings::off() };
     let mut now = Instant::now();
     let mut shaper = Shaper::new(Role::Client, settings, [0; 32], now);
+    // A share that was saved up is not spent at once.
+    now += Duration::from_secs(10);
     let (mut given, mut written) = (0, 0);
     let (mut since, mut longest, mut held) = (now, Duration::ZERO, Duration::ZERO);
     for _ in 0..STEPS {
@@ -232,7 +293,8 @@ fn a_machine_holds_the_stream_for_moments_and_loses_nothing() {
         now += STEP;
     }
     assert!(longest > Duration::ZERO && longest <= machines::MAX_HOLD, "{longest:?}");
-    assert!(held <= STEP * STEPS / 10 + machines::MAX_HOLD, "{held:?} of {:?}", STEP * STEPS);
+    let all = STEP * STEPS + Duration::from_secs(10);
+    assert!(held <= all / 10 + machines::MAX_HOLD, "{held:?} of {all:?}");
     now += machines::MAX_HOLD;
     while let Output::Write { real, .. } = shaper.poll_output(now) {
         written += real;
@@ -241,7 +303,7 @@ fn a_machine_holds_the_stream_for_moments_and_loses_nothing() {
 }
 
 /// A machine that holds the stream whenever something is to be written, as text.
-fn holding_machine() -> String {
+fn holding_machine(allowed: u64) -> String {
     use maybenot::{
         Machine,
         action::Action,
@@ -258,13 +320,13 @@ fn holding_machine() -> String {
         _ => vec![],
     });
     hold.action = Some(Action::BlockOutgoing { bypass: false, replace: true, timeout, duration, limit: None });
-    Machine::new(0, 0.0, 0, 0.0, vec![idle, hold]).unwrap().serialize()
+    Machine::new(allowed, 0.0, allowed, 0.0, vec![idle, hold]).unwrap().serialize()
 }
 
 /// Machines spend their own budget, and not that of the rest; nor does the rest spend without a budget because of them.
 #[test]
 fn machines_do_not_open_the_budget_of_the_rest() {
-    let machines = MachineSettings::new(&[busy_machine().parse().unwrap()], 0.01, 0.1, 2).unwrap();
+    let machines = MachineSettings::new(&[busy_machine(1_000.0, 0).parse().unwrap()], 0.01, 0.1, 2).unwrap();
     let settings =
         Settings { machines: Some(machines), padding_per_mille: 0, padding_allowance: 0, ..Settings::default() };
     let outcome = World::new(&settings, 1).converse(&handshake(&mut ChaCha20Rng::seed_from_u64(1)));
