@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Frame, SizeHint};
@@ -30,11 +29,6 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The body of a request over HTTP/2.
-pub(super) fn of_h2(stream: RecvStream) -> Body {
-    if stream.is_end_stream() { empty() } else { patient(H2Body { stream }) }
-}
-
 /// A body that fails if its next piece does not come in time.
 pub(super) fn patient<B>(body: B) -> Body
 where
@@ -49,10 +43,6 @@ pub(super) fn noted(body: Body, account: Arc<Account>, working: Arc<Working>) ->
     Noted { body, account, held: None, _working: working }.boxed_unsync()
 }
 
-struct H2Body {
-    stream: RecvStream,
-}
-
 struct Noted {
     body: Body,
     account: Arc<Account>,
@@ -63,27 +53,6 @@ struct Noted {
 struct Patient<B> {
     body: B,
     waiting: Option<Pin<Box<Sleep>>>,
-}
-
-impl hyper::body::Body for H2Body {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match ready!(self.stream.poll_data(cx)) {
-            Some(Ok(data)) => {
-                // Whoever asks for the next piece has used this one; the stream may be gone meanwhile.
-                drop(self.stream.flow_control().release_capacity(data.len()));
-                Poll::Ready(Some(Ok(Frame::data(data))))
-            }
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
-            None => Poll::Ready(ready!(self.stream.poll_trailers(cx)).map(|t| t.map(Frame::trailers)).transpose()),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
-    }
 }
 
 impl hyper::body::Body for Noted {

@@ -4,7 +4,7 @@
 //! HTTP/1.1 (`h1`), what the site answers (`site`).
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_protocol::{LinkId, Path};
@@ -20,17 +20,17 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admit::Form;
-use super::body::{self, Body};
-use super::ledger::{Account, Held};
+use super::body::Body;
+use super::ledger::Account;
 use super::limits::{
     ANSWER, BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER,
     STREAMS, TUNNEL_WINDOW, WINDOW,
 };
 use super::piece::Piece;
 use super::scene::Visitor;
-use super::tunnel;
 use super::users::Entry;
 use super::wire::{Exporter, Wire};
+use super::{tunnel, upload};
 use crate::capsule::put_padding;
 use crate::grpc;
 
@@ -42,8 +42,6 @@ const SETTLE: Duration = Duration::from_secs(1);
 struct Shared {
     visitor: Visitor,
     exporter: Exporter,
-    /// What bodies of requests may fill of the connection's window, while there are any.
-    uploads: Arc<Mutex<Weak<Held>>>,
     /// Tells the connection that it carries a tunnel.
     widen: mpsc::Sender<()>,
 }
@@ -53,7 +51,7 @@ pub(super) async fn serve(visitor: Visitor, wire: Wire, exporter: Exporter) {
     let handshake = builder().handshake::<_, Piece>(wire);
     let Ok(Ok(connection)) = timeout(HEAD_TIME, handshake).await else { return };
     let (widen, widened) = mpsc::channel(1);
-    drive(connection, &Shared { visitor, exporter, uploads: Arc::default(), widen }, widened).await;
+    drive(connection, &Shared { visitor, exporter, widen }, widened).await;
 }
 
 fn builder() -> Builder {
@@ -108,19 +106,6 @@ async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut wid
     }
 }
 
-impl Shared {
-    /// Notes what the body of a request may fill, if it has one.
-    fn upload(&self, body: &RecvStream) -> Option<Arc<Held>> {
-        if body.is_end_stream() {
-            return None;
-        }
-        let mut uploads = self.uploads.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = uploads.upgrade().unwrap_or_else(|| Arc::new(self.visitor.account.hold(WINDOW as usize)));
-        *uploads = Arc::downgrade(&held);
-        Some(held)
-    }
-}
-
 /// Answers one request.
 async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
     let Visitor { scene, account, peer } = &shared.visitor;
@@ -128,9 +113,8 @@ async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendR
         return accept_tunnel(shared, form, entry, request.into_body(), respond).await;
     }
     let is_head = request.method() == Method::HEAD;
-    let _upload = shared.upload(request.body());
     let asked = account.hold(len_of_request(&request));
-    let request = request.map(body::of_h2);
+    let request = request.map(|stream| upload::of(stream, account));
     let response = tokio::select! {
         response = scene.site.answer(request, *peer) => response,
         // Nobody waits for the answer any more.

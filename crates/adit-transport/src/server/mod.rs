@@ -19,6 +19,7 @@ mod site;
 mod tests;
 mod tls;
 mod tunnel;
+mod upload;
 mod users;
 mod wire;
 

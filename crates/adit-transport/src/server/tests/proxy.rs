@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::world::{Dir, HOST, World, user};
 use crate::config::{Certificates, Front, Site};
+use crate::server::limits::{HELD, WINDOW};
 
 #[tokio::test]
 async fn a_request_reaches_the_site_behind_as_it_came_and_its_answer_comes_back() {
@@ -84,6 +85,25 @@ async fn a_websocket_over_http_2_is_passed_on() {
     to.send_data(Bytes::new(), true).unwrap();
     while let Some(Ok(piece)) = from.data().await {
         assert!(piece.is_empty());
+    }
+}
+
+/// As many as would fill the ledger if each counted for all that it might hold. None holds anything.
+#[tokio::test]
+async fn websockets_that_rest_leave_each_other_alone() {
+    let world = proxied(site().await).await;
+    let mut sockets = Vec::new();
+    for _ in 0..HELD / WINDOW as usize + 10 {
+        let mut client = world.connect().await;
+        let mut request =
+            Request::connect(format!("https://{HOST}/socket")).header("sec-websocket-version", "13").body(()).unwrap();
+        request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+        let (response, to) = client.send.send_request(request, false).unwrap();
+        sockets.push((response.await.unwrap().into_body(), to, client));
+    }
+    for (from, to, _) in &mut sockets {
+        to.send_data(Bytes::from_static(b"still here"), false).unwrap();
+        assert_eq!(from.data().await.unwrap().unwrap(), "STILL HERE");
     }
 }
 
