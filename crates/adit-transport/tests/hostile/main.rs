@@ -1,7 +1,7 @@
 //! What a hostile connection costs the server in memory: for each kind of them, every byte of the process counted.
 //!
-//! One after the other, for they share the counter. The connections are in clear text, as from a front, so that the hostile
-//! end holds nothing itself; only the TLS handshakes are with the server's own TLS. Not here: what the hostile see, and
+//! One after the other, for they share the counter. Most connections are in clear text, as from a front, so that the hostile
+//! end holds nothing itself. Not here: what the hostile see, and
 //! that others are served (the stories beside the server's code).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
@@ -108,6 +108,21 @@ async fn answers_that_are_not_read() {
         frame(&mut frames, HEADERS, END_HEADERS | END_STREAM, stream, &request("GET", "/large.bin"));
     }
     let cost = held_by_many(&frames, Site::Files).await;
+    assert_within(cost, HELD + MANY * MIB);
+}
+
+/// The same to the server's own TLS, which keeps some of it, too. What the hostile ends hold is counted with it.
+#[tokio::test]
+async fn answers_that_are_not_read_over_tls() {
+    let _alone = ALONE.lock().await;
+    let world = World::new(Front::Own, Site::Files).await;
+    let mut frames = begun();
+    frame(&mut frames, SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
+    frame(&mut frames, WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+    for stream in (1..256_u32).step_by(2) {
+        frame(&mut frames, HEADERS, END_HEADERS | END_STREAM, stream, &request("GET", "/large.bin"));
+    }
+    let cost = world.cost_over_tls(MANY, &frames).await;
     assert_within(cost, HELD + MANY * MIB);
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use adit_engine::{DatagramIo as _, MAX_READ, RecvBatch, Want};
@@ -11,10 +12,15 @@ use adit_transport::config::{self, Certificates, HttpsServer, User};
 use adit_transport::server::{HttpsListener, ServerControl};
 use adit_transport::shape::Settings;
 use adit_transport::token;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
 
 use crate::sys::Counting;
 
@@ -111,6 +117,27 @@ impl World {
         most.saturating_sub(before)
     }
 
+    /// The same, each with TLS, and with these bytes sent.
+    pub(crate) async fn cost_over_tls(&self, connections: usize, bytes: &[u8]) -> usize {
+        let provider = Arc::new(default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let mut config = config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody)).with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let config = Arc::new(config);
+        let before = Counting::mark();
+        let mut open = Vec::with_capacity(connections);
+        for _ in 0..connections {
+            let tcp = TcpStream::connect(self.address()).await.unwrap();
+            let name = ServerName::try_from("site.test").unwrap();
+            let mut tls = TlsConnector::from(Arc::clone(&config)).connect(name, tcp).await.unwrap();
+            taken(&mut tls, bytes).await;
+            open.push(tls);
+        }
+        let most = Counting::most();
+        drop(open);
+        most.saturating_sub(before)
+    }
+
     /// Somebody who means no harm gets the page.
     pub(crate) async fn visit(&self) {
         let mut tcp = TcpStream::connect(self.address()).await.unwrap();
@@ -175,17 +202,56 @@ pub(crate) fn request(method: &str, path: &str) -> Vec<u8> {
 }
 
 /// Sends until everything is taken, or nothing more is, or the server has had enough.
-pub(crate) async fn taken(tcp: &mut TcpStream, bytes: &[u8]) {
+pub(crate) async fn taken(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     let mut left = bytes;
     while !left.is_empty() {
-        match tokio::time::timeout(STALLED, tcp.write(left)).await {
+        match tokio::time::timeout(STALLED, to.write(left)).await {
             Ok(Ok(n)) => left = &left[n..],
             Ok(Err(_)) | Err(_) => return,
         }
     }
+    drop(tokio::time::timeout(STALLED, to.flush()).await);
     // The server has the time to do something about it.
-    let _answered = tokio::time::timeout(STALLED / 10, tcp.readable()).await;
-    tokio::time::sleep(STALLED / 40).await;
+    tokio::time::sleep(STALLED / 8).await;
+}
+
+/// Trusts every certificate.
+#[derive(Debug)]
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        default_provider().signature_verification_algorithms.supported_schemes()
+    }
 }
 
 /// A site that never answers.

@@ -10,3 +10,5 @@ mod raw;
 mod site;
 mod tunnel;
 mod world;
+
+pub(super) use world::{HOST, client_config, server_config};

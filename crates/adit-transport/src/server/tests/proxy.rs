@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::world::{Dir, HOST, World, user};
+use super::world::{Dir, HOST, World, server_config_of, user};
 use crate::config::{Certificates, Front, Site};
 use crate::server::limits::{HELD, WINDOW};
 
@@ -222,14 +222,7 @@ async fn site() -> SocketAddr {
 
 /// The same, with TLS.
 async fn site_with(certificate: Option<&rcgen::CertifiedKey<rcgen::KeyPair>>) -> SocketAddr {
-    let tls = certificate.map(|made| {
-        let chain = vec![made.cert.der().clone()];
-        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(crate::server::tls::provider())
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()))
-    });
+    let tls = certificate.map(|made| TlsAcceptor::from(Arc::new(server_config_of(made))));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

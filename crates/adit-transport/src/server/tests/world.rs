@@ -24,7 +24,7 @@ use crate::config::{Certificates, Front, HttpsServer, Site, User};
 use crate::server::{HttpsListener, ServerControl};
 use crate::shape::Settings;
 
-pub(super) const HOST: &str = "site.test";
+pub(in crate::server) const HOST: &str = "site.test";
 pub(super) const PAGE: &str = "<html><body>Hello, this is a site.</body></html>\n";
 pub(super) const TUNNEL: &str = "https://site.test/.well-known/masque/udp/adit/51820/";
 
@@ -197,7 +197,24 @@ async fn echo(mut listener: HttpsListener) {
     }
 }
 
-fn client_config(alpn: &[u8]) -> ClientConfig {
+/// A server that nobody vouches for.
+pub(in crate::server) fn server_config() -> rustls::ServerConfig {
+    let made = rcgen::generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    server_config_of(&made)
+}
+
+/// A server with this certificate.
+pub(super) fn server_config_of(made: &rcgen::CertifiedKey<rcgen::KeyPair>) -> rustls::ServerConfig {
+    let chain = vec![made.cert.der().clone()];
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(crate::server::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    config.with_no_client_auth().with_single_cert(chain, key).unwrap()
+}
+
+/// A client that trusts every certificate.
+pub(in crate::server) fn client_config(alpn: &[u8]) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(super::super::tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
