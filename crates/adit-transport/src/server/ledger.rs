@@ -179,6 +179,8 @@ impl Account {
     /// Waits until this connection has to go.
     pub(super) async fn ended(&self) {
         self.end.notified().await;
+        // For the next who waits.
+        self.end.notify_one();
     }
 
     /// From now on the client is waited for.
@@ -247,6 +249,13 @@ impl Drop for Held {
                 open.bytes -= piece.bytes;
             }
         }
+    }
+}
+
+impl Working {
+    /// Waits until the connection has to go.
+    pub(super) async fn ended(&self) {
+        self.0.ended().await;
     }
 }
 
@@ -369,12 +378,7 @@ mod tests {
     }
 
     async fn is_ended(account: &Account) -> bool {
-        let is = is_done(&mut pin!(account.ended())).await;
-        if is {
-            // As it was, for the next who asks.
-            account.end.notify_one();
-        }
-        is
+        is_done(&mut pin!(account.ended())).await
     }
 
     async fn is_done<F: Future>(future: &mut std::pin::Pin<&mut F>) -> bool {

@@ -6,6 +6,7 @@ mod directory;
 mod headers;
 mod proxy;
 mod upstream;
+mod websocket;
 
 use std::io;
 use std::net::SocketAddr;

@@ -4,32 +4,26 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use base64ct::{Base64, Encoding as _};
-use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, HeaderName, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::BodyExt as _;
-use hyper::body::Frame;
-use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper::upgrade::OnUpgrade;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf, ReadHalf};
 use tokio::time::timeout;
 
+use super::websocket::{self, Downward};
 use super::{headers, page, upstream};
-use crate::server::body::{self, Body, BodyError};
+use crate::server::body::{self, Body};
 use crate::server::ledger::Working;
 use crate::server::limits::{BODY_TIME, FILE_PIECE, LINGER_TIME};
 
-/// Bytes of a WebSocket read at a time.
-const PIECE: usize = 16 * 1024;
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
 const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
@@ -137,11 +131,9 @@ impl Proxy {
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             let from_site = hyper::upgrade::on(&mut response);
             tokio::spawn(async move {
-                let _working = working;
                 let (Some(client), Ok(site)) = (from_client, from_site.await) else { return };
                 let Ok(client) = client.await else { return };
-                // Either end may break off at any time.
-                drop(tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(site)).await);
+                websocket::carry(TokioIo::new(client), TokioIo::new(site), working).await;
             });
         }
         response
@@ -149,7 +141,7 @@ impl Proxy {
 
     /// RFC 8441: the bodies of request and answer are the two directions.
     async fn websocket_of_h2(&self, request: Request<Body>, peer: SocketAddr) -> Response<Body> {
-        let (head, mut from_client) = request.into_parts();
+        let (head, from_client) = request.into_parts();
         let mut onward = self.onward(Request::from_parts(head, body::empty()), peer);
         *onward.method_mut() = Method::GET;
         add_upgrade(onward.headers_mut());
@@ -167,21 +159,12 @@ impl Proxy {
             return response;
         }
         let Ok(site) = hyper::upgrade::on(&mut response).await else { return page(StatusCode::BAD_GATEWAY) };
-        let (from_site, mut to_site) = tokio::io::split(TokioIo::new(site));
-        tokio::spawn(async move {
-            while let Some(Ok(frame)) = from_client.frame().await {
-                let Ok(data) = frame.into_data() else { break };
-                if to_site.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
-            // The site may have closed first.
-            drop(to_site.shutdown().await);
-        });
+        let (from_site, to_site) = tokio::io::split(TokioIo::new(site));
+        tokio::spawn(websocket::upward(from_client, to_site));
         headers::strip(response.headers_mut());
         response.headers_mut().remove(WEBSOCKET_ACCEPT);
         *response.status_mut() = StatusCode::OK;
-        *response.body_mut() = WebSocket { from_site, buffer: BytesMut::new() }.boxed_unsync();
+        *response.body_mut() = Downward::new(from_site).boxed_unsync();
         response
     }
 }
@@ -198,26 +181,4 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
 fn add_upgrade(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, WEBSOCKET);
-}
-
-/// What the site behind says on a WebSocket, as a body.
-struct WebSocket {
-    from_site: ReadHalf<TokioIo<Upgraded>>,
-    buffer: BytesMut,
-}
-
-impl hyper::body::Body for WebSocket {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = &mut *self;
-        this.buffer.resize(PIECE, 0);
-        let mut into = ReadBuf::new(&mut this.buffer);
-        if let Err(error) = ready!(Pin::new(&mut this.from_site).poll_read(cx, &mut into)) {
-            return Poll::Ready(Some(Err(error.into())));
-        }
-        let len = into.filled().len();
-        Poll::Ready((len > 0).then(|| Ok(Frame::data(this.buffer.split_to(len).freeze()))))
-    }
 }

@@ -125,6 +125,9 @@ async fn a_websocket_over_http_1_1_is_passed_on() {
     let mut answer = [0; 5];
     tls.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HELLO");
+    // Who says nothing more does not keep its place for ever.
+    tokio::time::pause();
+    assert_eq!(tls.read(&mut answer).await.unwrap_or_default(), 0);
 }
 
 /// Neither is for a site; and a site behind that is away is nothing of the tunnel.
