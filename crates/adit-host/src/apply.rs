@@ -330,6 +330,9 @@ async fn update<B: Backend>(
     plan: &HostPlan,
     mark: u32,
 ) -> Result<Vec<Change>, HostError> {
+    if let Err(error) = journal.compact() {
+        tracing::debug!(%error, "a journal stays as long as it is");
+    }
     let old = journal.open_changes()?;
     let ours: Vec<Change> = old.iter().map(|(_, change)| change.clone()).collect();
     let observed = machine.observe(plan).await?.without(&ours);

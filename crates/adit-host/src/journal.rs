@@ -1,7 +1,7 @@
 //! What was changed for one interface, on disk before it is changed, so that a run that was killed can be undone.
 //!
-//! A line of JSON for each change, a line for each that is undone. The file is locked while its owner lives, and gone
-//! when nothing is left to undo. Not here: making and undoing changes (`apply`).
+//! A line of JSON for each change, a line for each that is undone. The file is locked while its owner lives, written anew
+//! when most of it is settled, and gone when nothing is left to undo. Not here: making and undoing changes (`apply`).
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -15,6 +15,8 @@ use crate::change::Change;
 use crate::error::HostError;
 
 const SUFFIX: &str = "journal";
+/// Lines that say nothing any more, beyond as many as there are changes to be undone: with more, a journal is written anew.
+const SETTLED_LINES: usize = 64;
 
 /// One line.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +37,7 @@ pub(crate) struct Journal {
     file: File,
     /// Each change and whether it is still to be undone.
     changes: Vec<(Change, bool)>,
+    lines: usize,
 }
 
 impl Journal {
@@ -92,10 +95,12 @@ impl Journal {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(HostError::Busy { link: link.to_owned() }),
             Err(error) => return Err(failed(error.into())),
         }
-        let mut journal = Self { path: path.to_owned(), file, changes: Vec::new() };
+        let mut journal = Self { path: path.to_owned(), file, changes: Vec::new(), lines: 0 };
         if !journal.is_at_its_path() {
             return Ok(None);
         }
+        // The journal's next version, if its owner died before it was that.
+        remove_if_there(&next_version(path)).map_err(failed)?;
         journal.read().map_err(failed)?;
         Ok(Some(journal))
     }
@@ -116,7 +121,9 @@ impl Journal {
         if whole < text.len() {
             self.file.set_len(whole as u64)?;
         }
-        self.changes = parse(text.get(..whole).unwrap_or_default())?;
+        let text = text.get(..whole).unwrap_or_default();
+        self.changes = parse(text)?;
+        self.lines = text.iter().filter(|byte| **byte == b'\n').count();
         Ok(())
     }
 
@@ -144,6 +151,29 @@ impl Journal {
         Ok(open.map(|(number, (change, _))| (number, change.clone())).collect())
     }
 
+    /// Writes the journal anew without what is settled, if that is most of it. Numbers given out before are void then. To
+    /// be called where no other interface's end may amend it: with the machine's turn. If it fails, nothing is lost.
+    pub(crate) fn compact(&mut self) -> Result<(), HostError> {
+        let open = self.open_changes()?;
+        if self.lines <= 2 * open.len() + SETTLED_LINES {
+            return Ok(());
+        }
+        let next = next_version(&self.path);
+        let adopted = write_locked(&next, &open).and_then(|file| fs::rename(&next, &self.path).map(|()| file));
+        let failed = |source| HostError::Journal { what: "rewrite", path: self.path.clone(), source };
+        match adopted {
+            Ok(file) => self.file = file,
+            Err(error) => {
+                drop(fs::remove_file(&next));
+                return Err(failed(error));
+            }
+        }
+        self.lines = open.len();
+        self.changes = open.into_iter().map(|(_, change)| (change, true)).collect();
+        let dir = self.path.parent().unwrap_or(&self.path);
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    }
+
     /// Removes the journal, nothing being left in it.
     pub(crate) fn close(self) -> Result<(), HostError> {
         fs::remove_file(&self.path).map_err(|source| HostError::Journal { what: "remove", path: self.path, source })
@@ -151,10 +181,11 @@ impl Journal {
 
     fn write(&mut self, line: &Line) -> Result<(), HostError> {
         let failed = |source| HostError::Journal { what: "write", path: self.path.clone(), source };
-        let mut text = serde_json::to_vec(line).map_err(|error| failed(error.into()))?;
-        text.push(b'\n');
+        let text = text_of(line).map_err(failed)?;
         self.file.write_all(&text).map_err(failed)?;
-        self.file.sync_data().map_err(failed)
+        self.file.sync_data().map_err(failed)?;
+        self.lines += 1;
+        Ok(())
     }
 }
 
@@ -172,8 +203,7 @@ pub(crate) fn hand_over(dir: &Path, link: &str, gone: &Change) -> Result<bool, H
         let mut changes = parse(text.get(..whole).unwrap_or_default()).map_err(failed)?;
         let taken = changes.iter_mut().position(|(change, open)| *open && gone.hand_over(change));
         if let Some((number, (change, _))) = taken.and_then(|number| Some((number, changes.get(number)?))) {
-            let mut line = serde_json::to_vec(&Line::Amended(number, change.clone())).map_err(|e| failed(e.into()))?;
-            line.push(b'\n');
+            let line = text_of(&Line::Amended(number, change.clone())).map_err(failed)?;
             let mut file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
             file.write_all(&line).map_err(failed)?;
             file.sync_data().map_err(failed)?;
@@ -185,6 +215,38 @@ pub(crate) fn hand_over(dir: &Path, link: &str, gone: &Change) -> Result<bool, H
 
 fn path_of(dir: &Path, link: &str) -> PathBuf {
     dir.join(format!("{link}.{SUFFIX}"))
+}
+
+/// Where the next version of a journal is written. No interface's journal has such a name.
+fn next_version(path: &Path) -> PathBuf {
+    path.with_extension(format!("{SUFFIX}.next"))
+}
+
+/// A journal with nothing but these changes, whole on disk, and locked before anybody can find it.
+fn write_locked(path: &Path, open: &[(usize, Change)]) -> io::Result<File> {
+    remove_if_there(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(path)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let mut text = Vec::new();
+    for (_, change) in open {
+        text.extend(text_of(&Line::Change(change.clone()))?);
+    }
+    file.write_all(&text)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn text_of(line: &Line) -> io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 fn parse(text: &[u8]) -> io::Result<Vec<(Change, bool)>> {
@@ -299,6 +361,86 @@ pub(crate) mod tests {
         assert!(hand_over(dir.path(), "wg0", &sysctl("0")).unwrap());
         assert_eq!(second.open_changes().unwrap(), [(0, up()), (1, sysctl("0"))]);
         assert!(!hand_over(dir.path(), "wg0", &up()).unwrap());
+    }
+
+    /// A journal of which most is settled: one change was amended and is to be undone, many are.
+    fn settled(dir: &Path) -> Journal {
+        let mut journal = Journal::open(dir, "wg0").unwrap();
+        for round in 0..40 {
+            let number = journal.record(&sysctl(&round.to_string())).unwrap();
+            if round != 7 {
+                journal.undone(number).unwrap();
+            }
+        }
+        journal.record(&up()).unwrap();
+        journal.write(&Line::Amended(7, sysctl("amended"))).unwrap();
+        journal
+    }
+
+    fn left() -> [Change; 2] {
+        [sysctl("amended"), up()]
+    }
+
+    fn found(dir: &Path) -> Vec<Change> {
+        let mut journal = Journal::open_existing(dir, "wg0").unwrap().unwrap();
+        journal.open_changes().unwrap().into_iter().map(|(_, change)| change).collect()
+    }
+
+    #[test]
+    fn what_is_settled_goes_when_it_is_most_of_the_journal() {
+        let dir = TempDir::new();
+        let mut journal = settled(dir.path());
+        let len = || fs::read_to_string(path_of(dir.path(), "wg0")).unwrap().lines().count();
+        assert_eq!(len(), 81);
+        journal.compact().unwrap();
+        assert_eq!(len(), 2);
+        assert_eq!(journal.open_changes().unwrap(), [(0, sysctl("amended")), (1, up())]);
+        // It goes on as before: held by this process, read by root only, and written to.
+        assert!(matches!(Journal::open(dir.path(), "wg0"), Err(HostError::Busy { .. })));
+        let mode = fs::metadata(path_of(dir.path(), "wg0")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(journal.record(&up()).unwrap(), 2);
+        journal.undone(0).unwrap();
+        assert!(!hand_over(dir.path(), "wg1", &sysctl("0")).unwrap());
+        // With little that is settled it is left alone.
+        journal.compact().unwrap();
+        assert_eq!(len(), 4);
+        drop(journal);
+        assert_eq!(found(dir.path()), [up(), up()]);
+        assert_eq!(Journal::links(dir.path()).unwrap(), ["wg0"]);
+    }
+
+    /// Killed before the next version is whole, before it takes the place of the old one, and after.
+    #[test]
+    fn a_kill_at_any_moment_of_writing_it_anew_leaves_what_is_to_be_undone() {
+        let dir = TempDir::new();
+        let mut journal = settled(dir.path());
+        let (path, old) = (journal.path.clone(), fs::read(&journal.path).unwrap());
+        journal.compact().unwrap();
+        let new = fs::read(&path).unwrap();
+        drop(journal);
+        for written in 0..=new.len() {
+            let next = next_version(&path);
+            fs::write(&path, &old).unwrap();
+            fs::write(&next, &new[..written]).unwrap();
+            assert_eq!(Journal::links(dir.path()).unwrap(), ["wg0"]);
+            assert_eq!(found(dir.path()), left());
+            assert!(!next.exists(), "it is forgotten");
+        }
+        fs::write(&path, &new).unwrap();
+        assert_eq!(found(dir.path()), left());
+    }
+
+    /// As on a full disk: here somebody has put a directory in the way.
+    #[test]
+    fn a_journal_that_cannot_be_written_anew_stays_as_it_is() {
+        let dir = TempDir::new();
+        let mut journal = settled(dir.path());
+        fs::create_dir(next_version(&journal.path)).unwrap();
+        assert!(matches!(journal.compact(), Err(HostError::Journal { what: "rewrite", .. })));
+        assert_eq!(journal.record(&up()).unwrap(), 41);
+        let open: Vec<_> = journal.open_changes().unwrap();
+        assert_eq!(open, [(7, sysctl("amended")), (40, up()), (41, up())]);
     }
 
     #[test]

@@ -105,6 +105,13 @@ prop_compose! {
     }
 }
 
+/// The most changes that a plan is made of.
+fn plan_lines(plan: &HostPlan) -> usize {
+    let mut world = World::new();
+    let (mut journal, _) = world.apply(plan).unwrap();
+    journal.open_changes().unwrap().len()
+}
+
 /// The journal as it was, and as it would be if the process had died while writing the next line.
 fn torn(bytes: &[u8]) -> [Vec<u8>; 2] {
     [bytes.to_vec(), [bytes, br#"{"change":{"route":{"to":"10."#.as_slice()].concat()]
@@ -174,6 +181,31 @@ proptest! {
         world.update(&mut journal, &second, mark);
         prop_assert_eq!(&world.fake.machine, &fresh.fake.machine);
         prop_assert_eq!(world.update(&mut journal, &second, mark), []);
+        let moments: Vec<_> = world.fake.moments.drain(..).collect();
+        world.undo(journal, "wg0").unwrap();
+        prop_assert_eq!(&world.fake.machine, &Machine::new());
+        for (bytes, machine) in moments {
+            let mut after = World::with(machine, "wg0", Some(&bytes));
+            after.recover("wg0");
+            prop_assert_eq!(&after.fake.machine, &Machine::new());
+        }
+    }
+
+    /// A network whose rules change again and again: its journal stays short, and a crash at any moment is undone.
+    #[test]
+    fn a_network_that_changes_for_ever_has_a_journal_with_an_end(one in any_plan(), other in any_plan()) {
+        let mut world = World::new();
+        let (mut journal, mark) = world.apply(&one).unwrap();
+        let mut longest = 0;
+        for round in 0..30 {
+            world.fake.moments.clear();
+            world.update(&mut journal, if round % 2 == 0 { &other } else { &one }, mark);
+            let text = fs::read_to_string(&world.fake.journal).unwrap();
+            longest = longest.max(text.lines().count());
+        }
+        // What is open before and after, twice; what may be settled; and what one change writes.
+        let changes = plan_lines(&one) + plan_lines(&other);
+        prop_assert!(longest <= 4 * changes + 64, "{longest} lines for {changes} changes");
         let moments: Vec<_> = world.fake.moments.drain(..).collect();
         world.undo(journal, "wg0").unwrap();
         prop_assert_eq!(&world.fake.machine, &Machine::new());
