@@ -6,6 +6,7 @@
 mod captures;
 mod hostile;
 mod invites;
+mod openvpn;
 mod pair;
 mod parsers;
 #[path = "../../crates/adit-wireguard/tests/wireguard/story.rs"]
@@ -17,5 +18,6 @@ mod world;
 pub use captures::{capture, frames, hellos};
 pub use hostile::{Flood, device_hostile};
 pub use invites::{enrolment, invite};
+pub use openvpn::{openvpn_live, openvpn_parsers};
 pub use pair::device_pair;
 pub use parsers::{ip_packet, message, uapi};

@@ -58,6 +58,16 @@ fn messages_of_who_joins() {
     replay("enrolment", adit_fuzz::enrolment);
 }
 
+#[test]
+fn parsers_of_openvpn() {
+    replay("openvpn_parsers", adit_fuzz::openvpn_parsers);
+}
+
+#[test]
+fn an_openvpn_client_and_server_under_attack() {
+    replay("openvpn_live", adit_fuzz::openvpn_live);
+}
+
 /// Reference W-122.
 #[test]
 fn junk_of_every_length_is_met_with_silence_and_leaves_nothing_behind() {

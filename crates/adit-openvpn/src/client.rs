@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use adit_protocol::{Drops, Now, Path};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
+use zeroize::Zeroizing;
 
 pub use self::config::{ClientConfig, ControlWrap};
 pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
@@ -37,6 +38,8 @@ pub struct Client {
     static_key: Option<StaticKey>,
     wrapped_key: Vec<u8>,
     credentials: Credentials,
+    /// The password, while a token takes its place.
+    password: Option<Zeroizing<String>>,
     rng: ChaCha20Rng,
     state: State,
     /// Which of the remotes is next.
@@ -110,6 +113,7 @@ impl Client {
             static_key,
             wrapped_key,
             credentials,
+            password: None,
             rng: ChaCha20Rng::from_seed(seed),
             state: State::Waiting(now.instant),
             remote: 0,

@@ -1,6 +1,7 @@
 //! What the server's control messages mean for a client.
 
 use adit_protocol::Now;
+use zeroize::Zeroizing;
 
 use super::{AuthFailure, Client, ClientEvent, Ended, Phase, State};
 use crate::Role;
@@ -54,7 +55,19 @@ impl Client {
     }
 
     fn handle_refusal(&mut self, now: Now, rest: &str) {
-        self.end(now, AuthFailure::parse(rest).into());
+        let failure = AuthFailure::parse(rest);
+        // A token that is refused is over: the password has not been asked for yet.
+        let failure = match (self.password.take(), failure) {
+            (Some(password), AuthFailure::Denied(why)) => {
+                self.credentials.password = password;
+                AuthFailure::SessionOver(why)
+            }
+            (password, failure) => {
+                self.credentials.password = password.unwrap_or(std::mem::take(&mut self.credentials.password));
+                failure
+            }
+        };
+        self.end(now, failure.into());
     }
 
     fn handle_push(&mut self, now: Now, rest: &str) {
@@ -79,7 +92,9 @@ impl Client {
         connection.phase = Phase::Up;
         self.pause = self.config.reconnect.0;
         if let Some(token) = &pushed.auth_token {
-            self.credentials.password = zeroize::Zeroizing::new(token.expose().to_owned());
+            let token = Zeroizing::new(token.expose().to_owned());
+            let before = std::mem::replace(&mut self.credentials.password, token);
+            self.password.get_or_insert(before);
         }
         self.tell(ClientEvent::Connected(Box::new(pushed)));
         self.release(now);

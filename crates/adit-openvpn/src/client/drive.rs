@@ -115,6 +115,7 @@ impl Protocol for Client {
         match change {
             ClientChange::Credentials(credentials) => {
                 self.credentials = credentials;
+                self.password = None;
                 if matches!(self.state, State::Stopped) {
                     self.state = State::Waiting(now.instant);
                 }

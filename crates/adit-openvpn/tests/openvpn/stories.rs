@@ -264,6 +264,29 @@ fn a_challenge_reaches_the_user_and_its_answer_the_server() {
 }
 
 #[test]
+fn a_token_takes_the_place_of_the_password_until_the_server_refuses_it() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "right")]);
+    world.door = |request| match request.password.expose() {
+        "right" => Answer::Accept(Box::new(ClientSettings {
+            options: vec!["auth-token SESS_ID_AT_x".into()],
+            ..ClientSettings::default()
+        })),
+        other => panic!("{other}"),
+    };
+    world.until("in with the password", |world| world.clients[0].core.is_up());
+    world.door = |request| match request.password.expose() {
+        "SESS_ID_AT_x" => Answer::Refuse("the token is over".into()),
+        "right" => Answer::Accept(Box::default()),
+        other => panic!("{other}"),
+    };
+    world.clients[0].core.apply(world.now, ClientChange::Reconnect);
+    let over = ClientEvent::Ended(Ended::Auth(AuthFailure::SessionOver("the token is over".into())));
+    world.until("the token is refused", |world| world.clients[0].events.contains(&over));
+    world.until("in with the password again", |world| world.clients[0].core.is_up());
+}
+
+#[test]
 fn without_a_common_cipher_both_learn_why() {
     let papers = Papers::new();
     let client = ClientConfig { ciphers: vec![Cipher::Aes128Cbc], ..client_config(&papers) };

@@ -10,7 +10,7 @@ use adit_openvpn::{
 };
 use adit_protocol::{Delivery, Inbound, IpPacket, Now, Open, Opening, Outbound, Output, Path, Protocol, Seal, Sealing};
 
-use crate::papers::Papers;
+use super::papers::Papers;
 
 /// Where the server is.
 pub(crate) fn server_at() -> SocketAddr {
