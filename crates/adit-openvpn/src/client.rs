@@ -198,7 +198,8 @@ impl Client {
             return Err(cipher.name().to_owned());
         }
         let framing = pushed.framing.unwrap_or(self.config.framing);
-        Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing })
+        let epochs = pushed.epoch_keys && cipher.is_aead() && pushed.peer_id.is_some();
+        Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing, epochs })
     }
 }
 

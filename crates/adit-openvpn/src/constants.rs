@@ -37,6 +37,13 @@ pub(crate) const LAST_ID: u64 = 0xffff_ffff;
 /// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
 pub(crate) const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
 
+/// GCM with one key stays below 2^36 blocks and packets; at seven eighths of it come other keys.
+pub(crate) const WORN_BLOCKS: u64 = (1 << 36) / 8 * 7;
+/// Epochs after the present one whose packets are opened.
+pub(crate) const EPOCHS_AHEAD: usize = 4;
+/// From this epoch on new keys are asked for.
+pub(crate) const LAST_COMFORTABLE_EPOCH: u16 = 0xf000;
+
 // Times (defaults of OpenVPN).
 
 /// `tls-timeout`: a control packet is sent again after this, and then after twice as long.

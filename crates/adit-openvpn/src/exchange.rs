@@ -3,17 +3,15 @@
 //! Not here: envelopes and which exchange a packet is for (`session`), what control messages mean (`client`, `server`).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::ReplayWindow;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::Role;
-use crate::constants::{CONTROL_PAYLOAD, LAST_ID, MAX_EVENTS, MAX_MESSAGE};
-use crate::data::{Content, DataKeys, SealJob};
+use crate::constants::{CONTROL_PAYLOAD, MAX_EVENTS, MAX_MESSAGE};
 use crate::key_method::{KeyMessage, Parsed};
+use crate::keyring::Data;
 use crate::packet::Opcode;
 use crate::reliable::Reliable;
 use crate::tls::{Tls, TlsFailure};
@@ -58,48 +56,6 @@ enum Stage {
     Sent,
     /// Both key messages are there.
     Complete,
-}
-
-/// Data keys in use, with their numbers.
-#[derive(Debug)]
-pub(crate) struct Data {
-    pub(crate) keys: Arc<DataKeys>,
-    pub(crate) since: Instant,
-    /// The peer has sent under them.
-    pub(crate) confirmed: bool,
-    next: u64,
-    /// Blocks of the cipher that were sealed, and packets: what limits GCM.
-    pub(crate) blocks: u64,
-    seen: ReplayWindow<32>,
-}
-
-impl Data {
-    pub(crate) fn new(keys: Arc<DataKeys>, since: Instant) -> Self {
-        Self { keys, since, confirmed: false, next: 1, blocks: 0, seen: ReplayWindow::new() }
-    }
-
-    /// Work for the next number; `None` when numbers are used up.
-    pub(crate) fn seal(&mut self, content: Content, len: usize, iv: [u8; 16]) -> Option<SealJob> {
-        if self.next > LAST_ID {
-            return None;
-        }
-        let number = self.next as u32;
-        self.next += 1;
-        self.blocks += 1 + len.div_ceil(16) as u64;
-        Some(SealJob { keys: Arc::clone(&self.keys), number, iv, content })
-    }
-
-    /// Whether the number of an authentic packet is new.
-    pub(crate) fn accept(&mut self, number: u32) -> bool {
-        let new = number != 0 && self.seen.accept(u64::from(number));
-        self.confirmed |= new;
-        new
-    }
-
-    /// The number that will be given next.
-    pub(crate) const fn next_number(&self) -> u64 {
-        self.next
-    }
 }
 
 impl Exchange {

@@ -9,14 +9,14 @@
 //! | `session`, `exchange` | one session, its key exchanges in turn; one key exchange from reset to data keys |
 //! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
 //! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
-//! | `data` | the data channel: formats, and the jobs that seal and open |
+//! | `data`, `keyring` | the data channel: formats, the jobs that seal and open; the keys in use, from epoch to epoch |
 //! | `push` | a server's settings as text and as values |
 //! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //!
-//! Not there yet: epoch data keys; `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
+//! Not there yet: `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
 //! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
 
 mod cipher;
@@ -27,6 +27,7 @@ mod exchange;
 mod frame;
 mod key_file;
 mod key_method;
+mod keyring;
 mod mac;
 pub mod options;
 mod packet;

@@ -33,6 +33,8 @@ pub struct Pushed {
     pub exported_keys: bool,
     /// Later key exchanges have an envelope of their own.
     pub dynamic_envelope: bool,
+    /// Data keys go on from epoch to epoch.
+    pub epoch_keys: bool,
     /// Farewells go over the control channel.
     pub control_exit: bool,
     /// A token that takes the place of the password (`auth-token`). Secret, and short-lived.
@@ -186,6 +188,7 @@ impl Pushed {
         match flag {
             "tls-ekm" => self.exported_keys = true,
             "dyn-tls-crypt" => self.dynamic_envelope = true,
+            "aead-epoch" => self.epoch_keys = true,
             "cc-exit" => self.control_exit = true,
             _ => self.refused.push(format!("protocol-flags {flag}")),
         }

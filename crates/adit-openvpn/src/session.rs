@@ -11,11 +11,12 @@ use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
 use crate::Role;
-use crate::constants::{CONTROL_PAYLOAD, LAST_COMFORTABLE_ID, LAST_KEY_ID};
-use crate::data::{Agreed, Content, DataKeys, SealJob};
-use crate::exchange::{Data, Exchange, ExchangeFailure};
+use crate::constants::{CONTROL_PAYLOAD, LAST_KEY_ID};
+use crate::data::{Agreed, Content, DataHeader, DataKeys, SealJob};
+use crate::exchange::{Exchange, ExchangeFailure};
 use crate::key_file::StaticKey;
 use crate::key_method::{KeyMessage, KeySource, derive};
+use crate::keyring::Data;
 use crate::packet::{Body, First, Opcode, SessionId};
 use crate::tls::TlsFactory;
 use crate::wrap::replay::{ReplayCounter, ReplayFilter};
@@ -423,8 +424,7 @@ impl Session {
                 Role::Server => derive(&peer.source, own, peer_session, self.own),
             }
         };
-        let keys = DataKeys::new(role, self.newest.key_id, &keys, &agreed);
-        self.newest.data = Some(Data::new(keys, now));
+        self.newest.data = Some(Data::new(role, self.newest.key_id, &keys, &agreed, now));
     }
 
     /// The keys that are sent with: the new ones once the peer has shown that it has them, or had time to.
@@ -451,26 +451,25 @@ impl Session {
         let renewing = self.newest.data.is_none();
         let data = self.sending(times, now)?;
         let mut iv = [0; 16];
-        if data.keys.needs_iv() {
+        if data.needs_iv() {
             rng.fill_bytes(&mut iv);
         }
         let job = data.seal(content, len, iv)?;
-        let worn = data.next_number() > LAST_COMFORTABLE_ID || data.blocks > WORN_BLOCKS;
-        Some((job, worn && !renewing))
+        Some((job, data.is_worn() && !renewing))
     }
 
-    /// The keys that open packets of this key id.
-    pub(crate) fn opening(&self, key_id: u8) -> Option<&Arc<DataKeys>> {
+    /// The keys that open this data packet.
+    pub(crate) fn opening(&self, header: &DataHeader, datagram: &[u8]) -> Option<&Arc<DataKeys>> {
         let exchanges = [Some(&self.newest), self.older.as_ref()];
-        let exchange = exchanges.into_iter().flatten().find(|exchange| exchange.key_id == key_id)?;
-        Some(&exchange.data.as_ref()?.keys)
+        let exchange = exchanges.into_iter().flatten().find(|exchange| exchange.key_id == header.key_id)?;
+        exchange.data.as_ref()?.opening(header.len, datagram)
     }
 
     /// Whether an authentic packet is new; with keys that are gone, it is not.
-    pub(crate) fn accept(&mut self, keys: &Arc<DataKeys>, number: u32) -> bool {
+    pub(crate) fn accept(&mut self, keys: &Arc<DataKeys>, number: u64) -> bool {
         let exchanges = [Some(&mut self.newest), self.older.as_mut()];
         let mut data = exchanges.into_iter().flatten().filter_map(|exchange| exchange.data.as_mut());
-        data.find(|data| Arc::ptr_eq(&data.keys, keys)).is_some_and(|data| data.accept(number))
+        data.find(|data| data.has(keys)).is_some_and(|data| data.accept(keys, number))
     }
 
     /// Sends a control message, under the newest keys that are ready for it.
@@ -489,9 +488,6 @@ impl Session {
         self.newest.next_message().or_else(|| self.older.as_mut()?.next_message())
     }
 }
-
-/// GCM with one key stays far below 2^36 blocks and packets; new keys are asked for at seven eighths of it.
-const WORN_BLOCKS: u64 = (1 << 36) / 8 * 7;
 
 /// Whether the values in a server's reset (type, length, bytes) have the flag "send the wrapped key again".
 fn wants_wrapped_key(mut values: &[u8]) -> bool {

@@ -167,7 +167,7 @@ impl Client {
         let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
         let State::Connecting(connection) = &mut self.state else { return Err(DropReason::UnknownSession) };
         if let Some(header) = DataHeader::parse(first, datagram) {
-            let keys = connection.session.opening(header.key_id).ok_or(DropReason::UnknownSession)?;
+            let keys = connection.session.opening(&header, datagram).ok_or(DropReason::UnknownSession)?;
             return Ok(Some(OpenJob { keys: std::sync::Arc::clone(keys), header, session: 0, from }));
         }
         connection.session.handle_control(&self.ground, &self.credentials, &mut self.rng, now, datagram)?;

@@ -22,26 +22,32 @@ pub(super) enum With {
     ChaCha(aead::Key),
 }
 
-impl AeadKey {
-    pub(super) fn new(cipher: Cipher, key: &[u8; 64], iv: &[u8; 64]) -> Self {
+impl With {
+    /// The key is the first bytes of `key`, as many as the cipher has.
+    pub(super) fn new(cipher: Cipher, key: &[u8]) -> Self {
         let gcm = |algorithm| {
             #[expect(clippy::expect_used, reason = "the length is the algorithm's own")]
             let unbound = UnboundKey::new(algorithm, key.get(..cipher.key_len()).unwrap_or_default()).expect("a key");
-            With::Gcm(LessSafeKey::new(unbound))
+            Self::Gcm(LessSafeKey::new(unbound))
         };
-        let with = match cipher {
+        match cipher {
             Cipher::Aes128Gcm => gcm(&AES_128_GCM),
             Cipher::Aes192Gcm => gcm(&AES_192_GCM),
             Cipher::Aes256Gcm => gcm(&AES_256_GCM),
             Cipher::ChaCha20Poly1305 | Cipher::Aes128Cbc | Cipher::Aes192Cbc | Cipher::Aes256Cbc => {
                 let mut bytes = Secret::new([0; 32]);
                 bytes.expose_mut().iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-                With::ChaCha(aead::Key::new(&bytes))
+                Self::ChaCha(aead::Key::new(&bytes))
             }
-        };
+        }
+    }
+}
+
+impl AeadKey {
+    pub(super) fn new(cipher: Cipher, key: &[u8; 64], iv: &[u8; 64]) -> Self {
         let mut implicit_iv = [0; 8];
         implicit_iv.iter_mut().zip(iv).for_each(|(to, from)| *to = *from);
-        Self { with, implicit_iv }
+        Self { with: With::new(cipher, key), implicit_iv }
     }
 
     /// Where the plain packet lies before sealing, and after opening: at the end for one library, before the tag for the
@@ -101,4 +107,19 @@ pub(super) fn tag_first(text: &mut [u8]) {
     if let Some(first) = text.first_chunk_mut::<TAG_LEN>() {
         *first = tag;
     }
+}
+
+/// Seals `plain`, the tag after it, in place.
+pub(super) fn seal_gcm_tag_last(key: &LessSafeKey, nonce: [u8; 12], associated: &[u8], text: &mut [u8]) {
+    let Some((plain, tag)) = text.split_last_chunk_mut::<TAG_LEN>() else { return };
+    match key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(associated), plain) {
+        Ok(made) => tag.copy_from_slice(made.as_ref()),
+        // Too long for the algorithm: must not leave as it is.
+        Err(_) => plain.fill(0),
+    }
+}
+
+/// Opens `ciphertext tag` in place.
+pub(super) fn open_gcm_tag_last(key: &LessSafeKey, nonce: [u8; 12], associated: &[u8], text: &mut [u8]) -> bool {
+    key.open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(associated), text).is_ok()
 }

@@ -8,8 +8,10 @@ use adit_protocol::aead::{self as bulk, OpenItem, SealItem};
 use adit_protocol::{IpPacket, Open, Opening, Path, Seal, Sealing};
 use arrayvec::ArrayVec;
 
-use super::aead::{NUMBER, With, associated, open_gcm, seal_gcm, tag_first, tag_last};
-use super::{DataHeader, DataKeys, Way, cbc};
+use super::aead::{
+    NUMBER, With, associated, open_gcm, open_gcm_tag_last, seal_gcm, seal_gcm_tag_last, tag_first, tag_last,
+};
+use super::{DataHeader, DataKeys, Way, cbc, epoch};
 use crate::constants::{AEAD_BATCH, OCC, OCC_EXIT, PING};
 
 /// What a packet holds.
@@ -26,7 +28,8 @@ pub(crate) enum Content {
 /// Sealing one packet.
 pub struct SealJob {
     pub(crate) keys: Arc<DataKeys>,
-    pub(crate) number: u32,
+    /// In formats without epochs of 32 bits.
+    pub(crate) number: u64,
     /// Random, for ciphers that need it.
     pub(crate) iv: [u8; cbc::BLOCK],
     pub(crate) content: Content,
@@ -47,7 +50,7 @@ pub struct Opened {
     pub(crate) session: u32,
     pub(crate) from: Path,
     /// The number under which it was sealed; whether it was seen before is not known yet.
-    pub(crate) number: u32,
+    pub(crate) number: u64,
     /// Where in the datagram the inner packet lies; `None` if it is compressed.
     pub(crate) plain: Option<Range<usize>>,
 }
@@ -102,9 +105,14 @@ impl Seal for SealJob {
                 }
                 (number_at, number_at + cbc::NUMBER)
             }
+            Way::Epoch(_) => (0, epoch::NUMBER),
         };
-        if let Some(number) = body.get_mut(number_at..number_at + NUMBER) {
-            number.copy_from_slice(&self.number.to_be_bytes());
+        if matches!(keys.way, Way::Epoch(_)) {
+            if let Some(number) = body.first_chunk_mut() {
+                *number = self.number.to_be_bytes();
+            }
+        } else if let Some(number) = body.get_mut(number_at..number_at + NUMBER) {
+            number.copy_from_slice(&(self.number as u32).to_be_bytes());
         }
         if let Some(room) = body.get_mut(plain_at..plain_at + len) {
             keys.framing.lay_out(room, |to| match (self.content.fixed(), packet) {
@@ -118,6 +126,8 @@ impl Seal for SealJob {
     fn seal_batch(batch: &mut [Sealing<'_, Self>]) {
         for chunk in batch.chunks_mut(AEAD_BATCH) {
             let mut items: ArrayVec<SealItem<'_>, AEAD_BATCH> = ArrayVec::new();
+            // Which of them have their tag first on the wire.
+            let mut first: ArrayVec<bool, AEAD_BATCH> = ArrayVec::new();
             for sealing in chunk.iter_mut() {
                 let (keys, number) = (&*sealing.job.keys, sealing.job.number);
                 let header_len = keys.header.len;
@@ -126,20 +136,37 @@ impl Seal for SealJob {
                         sealer.seal(sealing.datagram.get_mut(header_len..).unwrap_or_default());
                     }
                     Way::Aead { sealer, .. } => {
-                        let nonce = sealer.nonce(number);
+                        let nonce = sealer.nonce(number as u32);
                         let Some((before, text)) = sealing.datagram.split_at_mut_checked(header_len + NUMBER) else {
                             continue;
                         };
                         let aad = associated(header_len, before);
                         match &sealer.with {
                             With::Gcm(key) => seal_gcm(key, nonce, aad, text),
-                            With::ChaCha(key) => items.push(SealItem { key, nonce, aad, buffer: text }),
+                            With::ChaCha(key) => {
+                                items.push(SealItem { key, nonce, aad, buffer: text });
+                                first.push(true);
+                            }
+                        }
+                    }
+                    Way::Epoch(with) => {
+                        let nonce = with.nonce(number);
+                        let before = header_len + epoch::NUMBER;
+                        let Some((aad, text)) = sealing.datagram.split_at_mut_checked(before) else { continue };
+                        match &with.with {
+                            With::Gcm(key) => seal_gcm_tag_last(key, nonce, aad, text),
+                            With::ChaCha(key) => {
+                                items.push(SealItem { key, nonce, aad, buffer: text });
+                                first.push(false);
+                            }
                         }
                     }
                 }
             }
             bulk::seal_batch(&mut items);
-            items.iter_mut().for_each(|item| tag_first(item.buffer));
+            for (item, _) in items.iter_mut().zip(first).filter(|(_, first)| *first) {
+                tag_first(item.buffer);
+            }
         }
     }
 }
@@ -158,8 +185,9 @@ impl Open for OpenJob {
                     Way::Cbc { opener, .. } => {
                         let text = opening.datagram.get_mut(at..).unwrap_or_default();
                         let start = at + opener.number_at() + cbc::NUMBER;
-                        opener.open(text).map(|(number, len)| (number, start..start + len))
+                        opener.open(text).map(|(number, len)| (number.into(), start..start + len))
                     }
+                    Way::Epoch(key) => open_epoch(key, at, opening.datagram),
                     Way::Aead { opener, .. } => open_aead(opener, at, opening.datagram),
                 };
                 let Some((number, plain)) = found else { continue };
@@ -173,14 +201,26 @@ impl Open for OpenJob {
 }
 
 /// Number and place of the plain text; opened now by GCM, already by ChaCha20-Poly1305.
-fn open_aead(opener: &super::aead::AeadKey, at: usize, datagram: &mut [u8]) -> Option<(u32, Range<usize>)> {
+fn open_aead(opener: &super::aead::AeadKey, at: usize, datagram: &mut [u8]) -> Option<(u64, Range<usize>)> {
     let len = datagram.len();
     let (before, text) = datagram.split_at_mut_checked(at + NUMBER)?;
     let number = u32::from_be_bytes(*before.last_chunk::<NUMBER>()?);
     match &opener.with {
         With::Gcm(key) => open_gcm(key, opener.nonce(number), associated(at, before), text)
-            .then(|| (number, at + opener.plain_at()..len)),
-        With::ChaCha(_) => Some((number, at + opener.plain_at()..len - bulk::TAG_LEN)),
+            .then(|| (number.into(), at + opener.plain_at()..len)),
+        With::ChaCha(_) => Some((number.into(), at + opener.plain_at()..len - bulk::TAG_LEN)),
+    }
+}
+
+/// The same for a packet of an epoch.
+fn open_epoch(key: &epoch::EpochKey, at: usize, datagram: &mut [u8]) -> Option<(u64, Range<usize>)> {
+    let len = datagram.len();
+    let (before, text) = datagram.split_at_mut_checked(at + epoch::NUMBER)?;
+    let number = u64::from_be_bytes(*before.last_chunk()?);
+    let plain = at + epoch::NUMBER..len.checked_sub(bulk::TAG_LEN)?;
+    match &key.with {
+        With::Gcm(with) => open_gcm_tag_last(with, key.nonce(number), before, text).then_some((number, plain)),
+        With::ChaCha(_) => Some((number, plain)),
     }
 }
 
@@ -194,22 +234,36 @@ fn open_chacha(chunk: &mut [Opening<'_, OpenJob>]) {
                 verdicts.push(None);
                 continue;
             };
-            let Way::Aead { opener, .. } = &job.keys.way else {
-                verdicts.push(None);
-                continue;
-            };
-            let With::ChaCha(key) = &opener.with else {
-                verdicts.push(None);
-                continue;
-            };
-            verdicts.push(Some(false));
             let at = job.header.len;
-            let Some((before, text)) = opening.datagram.split_at_mut_checked(at + NUMBER) else { continue };
-            let Some(number) = before.last_chunk::<NUMBER>() else { continue };
-            let nonce = opener.nonce(u32::from_be_bytes(*number));
-            tag_last(text);
-            items.push(OpenItem { key, nonce, aad: associated(at, before), buffer: text, authentic: false });
-            verdicts.pop();
+            let (with, numbered) = match &job.keys.way {
+                Way::Aead { opener, .. } => (&opener.with, at + NUMBER),
+                Way::Epoch(key) => (&key.with, at + epoch::NUMBER),
+                Way::Cbc { .. } => {
+                    verdicts.push(None);
+                    continue;
+                }
+            };
+            let With::ChaCha(key) = with else {
+                verdicts.push(None);
+                continue;
+            };
+            let Some((before, text)) = opening.datagram.split_at_mut_checked(numbered) else {
+                verdicts.push(Some(false));
+                continue;
+            };
+            let (nonce, aad) = match &job.keys.way {
+                Way::Epoch(key) => {
+                    let number = before.last_chunk().copied().unwrap_or_default();
+                    (key.nonce(u64::from_be_bytes(number)), &*before)
+                }
+                Way::Aead { opener, .. } => {
+                    tag_last(text);
+                    let number = before.last_chunk().copied().unwrap_or_default();
+                    (opener.nonce(u32::from_be_bytes(number)), associated(at, before))
+                }
+                Way::Cbc { .. } => continue,
+            };
+            items.push(OpenItem { key, nonce, aad, buffer: text, authentic: false });
             verdicts.push(Some(true));
         }
         bulk::open_batch(&mut items);
@@ -250,7 +304,7 @@ mod tests {
     use adit_protocol::Secret;
 
     use super::*;
-    use crate::data::{Agreed, Framing};
+    use crate::data::{Agreed, Chain, Framing};
     use crate::packet::First;
     use crate::testing::hex;
     use crate::{Cipher, Digest, Role, StaticKey};
@@ -265,7 +319,7 @@ mod tests {
     }
 
     fn agreed(cipher: Cipher) -> Agreed {
-        Agreed { cipher, digest: Digest::Sha256, peer_id: Some(0x17), framing: Framing::None }
+        Agreed { cipher, digest: Digest::Sha256, peer_id: Some(0x17), framing: Framing::None, epochs: false }
     }
 
     fn packet() -> Vec<u8> {
@@ -274,7 +328,7 @@ mod tests {
         packet
     }
 
-    fn seal(keys: &Arc<DataKeys>, number: u32, content: Content) -> Vec<u8> {
+    fn seal(keys: &Arc<DataKeys>, number: u64, content: Content) -> Vec<u8> {
         let bytes = packet();
         let packet = (content == Content::Packet).then(|| IpPacket::parse(&bytes).unwrap());
         let job = SealJob { keys: Arc::clone(keys), number, iv: [9; 16], content };
@@ -284,7 +338,7 @@ mod tests {
         datagram
     }
 
-    fn open(keys: &Arc<DataKeys>, datagram: &[u8]) -> Option<(u32, Vec<u8>)> {
+    fn open(keys: &Arc<DataKeys>, datagram: &[u8]) -> Option<(u64, Vec<u8>)> {
         let mut datagram = datagram.to_vec();
         let header = DataHeader::parse(First::parse(*datagram.first()?)?, &datagram)?;
         let job = OpenJob { keys: Arc::clone(keys), header, session: 0, from: path() };
@@ -313,6 +367,39 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_of_the_fourth_epoch_of_openvpns_own_test_is_opened() {
+        let mut datagram = hex(
+            "0700001700040000000000016eacea349ca836aab4d49ce685399a9bab964526e9cd11ece8cb7d77bdbc5c6ac4f49f36ea02e9c1f5d97\
+             644afa9118ba9f9a892623f1a130ffff5913d39d75b18573b5748589a7d",
+        );
+        let mut chain = Chain::new(Cipher::Aes256Gcm, key().cipher(0));
+        (1..4).for_each(|_| chain.go_on());
+        let keys = DataKeys::of_epoch(0, &chain, &agreed(Cipher::Aes256Gcm));
+        let header = DataHeader { key_id: 7, peer_id: Some(0x17), len: 4 };
+        let mut batch = [Opening::new(OpenJob { keys, header, session: 0, from: path() }, &mut datagram)];
+        OpenJob::open_batch(&mut batch);
+        let opened = batch[0].outcome.take().unwrap();
+        assert_eq!(opened.number, 0x0004_0000_0000_0001);
+        assert_eq!(datagram[opened.plain.unwrap()], *b"The quick little fox jumps over the bureaucratic hurdles");
+    }
+
+    #[test]
+    fn packets_of_an_epoch_are_sealed_and_opened_and_no_bit_may_change() {
+        for cipher in Cipher::ALL.into_iter().filter(|cipher| cipher.is_aead()) {
+            let keys = DataKeys::of_epoch(2, &Chain::new(cipher, key().cipher(0)), &agreed(cipher));
+            let wire = seal(&keys, 0x0001_0000_0000_0007, Content::Packet);
+            assert_eq!((wire.len(), wire[0]), (4 + 8 + 77 + 16, 9 << 3 | 2));
+            assert_eq!(open(&keys, &wire), Some((0x0001_0000_0000_0007, packet())), "{cipher}");
+            for bit in 8..wire.len() * 8 {
+                let mut forged = wire.clone();
+                forged[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(open(&keys, &forged), None, "{cipher}, bit {bit}");
+            }
+            (0..wire.len()).for_each(|len| assert_eq!(open(&keys, &wire[..len]), None, "{cipher}, {len} bytes"));
+        }
+    }
+
+    #[test]
     fn a_cbc_packet_of_a_real_client_is_opened() {
         let mut bytes = [0; 256];
         bytes[..32].copy_from_slice(&hex("dd7b8aa4fa7e31d1290f4788f13e8e6ea31cfdc8e50602a34f60d55c8d6a1da6"));
@@ -330,7 +417,7 @@ mod tests {
         for cipher in Cipher::ALL {
             for framing in [Framing::None, Framing::Lzo, Framing::Swap, Framing::StubV2] {
                 for (peer_id, digest) in [(None, Digest::Sha1), (Some(5), Digest::Sha512)] {
-                    let agreed = Agreed { cipher, digest, peer_id, framing };
+                    let agreed = Agreed { cipher, digest, peer_id, framing, epochs: false };
                     let client = DataKeys::new(Role::Client, 3, &key(), &agreed);
                     let server = DataKeys::new(Role::Server, 3, &key(), &agreed);
                     let wire = seal(&client, 7, Content::Packet);
@@ -388,7 +475,7 @@ mod tests {
         OpenJob::open_batch(&mut batch);
         for (n, opening) in batch.iter().enumerate() {
             let number = opening.outcome.as_ref().map(|opened| opened.number);
-            assert_eq!(number, (n % 3 != 0).then_some(n as u32 + 1), "{n}");
+            assert_eq!(number, (n % 3 != 0).then_some(n as u64 + 1), "{n}");
         }
     }
 }

@@ -4,14 +4,19 @@
 
 mod aead;
 mod cbc;
+mod epoch;
 mod framing;
 mod job;
 
 use std::fmt;
 use std::sync::Arc;
 
+use adit_protocol::aead::TAG_LEN;
+
 use self::aead::AeadKey;
 use self::cbc::{CbcOpener, CbcSealer};
+pub(crate) use self::epoch::Chain;
+use self::epoch::EpochKey;
 pub use self::framing::Framing;
 pub(crate) use self::job::Content;
 pub use self::job::{OpenJob, Opened, SealJob};
@@ -29,9 +34,11 @@ pub(crate) struct Agreed {
     /// The number that a client puts before its packets (and a server, before those to it); `None`: short headers.
     pub(crate) peer_id: Option<u32>,
     pub(crate) framing: Framing,
+    /// Each direction goes on from key to key by itself.
+    pub(crate) epochs: bool,
 }
 
-/// The keys of one key exchange. Shared with the jobs; wiped when the last of them is gone.
+/// The keys of one key exchange, or of one direction in one epoch. Shared with the jobs; wiped when the last of them is gone.
 pub(crate) struct DataKeys {
     header: Header,
     framing: Framing,
@@ -46,8 +53,16 @@ struct Header {
 }
 
 enum Way {
-    Aead { sealer: AeadKey, opener: AeadKey },
-    Cbc { sealer: Box<CbcSealer>, opener: Box<CbcOpener> },
+    Aead {
+        sealer: AeadKey,
+        opener: AeadKey,
+    },
+    Cbc {
+        sealer: Box<CbcSealer>,
+        opener: Box<CbcOpener>,
+    },
+    /// One direction in one epoch.
+    Epoch(EpochKey),
 }
 
 impl DataKeys {
@@ -72,6 +87,20 @@ impl DataKeys {
         Arc::new(Self { header: Header::new(key_id, agreed.peer_id), framing: agreed.framing, way })
     }
 
+    /// One direction, in the present epoch of its chain.
+    pub(crate) fn of_epoch(key_id: u8, chain: &Chain, agreed: &Agreed) -> Arc<Self> {
+        let header = Header::new(key_id, Some(agreed.peer_id.unwrap_or(NO_PEER_ID)));
+        Arc::new(Self { header, framing: agreed.framing, way: Way::Epoch(chain.key()) })
+    }
+
+    /// The epoch they are for, if they are for one.
+    pub(crate) const fn epoch(&self) -> Option<u16> {
+        match &self.way {
+            Way::Epoch(key) => Some(key.epoch),
+            Way::Aead { .. } | Way::Cbc { .. } => None,
+        }
+    }
+
     /// Whether a random block must be given to each job.
     pub(crate) const fn needs_iv(&self) -> bool {
         matches!(self.way, Way::Cbc { .. })
@@ -84,6 +113,7 @@ impl DataKeys {
             + match &self.way {
                 Way::Aead { .. } => aead::ADDED + plain,
                 Way::Cbc { sealer, .. } => sealer.wire_len(plain),
+                Way::Epoch(_) => epoch::NUMBER + TAG_LEN + plain,
             }
     }
 }
@@ -110,6 +140,11 @@ pub(crate) struct DataHeader {
     pub(crate) peer_id: Option<u32>,
     /// Bytes before what is sealed.
     pub(crate) len: usize,
+}
+
+/// The epoch that a data packet with a header of `len` bytes says it is of, if its format has one.
+pub(crate) fn epoch_of(len: usize, datagram: &[u8]) -> Option<u16> {
+    datagram.get(len..)?.first_chunk().map(|epoch| u16::from_be_bytes(*epoch))
 }
 
 impl DataHeader {

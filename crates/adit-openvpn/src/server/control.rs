@@ -129,11 +129,13 @@ impl Server {
             return self.dismiss(now, number, &format!("AUTH_FAILED,{NO_CIPHER}"));
         };
         let peer_id = peer.can.long_header().then_some(number);
-        let agreed = Agreed { cipher, digest: self.config.digest, peer_id, framing: self.config.framing };
         let (exported, dynamic) = (peer.can.exported_keys(), peer.can.dynamic_envelope());
+        let epochs = exported && peer.can.epoch_keys() && cipher.is_aead() && peer_id.is_some();
+        let agreed = Agreed { cipher, digest: self.config.digest, peer_id, framing: self.config.framing, epochs };
         let mut options =
             reply(&peer.settings, &agreed, self.config.keepalive.map(|(a, b)| (a.as_secs(), b.as_secs())));
-        let flags = [("cc-exit", peer.can.control_exit()), ("tls-ekm", exported), ("dyn-tls-crypt", dynamic)];
+        let exit = peer.can.control_exit();
+        let flags = [("cc-exit", exit), ("tls-ekm", exported), ("dyn-tls-crypt", dynamic), ("aead-epoch", epochs)];
         let flags: Vec<_> = flags.iter().filter(|(_, can)| *can).map(|(flag, _)| *flag).collect();
         if !flags.is_empty() {
             options.push(format!("protocol-flags {}", flags.join(" ")));

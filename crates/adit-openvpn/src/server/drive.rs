@@ -133,7 +133,8 @@ impl Server {
         if let Some(header) = DataHeader::parse(first, datagram) {
             let number = header.peer_id.or_else(|| self.addresses.get(&from.remote).copied());
             let peer = number.and_then(|number| self.peer(number)).filter(|peer| peer.phase == Phase::Up);
-            let keys = peer.and_then(|peer| peer.session.opening(header.key_id)).ok_or(DropReason::UnknownSession)?;
+            let keys =
+                peer.and_then(|peer| peer.session.opening(&header, datagram)).ok_or(DropReason::UnknownSession)?;
             let keys = Arc::clone(keys);
             return Ok(Some(OpenJob { keys, header, session: number.unwrap_or(0), from }));
         }

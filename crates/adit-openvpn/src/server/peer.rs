@@ -97,6 +97,10 @@ impl Can {
         self.bit(9)
     }
 
+    pub(super) const fn epoch_keys(&self) -> bool {
+        self.bit(10)
+    }
+
     /// The cipher that we both have.
     pub(super) fn cipher(&self, ours: &[Cipher], fallback: Option<Cipher>) -> Option<Cipher> {
         match (&self.ciphers, self.ncp) {

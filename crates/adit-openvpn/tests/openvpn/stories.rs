@@ -216,6 +216,7 @@ fn networks_behind_a_client_are_its_own() {
     world.until("connected", |world| world.clients[0].core.is_up());
     let Some(ClientEvent::Connected(pushed)) = world.clients[0].events.last() else { panic!("no settings") };
     assert_eq!(pushed.options.len(), 150);
+    assert!(pushed.exported_keys && pushed.epoch_keys && pushed.dynamic_envelope && pushed.control_exit);
     assert_eq!((pushed.address6, pushed.mtu), (Some(("fd00::2".parse().unwrap(), 64)), Some(1500)));
     world.down(&packet(NET, [192, 168, 9, 4], 1));
     world.up(0, &packet([192, 168, 9, 4], NET, 2));
