@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 32] = [
+const NEEDED: [(&str, &str); 33] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("caddy", "caddy"),
@@ -39,6 +39,7 @@ const NEEDED: [(&str, &str); 32] = [
     ("wireguard-go", "wireguard-go"),
     ("/usr/lib/python3/dist-packages/OpenSSL/__init__.py", "python3-openssl"),
     ("/usr/lib/python3/dist-packages/h2/__init__.py", "python3-h2"),
+    ("/usr/lib/python3/dist-packages/prometheus_client/__init__.py", "python3-prometheus-client"),
 ];
 
 /// Installs what the tests need and this machine lacks, and says what it does.

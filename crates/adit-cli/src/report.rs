@@ -73,6 +73,9 @@ pub(crate) struct TunnelReport {
     pub(crate) traffic: Traffic,
     /// Dropped packets by reason; reasons that never happened are left out.
     pub(crate) drops: BTreeMap<String, u64>,
+    /// Handshakes completed since it was brought up, also with peers that are gone.
+    #[serde(default)]
+    pub(crate) handshakes: u64,
     /// Whether handshakes are answered with cookies at the moment.
     pub(crate) under_load: bool,
     /// What happens next.
@@ -102,6 +105,7 @@ impl TunnelReport {
             offloads: Offloads::default(),
             traffic: Traffic::default(),
             drops: BTreeMap::new(),
+            handshakes: 0,
             under_load: false,
             next: None,
             notes: Vec::new(),

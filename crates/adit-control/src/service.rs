@@ -98,6 +98,16 @@ impl Service {
         self.usage.clone()
     }
 
+    /// Whether the database did what it was last asked. See [`Store::is_up`].
+    pub fn is_database_up(&self) -> bool {
+        self.store.is_up()
+    }
+
+    /// Revisions that other gateways made, that were heard of and are not read yet.
+    pub fn behind(&self) -> u64 {
+        self.store.watch().borrow().saturating_sub(self.model.borrow().revision)
+    }
+
     /// What a command would change. Nothing is changed.
     pub fn preview(&self, command: Command, now: UnixTime) -> Result<Decision, Refusal> {
         decide(&self.model(), command, now)

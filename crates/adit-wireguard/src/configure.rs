@@ -141,6 +141,7 @@ impl Device {
             deadline: peers.iter().filter_map(|peer| peer.timers.next()).min_by_key(|(at, _)| *at).map(reason),
             peers: peers.into_iter().map(|peer| peer.status(now.instant)).collect(),
             drops: self.shared.drops.clone(),
+            handshakes: self.shared.handshakes,
             under_load: self.gate.is_under_load(now.instant),
         }
     }

@@ -302,6 +302,7 @@ impl Peer {
         self.timers.clear(Timer::Retry);
         self.retries = 0;
         self.last_handshake = Some(now.unix);
+        shared.handshakes = shared.handshakes.saturating_add(1);
         shared.push(Queued::Event(Event::HandshakeCompleted(self.public())));
     }
 

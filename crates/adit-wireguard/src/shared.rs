@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) index: IndexTable,
     pub(crate) agenda: Agenda,
     pub(crate) drops: Drops,
+    /// Completed since the device was made, with peers that are gone.
+    pub(crate) handshakes: u64,
     pub(crate) own: Option<Own>,
     pub(crate) up: bool,
     pub(crate) mtu: usize,
@@ -63,6 +65,7 @@ impl Shared {
             index: IndexTable::default(),
             agenda: Agenda::default(),
             drops: Drops::default(),
+            handshakes: 0,
             own: None,
             up: true,
             mtu: DEFAULT_MTU,

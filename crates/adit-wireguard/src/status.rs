@@ -19,6 +19,8 @@ pub struct DeviceStatus {
     pub peers: Vec<PeerStatus>,
     /// What it has dropped.
     pub drops: Drops,
+    /// Handshakes completed since it was made, also with peers that are gone.
+    pub handshakes: u64,
     /// The next deadline of all, and why.
     pub deadline: Option<(Instant, Why)>,
     /// Whether it answers handshakes with cookies at the moment.

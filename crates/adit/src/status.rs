@@ -42,6 +42,9 @@ pub struct TunnelStatus {
     pub tx_bytes: u64,
     /// Packets dropped by protocol and engine, by reason; reasons that did not occur are absent.
     pub drops: BTreeMap<String, u64>,
+    /// Handshakes completed, also with peers that are gone.
+    #[serde(default)]
+    pub handshakes: u64,
     /// When something is to be done next, and why.
     pub deadline: Option<Deadline>,
     /// Whether handshakes have to prove where they come from at the moment.
@@ -167,6 +170,7 @@ impl TunnelStatus {
             tx_bytes: peers.iter().map(|peer| peer.tx_bytes).sum(),
             peers,
             drops: by_name(&engine.drops),
+            handshakes: core.handshakes,
             deadline: engine.deadline.map(|(after, why)| Deadline::after(after, why)),
             under_load: core.under_load,
             events_lost: engine.events_lost,

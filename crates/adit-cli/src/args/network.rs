@@ -2,6 +2,7 @@
 //!
 //! Not here: tunnels (`args`), what the commands do (`cmd`).
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,12 +81,40 @@ pub(crate) struct ServerUpArgs {
     /// password in the environment, as ADIT_DATABASE
     #[arg(long, value_name = "postgres://…")]
     pub(crate) database: Option<SecretText>,
+    /// Serve metrics for Prometheus at this address of this machine, or at this port of 127.0.0.1; `off` serves none
+    #[arg(long, value_name = "ADDR:PORT|PORT|off")]
+    pub(crate) metrics: Option<MetricsAt>,
+    /// Do so at an address that others reach, too: whoever reaches it reads who is in the network, and how much they use
+    #[arg(long, requires = "metrics")]
+    pub(crate) metrics_exposed: bool,
     /// Change nothing; print what would be done
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Report as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Where metrics are served, or nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MetricsAt {
+    /// There.
+    Address(SocketAddr),
+    /// Nowhere.
+    Off,
+}
+
+impl std::str::FromStr for MetricsAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.parse::<u16>().ok().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        match port.or_else(|| text.parse().ok()) {
+            _ if text == "off" => Ok(Self::Off),
+            Some(at) if at.port() > 0 => Ok(Self::Address(at)),
+            Some(_) | None => Err("write 127.0.0.1:9586, a port, or `off`".to_owned()),
+        }
+    }
 }
 
 /// A port, or none.
@@ -310,6 +339,17 @@ mod tests {
         assert_eq!((seconds("90m"), seconds("24h"), seconds("2w")), (Ok(5_400), Ok(86_400), Ok(1_209_600)));
         for wrong in ["", "24", "h", "-1h", "1.5h", "0s", "99999999999999999999d", "4000w0", "9999999w"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn metrics_are_served_here_unless_an_address_is_said() {
+        let at = |text: &str| text.parse::<MetricsAt>().ok();
+        assert_eq!(at("9586"), Some(MetricsAt::Address(([127, 0, 0, 1], 9586).into())));
+        assert_eq!(at("[::1]:9586"), Some(MetricsAt::Address("[::1]:9586".parse().unwrap())));
+        assert_eq!(at("off"), Some(MetricsAt::Off));
+        for wrong in ["0", "127.0.0.1", "127.0.0.1:0", "localhost:9586", "70000", ""] {
+            assert_eq!(at(wrong), None, "{wrong}");
         }
     }
 

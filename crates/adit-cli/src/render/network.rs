@@ -20,6 +20,9 @@ pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
     let _ = writeln!(out, "  public key  {}", network.public_key);
     let _ = writeln!(out, "  interface   {}", network.interface);
     let _ = writeln!(out, "  devices     {}, open invites {}", network.peers, network.open_invites);
+    if let Some(metrics) = &network.metrics {
+        let _ = writeln!(out, "  metrics     {metrics}");
+    }
     if let Some(trouble) = &network.trouble {
         let _ = writeln!(out, "  {} {trouble}", style.paint(Tone::Bad, "trouble"));
     }

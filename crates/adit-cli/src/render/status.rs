@@ -255,6 +255,7 @@ home  connected, up for 3 min 5 s
                 },
                 traffic: moving(Some(100_000_000), Some(1_000_000)),
                 drops: [("forged".to_owned(), 1), ("no-route".to_owned(), 4)].into(),
+                handshakes: 3,
                 under_load: false,
                 next: next(),
                 notes: Vec::new(),

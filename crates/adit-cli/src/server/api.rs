@@ -156,6 +156,9 @@ pub(crate) struct NetworkReport {
     pub(crate) peers: usize,
     /// How many invites are open.
     pub(crate) open_invites: usize,
+    /// Where metrics are served, as a URL, if they are.
+    #[serde(default)]
+    pub(crate) metrics: Option<String>,
     /// Whether what is decided is what runs; if not, why.
     pub(crate) trouble: Option<String>,
 }

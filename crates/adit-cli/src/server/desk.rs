@@ -3,6 +3,7 @@
 //! Not here: what is said to and fro (`api`), deciding (`adit-control`), running what was decided (`gateway`, `link`).
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use super::api::{
     PolicyReport, PolicyTest, QuotaRow,
 };
 use super::link::Link;
+use super::metrics::Tally;
 use crate::exit::{Failure, Result};
 use crate::report::{PeerReport, TunnelReport};
 use crate::rpc::{self, Json, MAX_REQUEST};
@@ -45,6 +47,10 @@ pub(crate) struct Desk {
     pub(crate) last_backup: AtomicU64,
     /// The last revision that the daemon runs.
     pub(crate) running: watch::Sender<u64>,
+    /// Where metrics are served, if they are.
+    pub(crate) metrics: Option<SocketAddr>,
+    /// What is counted for them.
+    pub(crate) tally: Tally,
 }
 
 impl Answers for Desk {
@@ -187,6 +193,7 @@ impl Desk {
             public_key: network.key.to_string(),
             peers: model.peers.len(),
             open_invites: model.invites.values().filter(|invite| invite.state(now) == InviteState::Open).count(),
+            metrics: self.metrics.map(|at| format!("http://{at}/metrics")),
             trouble: self.link.trouble(),
         })
     }
@@ -316,13 +323,7 @@ impl Desk {
             QuotaRow { bytes: quota.bytes, used, per: per.to_owned(), then: then.to_owned() }
         });
         let is_over = quota.as_ref().is_some_and(|quota| quota.used >= quota.bytes && quota.then == "block");
-        let state = match seen {
-            _ if !peer.enabled => "disabled",
-            _ if peer.is_expired(now) => "expired",
-            _ if is_over => "over-quota",
-            Some(seen) if seen.has_session => "connected",
-            Some(_) | None => "away",
-        };
+        let state = state_of(peer, is_over, seen, now);
         PeerRow {
             name: peer.name.to_string(),
             kind: match peer.kind {
@@ -398,6 +399,17 @@ impl Desk {
         let file = self.backups.join(api::backup_name(number));
         self.service.backup(&file, now()).await.map_err(|e| Failure::failed(&e))?;
         Ok(number)
+    }
+}
+
+/// A device's state in a word: why it is cut off if it is, else whether it is there. `is_over`: a quota that blocks.
+pub(super) fn state_of(peer: &Peer, is_over: bool, seen: Option<&PeerReport>, now: UnixTime) -> &'static str {
+    match seen {
+        _ if !peer.enabled => "disabled",
+        _ if peer.is_expired(now) => "expired",
+        _ if is_over => "over-quota",
+        Some(seen) if seen.has_session => "connected",
+        Some(_) | None => "away",
     }
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn serve(desk: Arc<Desk>) {
     loop {
         let Some(address) = desk.model().network.as_ref().map(Network::server_v6) else { return };
         let error = match bind(address) {
-            Ok(socket) => enrol::serve(socket, async |source, request| answer(&desk, source, request).await).await,
+            Ok(socket) => enrol::serve(socket, async |source, request| counted(&desk, source, request).await).await,
             Err(error) => error,
         };
         tracing::warn!("devices cannot join at the moment: {error}");
@@ -38,6 +38,15 @@ fn bind(address: Ipv6Addr) -> std::io::Result<UdpSocket> {
     let socket = std::net::UdpSocket::from(socket);
     socket.set_nonblocking(true)?;
     UdpSocket::from_std(socket)
+}
+
+async fn counted(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
+    let reply = answer(desk, source, request).await;
+    match &reply {
+        Reply::Admitted(_) => desk.tally.admitted(),
+        Reply::Refused(why) => desk.tally.refused(*why),
+    }
+    reply
 }
 
 async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {

@@ -2,14 +2,14 @@
 //!
 //! Not here: keeping it (`state`, `adit-control`), running it (`gateway`).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use zeroize::Zeroizing;
 
 use super::state::{Certificate, Settings, WebSettings};
-use crate::args::network::{PortOrOff, ServerUpArgs};
+use crate::args::network::{MetricsAt, PortOrOff, ServerUpArgs};
 use crate::exit::{Failure, Result};
 use crate::name::check_name;
 use crate::secret::SecretText;
@@ -36,6 +36,7 @@ pub(crate) fn settings(args: &ServerUpArgs, before: Option<Settings>, hosts: &[S
             hosts: Vec::new(),
             web: Some(WebSettings { port: WEB_PORT, site: None, certificate: usual_certificate(hosts) }),
             database: None,
+            metrics: None,
         },
     };
     if !hosts.is_empty() {
@@ -55,6 +56,11 @@ pub(crate) fn settings(args: &ServerUpArgs, before: Option<Settings>, hosts: &[S
     }
     let hosts = settings.hosts.clone();
     web(args, &mut settings, &hosts)?;
+    match args.metrics {
+        Some(MetricsAt::Off) => settings.metrics = None,
+        Some(MetricsAt::Address(at)) => settings.metrics = Some(metrics(at, args.metrics_exposed)?),
+        None => {}
+    }
     Ok(settings)
 }
 
@@ -77,6 +83,16 @@ fn database(args: &ServerUpArgs) -> Result<Option<SecretText>> {
 fn has_password(url: &str) -> bool {
     let user = url.split_once("://").and_then(|(_, rest)| rest.split(['/', '?']).next()?.rsplit_once('@'));
     user.is_some_and(|(user, _)| user.contains(':')) || url.contains("password=") || url.contains("password =")
+}
+
+/// Of this machine alone, unless somebody says in so many words that others may read it.
+fn metrics(at: SocketAddr, exposed: bool) -> Result<SocketAddr> {
+    if at.ip().is_loopback() || exposed {
+        return Ok(at);
+    }
+    let reads = "whoever does reads who is in the network and how much they use";
+    Err(Failure::usage(format!("--metrics {at}: others than this machine may reach that address, and {reads}"))
+        .hint(format!("take --metrics {}, or add --metrics-exposed if only your monitoring reaches {at}", at.port())))
 }
 
 fn web(args: &ServerUpArgs, settings: &mut Settings, hosts: &[String]) -> Result<()> {
@@ -279,6 +295,22 @@ mod tests {
         }
         let settings = first("--database postgres://adit@127.0.0.1/vpn", "203.0.113.7").unwrap();
         assert!(settings.database.is_some());
+    }
+
+    #[test]
+    fn metrics_are_for_this_machine_unless_it_is_said_otherwise() {
+        let of = |line: &str| first(line, "203.0.113.7").map(|settings| settings.metrics);
+        assert_eq!(of("").unwrap(), None);
+        for own in ["9586", "127.0.0.1:9586", "127.0.0.9:9586", "[::1]:9586"] {
+            assert!(of(&format!("--metrics {own}")).unwrap().is_some(), "{own}");
+        }
+        for others in ["203.0.113.7:9586", "0.0.0.0:9586", "[::]:9586", "10.0.0.1:9586", "[::ffff:127.0.0.1]:9586"] {
+            let refused = of(&format!("--metrics {others}")).unwrap_err();
+            assert!(refused.message.contains("others than this machine") && !refused.hints.is_empty(), "{refused}");
+            assert_eq!(of(&format!("--metrics {others} --metrics-exposed")).unwrap(), others.parse().ok());
+        }
+        let before = first("--metrics 9586", "203.0.113.7").unwrap();
+        assert_eq!(settings(&args("--metrics off"), Some(before), &[]).unwrap().metrics, None);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A process of its own, without the daemon's rights: what it decides goes to the daemon over its socket (`link`), and if
 //! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine` what it gives
-//! up; `state` its directory, `found` the first run, `desk` answers commands, `enrol` devices that join, `gateway` what the
-//! daemon is to run.
+//! up; `state` its directory, `found` the first run, `desk` answers commands, `enrol` devices that join, `metrics`
+//! scrapers, `gateway` what the daemon is to run.
 
 pub(crate) mod api;
 mod confine;
@@ -12,10 +12,11 @@ mod enrol;
 mod found;
 mod gateway;
 mod link;
+mod metrics;
 mod monitor;
 mod state;
 
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,7 @@ pub(crate) struct Server {
     settings: Settings,
     wish: Wish,
     listener: StdListener,
+    metrics: Option<TcpListener>,
     link: Link,
     reports: Reports,
     monitor: Arc<Monitor>,
@@ -92,6 +94,7 @@ impl Server {
         drop(Client::connect_or_start(places)?);
         let monitor = Arc::new(monitor);
         let listener = listen(places)?;
+        let metrics = settings.metrics.map(metrics::listen).transpose()?;
         state.set_settings(&settings)?;
         if settings.web.as_ref().is_some_and(|web| web.site.is_none()) {
             state.own_site(wish.create.hosts.first().map_or("", Host::as_str))?;
@@ -104,12 +107,12 @@ impl Server {
         let missing = confine::confine(&writable)?;
         missing.iter().for_each(|missing| tracing::warn!("{missing}"));
         let (link, reports) = Connected::to_the_daemon(monitor.clone(), settings.interface.clone())?.start()?;
-        Ok(Self { state, settings, wish, listener, link, reports, monitor })
+        Ok(Self { state, settings, wish, listener, metrics, link, reports, monitor })
     }
 
     /// Serves until it is told to end; `begun` is called when devices can join.
     pub(crate) async fn serve(self, begun: impl FnOnce(Begun)) -> Result<()> {
-        let Self { state, settings, wish, listener, link, reports, monitor } = self;
+        let Self { state, settings, wish, listener, metrics, link, reports, monitor } = self;
         let service = open(&state, &settings).await?;
         settle(&service, wish, &settings).await?;
         monitor.settled()?;
@@ -121,10 +124,12 @@ impl Server {
             backups: state.database_directory()?,
             last_backup: AtomicU64::new(now().0),
             running: tokio::sync::watch::Sender::new(0),
+            metrics: settings.metrics,
+            tally: metrics::Tally::default(),
         });
         let gateway = Gateway { desk: desk.clone(), web: settings.web, last: None };
         let mut serving = Serving { desk, gateway, reports, counters: Counting::new(), was_up: false };
-        let served = serving.run(listener, &monitor, begun).await;
+        let served = serving.run(listener, metrics, &monitor, begun).await;
         let _not_systemd = monitor.stopping();
         serving.end(served).await
     }
@@ -142,7 +147,13 @@ struct Serving {
 
 impl Serving {
     /// Until it is told to end.
-    async fn run(&mut self, listener: StdListener, monitor: &Monitor, begun: impl FnOnce(Begun)) -> Result<()> {
+    async fn run(
+        &mut self,
+        listener: StdListener,
+        metrics: Option<TcpListener>,
+        monitor: &Monitor,
+        begun: impl FnOnce(Begun),
+    ) -> Result<()> {
         let heard = |e: std::io::Error| Failure::io("cannot listen for signals", &e);
         let mut terminate = signal(SignalKind::terminate()).map_err(heard)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(heard)?;
@@ -159,6 +170,7 @@ impl Serving {
         let mut enrolling = std::pin::pin!(enrol::serve(desk.clone()));
         let listener = UnixListener::from_std(listener).map_err(|e| Failure::io("cannot listen to commands", &e))?;
         let _commands = AbortOnDrop(tokio::spawn(socket::serve(listener, desk.clone(), Clients::default())));
+        let _scrapers = metrics.map(|listener| AbortOnDrop(tokio::spawn(metrics::serve(listener, desk.clone()))));
         // Beside the others: an invite is made when it runs.
         let mut announcing = std::pin::pin!(announce(&desk, begun));
         let mut announced = false;

@@ -4,6 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,6 +48,9 @@ pub(crate) struct Settings {
     pub(crate) web: Option<WebSettings>,
     /// A database that several gateways share, in place of the file here.
     pub(crate) database: Option<SecretText>,
+    /// Where metrics are served, if they are.
+    #[serde(default)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// The web site on this machine.
@@ -288,8 +292,9 @@ mod tests {
     }
 
     fn settings_of(web: WebSettings) -> Settings {
+        let metrics = Some(([127, 0, 0, 1], 9586).into());
         let (version, interface) = (Settings::VERSION, "home".to_owned());
-        Settings { version, interface, hosts: Vec::new(), web: Some(web), database: None }
+        Settings { version, interface, hosts: Vec::new(), web: Some(web), database: None, metrics }
     }
 
     #[test]

@@ -142,6 +142,7 @@ mod tests {
             public_key: None,
             peers: peers.collect(),
             drops: Drops::default(),
+            handshakes: 0,
             deadline: None,
             under_load: false,
         };

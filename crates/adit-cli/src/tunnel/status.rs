@@ -27,6 +27,7 @@ pub(super) fn report(name: &str, addresses: Vec<String>, status: TunnelStatus) -
         offloads: Offloads { inside, outside },
         traffic: traffic(status.rx_bytes, status.tx_bytes),
         drops: status.drops,
+        handshakes: status.handshakes,
         under_load: status.under_load,
         next: status.deadline.map(deadline),
         peers: status.peers.into_iter().map(peer).collect(),

@@ -92,6 +92,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the database is well, and what it was asked was not right.
+    pub(super) const fn is_about_what_was_asked(&self) -> bool {
+        matches!(self, Self::Conflict { .. } | Self::File { .. } | Self::Backup { .. } | Self::Newer { .. })
+    }
+
     /// A file operation that failed. A full or read-only disk is called so.
     pub(super) fn file(what: &'static str, path: &Path, error: &io::Error) -> Self {
         let kind = error.kind();

@@ -11,6 +11,8 @@ mod postgres;
 mod sqlite;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -32,6 +34,7 @@ pub struct Store {
     asks: mpsc::Sender<Ask>,
     newest: watch::Receiver<u64>,
     is_shared: bool,
+    is_up: Arc<AtomicBool>,
 }
 
 /// What a database is asked. Whatever fails has changed nothing.
@@ -73,6 +76,11 @@ impl Store {
     /// Whether other servers may change it.
     pub const fn is_shared(&self) -> bool {
         self.is_shared
+    }
+
+    /// Whether the database did what it was last asked. One that is shared is asked every few seconds.
+    pub fn is_up(&self) -> bool {
+        self.is_up.load(Ordering::Relaxed)
     }
 
     /// The newest revision that this server has heard of, as others make them. SQLite has no others: it stays.
@@ -133,7 +141,9 @@ impl Store {
     async fn ask<T>(&self, ask: impl FnOnce(Reply<T>) -> Ask) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.asks.send(ask(reply)).await.map_err(|_| StoreError::Closed)?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        let answer = answer.await.unwrap_or(Err(StoreError::Closed));
+        self.is_up.store(answer.as_ref().err().is_none_or(StoreError::is_about_what_was_asked), Ordering::Relaxed);
+        answer
     }
 }
 

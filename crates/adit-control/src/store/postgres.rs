@@ -8,6 +8,8 @@ mod rows;
 use std::fmt;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -53,9 +55,10 @@ pub(super) async fn open(url: &str) -> Result<Store, StoreError> {
     let revision = migrate(&mut client).await.map_err(|trouble| trouble.explain(&place))?;
     let (asks, asked) = mpsc::channel(MAX_WAITING);
     let (newest, heard) = watch::channel(revision);
-    let listener = tokio::spawn(listen_for_ever(config.clone(), newest));
+    let is_up = Arc::new(AtomicBool::new(true));
+    let listener = tokio::spawn(listen_for_ever(config.clone(), newest, is_up.clone()));
     tokio::spawn(Postgres { config, place, client: Some(client), listener }.run(asked));
-    Ok(Store { asks, newest: heard, is_shared: true })
+    Ok(Store { asks, newest: heard, is_shared: true, is_up })
 }
 
 /// What the URL says, and the place as people may read it: without the password.
@@ -300,17 +303,18 @@ async fn restore(client: Connected<'_>, snapshot: &Snapshot, entry: &Entry) -> R
     Ok(revision)
 }
 
-async fn listen_for_ever(config: Config, newest: watch::Sender<u64>) {
+async fn listen_for_ever(config: Config, newest: watch::Sender<u64>, is_up: Arc<AtomicBool>) {
     loop {
-        if let Err(trouble) = listen(&config, &newest).await {
+        if let Err(trouble) = listen(&config, &newest, &is_up).await {
             tracing::debug!(?trouble, "not told of others' changes for the moment");
         }
+        is_up.store(false, Ordering::Relaxed);
         tokio::time::sleep(RETRY).await;
     }
 }
 
 /// Notes every revision that is heard of, until the connection breaks.
-async fn listen(config: &Config, newest: &watch::Sender<u64>) -> Result<(), Trouble> {
+async fn listen(config: &Config, newest: &watch::Sender<u64>, is_up: &AtomicBool) -> Result<(), Trouble> {
     let (client, mut connection) = in_time(async { Ok(config.connect(NoTls).await?) }).await?;
     let notices = newest.clone();
     let driver = async move {
@@ -327,6 +331,7 @@ async fn listen(config: &Config, newest: &watch::Sender<u64>) -> Result<(), Trou
             let revision =
                 in_time(async { Ok(client.query_one("SELECT revision FROM adit.state", &[]).await?) }).await?;
             let revision = rows::uint(revision.try_get(0)?);
+            is_up.store(true, Ordering::Relaxed);
             // A notice that was no revision would hide those that are.
             newest.send_if_modified(|known| std::mem::replace(known, revision) < revision);
             tokio::time::sleep(POLL).await;

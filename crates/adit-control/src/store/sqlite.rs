@@ -8,6 +8,8 @@ mod rows;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{FlockOperation, flock};
@@ -51,7 +53,7 @@ pub(super) fn open(dir: &Path) -> Result<Store, StoreError> {
     };
     let thread = std::thread::Builder::new().name("adit-state".to_owned()).spawn(run);
     thread.map_err(|error| StoreError::file("start a thread for", dir, &error))?;
-    Ok(Store { asks, newest: heard, is_shared: false })
+    Ok(Store { asks, newest: heard, is_shared: false, is_up: Arc::new(AtomicBool::new(true)) })
 }
 
 impl Sqlite {

@@ -148,12 +148,14 @@ pub(crate) async fn a_gateway_that_loses_its_database_goes_on_and_finds_it_again
     let used = UsageDelta { peer: PeerId(1), received: 5, sent: 0, seen: None };
     assert!(one.record_usage(vec![used], NOW).await.is_err());
     assert_eq!(one.model().peers.len(), 1, "it serves the devices it knows");
+    assert!(!one.is_database_up(), "it says that the database is gone");
     let gone = Store::postgres(&database.url()).await.unwrap_err();
     assert!(gone.to_string().contains("hint:"), "{gone}");
     database.start_again();
     drop(database.connect().await);
     let admitted = one.execute(add("desk", 2), actor(), NOW).await;
     assert!(admitted.is_ok(), "{admitted:?}");
+    assert!(one.is_database_up());
     until(&other, |model| model.peers.len() == 2).await;
     // What was used meanwhile is told with the next.
     one.record_usage(vec![UsageDelta { received: 2, ..used }], NOW).await.unwrap();

@@ -7,6 +7,7 @@ mod doctor;
 mod joins;
 mod limits;
 mod machine;
+mod metrics;
 mod refuses;
 mod scene;
 mod survives;

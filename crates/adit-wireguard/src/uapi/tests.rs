@@ -385,6 +385,7 @@ fn device(peers: Vec<PeerStatus>) -> DeviceStatus {
         public_key: None,
         peers,
         drops: Drops::default(),
+        handshakes: 0,
         deadline: None,
         under_load: false,
     }
