@@ -73,6 +73,8 @@ impl PeerChange {
 pub enum Event {
     /// A session with the peer is usable: the initiator has its answer, or the responder its first data.
     HandshakeCompleted(PublicKey),
+    /// The peer did not answer an initiation in time; another one goes out.
+    HandshakeUnanswered(PublicKey),
     /// The peer did not answer for `REKEY_ATTEMPT_TIME`; tried again only when there is new data.
     HandshakeGaveUp(PublicKey),
     /// An authenticated datagram came from a new address.

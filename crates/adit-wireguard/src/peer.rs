@@ -370,6 +370,7 @@ impl Peer {
         self.forget_source();
         if self.initiate(now, shared) {
             self.retries += 1;
+            shared.push(Queued::Event(Event::HandshakeUnanswered(self.public())));
         } else {
             self.retry_when_allowed(shared);
         }

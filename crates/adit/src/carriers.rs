@@ -69,7 +69,8 @@ impl Carriers {
             if let Front::Direct(certificates) = &mut server.front
                 && let Certificates::SelfSigned { names } = certificates
             {
-                let (chain, key) = self_signed::files(&state, names).map_err(OpenError::WebSite)?;
+                let (chain, key) = self_signed::files(&state, names, profile.interface.private_key.as_ref())
+                    .map_err(OpenError::WebSite)?;
                 *certificates = Certificates::Files { chain, key };
             }
             let (listener, site) = HttpsListener::bind(server).await.map_err(OpenError::WebSite)?;

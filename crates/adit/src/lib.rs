@@ -25,6 +25,7 @@
 
 mod carriers;
 pub mod enrol;
+mod fallback;
 #[cfg(feature = "host")]
 mod follow;
 pub mod https;

@@ -9,11 +9,13 @@ use std::time::Instant;
 
 use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Stopped};
 use adit_protocol::{Now, Protocol as _};
+use adit_transport::ladder;
 use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PrivateKey, PublicKey};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use crate::fallback::Fallbacks;
 use crate::meter::{Limit, Metered};
 use crate::outside::{Outside, Visitor, WebServer};
 use crate::profile::wg_quick::{Endpoint, Profile};
@@ -53,8 +55,8 @@ pub enum StartError {
 /// What the attendant is asked for.
 #[derive(Debug)]
 enum Order {
-    /// These are the peers' endpoints now.
-    Endpoints(Vec<(PublicKey, Option<Endpoint>)>),
+    /// These are the peers' endpoints now, of each the first choice first.
+    Endpoints(Vec<(PublicKey, Vec<Endpoint>)>),
 }
 
 impl Tunnel {
@@ -86,11 +88,20 @@ impl Tunnel {
         let (events, _) = broadcast::channel(EVENTS);
         let (attendant, orders) = mpsc::channel(ORDERS);
         let (named, names) = watch::channel(BTreeMap::new());
-        let calls = options.outside.visitor().map(Visitor::calls);
+        let visitor = options.outside.visitor().cloned();
+        let calls = visitor.as_ref().map(Visitor::calls);
         let tunnel = Self { engine, outside: options.outside, events: events.downgrade(), attendant, names };
         let engine = tunnel.engine.clone();
         tokio::spawn(attend(
-            Attendant { events, names: Names::default(), named, prefer: options.prefer, calls },
+            Attendant {
+                events,
+                names: Names::default(),
+                fallbacks: Fallbacks::default(),
+                visitor,
+                named,
+                prefer: options.prefer,
+                calls,
+            },
             engine,
             news,
             orders,
@@ -160,7 +171,7 @@ impl Tunnel {
 
     /// Keeps the addresses of endpoints that are names up to date, from now on by this profile.
     async fn follow_names(&self, profile: &Profile) {
-        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.way())).collect();
+        let endpoints = profile.peers.iter().map(|p| (p.public_key, p.ways())).collect();
         // If the attendant is gone, so is the tunnel.
         drop(self.attendant.send(Order::Endpoints(endpoints)).await);
     }
@@ -290,6 +301,9 @@ fn keys(profile: &Profile) -> (Option<PublicKey>, Vec<(PublicKey, Option<crate::
 struct Attendant {
     events: broadcast::Sender<Event>,
     names: Names,
+    fallbacks: Fallbacks,
+    /// What carries the datagrams, if there is a choice.
+    visitor: Option<Visitor>,
     named: watch::Sender<BTreeMap<PublicKey, String>>,
     prefer: Prefer,
     /// Counts up whenever the peers should be called.
@@ -318,7 +332,13 @@ async fn attend(
         let due = me.names.due();
         tokio::select! {
             event = news.recv() => match event {
-                Some(event) => me.pass_on(event),
+                Some(event) => {
+                    let change = me.hear(&event);
+                    me.pass_on(event);
+                    if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
+                        return;
+                    }
+                }
                 None => return,
             },
             order = orders.recv() => match order {
@@ -352,6 +372,27 @@ async fn called(calls: &mut Option<watch::Receiver<u64>>) {
 }
 
 impl Attendant {
+    /// Looks for a peer that does not answer at its next endpoint, if it has several.
+    fn hear(&mut self, event: &Event) -> Option<DeviceChange> {
+        let peer = match event {
+            Event::HandshakeUnanswered(peer) => peer,
+            Event::HandshakeCompleted(peer) => {
+                self.fallbacks.answered(peer);
+                return None;
+            }
+            Event::HandshakeGaveUp(_) | Event::EndpointMoved(..) => return None,
+        };
+        let udp_is_lost = self.visitor.as_ref().is_some_and(|visitor| {
+            let shown = visitor.shown();
+            shown.carrier == ladder::Carrier::Https && shown.order.first() == ladder::Carrier::Udp
+        });
+        let endpoint = self.fallbacks.unanswered(peer, udp_is_lost)?;
+        tracing::debug!(%endpoint, "a peer that does not answer is looked for elsewhere");
+        // One that is a name is asked for first.
+        self.names.set(*peer, Some(endpoint), Instant::now());
+        Some(at(*peer, resolve::address(endpoint)?))
+    }
+
     fn pass_on(&mut self, event: Event) {
         if let Event::HandshakeGaveUp(peer) = event {
             self.names.gave_up(&peer, Instant::now());
@@ -363,11 +404,13 @@ impl Attendant {
     fn obey(&mut self, order: Order) {
         let Order::Endpoints(endpoints) = order;
         let now = Instant::now();
-        for (peer, endpoint) in &endpoints {
-            self.names.set(*peer, endpoint.as_ref(), now);
+        for (peer, endpoints) in &endpoints {
+            self.fallbacks.set(*peer, endpoints.clone());
+            self.names.set(*peer, endpoints.first(), now);
         }
         let endpoints: BTreeMap<_, _> = endpoints.into_iter().collect();
         self.names.retain(|peer| endpoints.contains_key(peer));
+        self.fallbacks.retain(|peer| endpoints.contains_key(peer));
         let names = endpoints.keys().filter_map(|peer| Some((*peer, self.names.name_of(peer)?)));
         self.named.send_replace(names.collect());
     }
@@ -379,9 +422,14 @@ impl Attendant {
             Vec::new()
         });
         let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
-        let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
-        Some(DeviceChange { peers: vec![change], ..DeviceChange::default() })
+        Some(at(peer, address))
     }
+}
+
+/// The peer, if it is there, is at this address.
+fn at(peer: PublicKey, address: std::net::SocketAddr) -> DeviceChange {
+    let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
+    DeviceChange { peers: vec![change], ..DeviceChange::default() }
 }
 
 /// Fresh randomness of the system for a device: what it draws from now on cannot be told from a copy of its memory.

@@ -31,16 +31,19 @@ pub(super) fn as_it_is(profile: &Profile, device: DeviceStatus, listen_port: Opt
             let https_only = before.is_none() && was.is_some_and(|p| p.https.is_some());
             // A name stays a name: it is why the person wrote one.
             let name = before.clone().filter(|endpoint| matches!(endpoint.host, Host::Name(_)));
+            // Which of several it is at the moment is no choice of anybody's.
+            let fallback = was.map_or_else(Vec::new, |p| p.fallback.clone());
             // Nor does the address of a visitor's connection.
             let seen = peer
                 .endpoint
-                .filter(|_| peer.link == UDP)
+                .filter(|_| peer.link == UDP && fallback.is_empty())
                 .map(|at| Endpoint { host: Host::Ip(at.ip()), port: at.port() });
             Peer {
                 public_key: peer.public_key,
                 preshared_key: peer.preshared_key,
                 allowed_ips: peer.allowed_ips,
                 endpoint: name.or(seen).or(before).filter(|_| !https_only),
+                fallback,
                 persistent_keepalive: (peer.persistent_keepalive > 0).then_some(peer.persistent_keepalive),
                 transport: was.and_then(|p| p.transport),
                 https: was.and_then(|p| p.https.clone()),

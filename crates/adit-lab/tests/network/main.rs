@@ -4,10 +4,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
 mod doctor;
+mod gateways;
 mod joins;
 mod limits;
 mod machine;
 mod metrics;
+mod postgres;
 mod refuses;
 mod scene;
 mod survives;

@@ -47,19 +47,22 @@ pub(crate) struct Way<'a> {
 }
 
 impl Way<'_> {
-    /// The server as a peer, at its first host.
+    /// The server as a peer: at its first host, and if that is silent at the others.
     pub(crate) fn peer(&self, server: PublicKey) -> Peer {
-        let host = self.hosts.first().map(|host| match host.parse() {
+        let host = |host: &String| match host.parse() {
             Ok(address) => Host::Ip(address),
             Err(_) => Host::Name(host.clone()),
-        });
+        };
+        let endpoints = |port| self.hosts.iter().map(move |at| Endpoint { host: host(at), port });
+        let mut endpoints = self.udp_port.into_iter().flat_map(endpoints);
         let transport = match (self.udp_port, self.https) {
             (Some(_), Some(_)) => Some(Order::UDP_FIRST),
             (None, Some(_)) => Some(Order::only(Carrier::Https)),
             (_, None) => None,
         };
         Peer {
-            endpoint: host.zip(self.udp_port).map(|(host, port)| Endpoint { host, port }),
+            endpoint: endpoints.next(),
+            fallback: endpoints.collect(),
             transport,
             https: self.https.map(|offer| self.https(offer)),
             ..Peer::new(server)

@@ -129,7 +129,8 @@ fn a_membership_becomes_a_profile_that_a_file_can_hold() {
     assert_eq!(
         text.split_once("[Peer]").unwrap().1,
         "\nPublicKey = pOCSkrZRwni5dyxWn1+puxPZBrRqtoyd+dwrRAn4ogk=\nAllowedIPs = 0.0.0.0/0, ::/0\n\
-         Endpoint = vpn.example.org:51820\nPersistentKeepalive = 25\nTransport = udp, https\n\
+         Endpoint = vpn.example.org:51820\nFallback = 192.0.2.1:51820\nPersistentKeepalive = 25\n\
+         Transport = udp, https\n\
          HttpsUrl = https://www.example.org\nHttpsAddress = 192.0.2.1\n\
          HttpsPin = sha256/CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=\nHttpsRoots = pin\n"
     );

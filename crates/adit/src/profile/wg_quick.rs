@@ -80,6 +80,8 @@ pub struct Peer {
     pub allowed_ips: Vec<IpNet>,
     /// `Endpoint`.
     pub endpoint: Option<Endpoint>,
+    /// `Fallback`: where the same peer is as well, such as the other gateways of its network; tried in turn when it is silent.
+    pub fallback: Vec<Endpoint>,
     /// `PersistentKeepalive`, in seconds; 0 is `off`.
     pub persistent_keepalive: Option<u16>,
     /// `Transport`: which carriers, the first choice first; `None` is UDP alone.
@@ -201,6 +203,7 @@ impl Peer {
             preshared_key: None,
             allowed_ips: Vec::new(),
             endpoint: None,
+            fallback: Vec::new(),
             persistent_keepalive: None,
             transport: None,
             https: None,
@@ -216,6 +219,7 @@ impl Peer {
             preshared_key: self.preshared_key.as_ref().map(PresharedKey::duplicate),
             allowed_ips: self.allowed_ips.clone(),
             endpoint: self.endpoint.clone(),
+            fallback: self.fallback.clone(),
             persistent_keepalive: self.persistent_keepalive,
             transport: self.transport,
             https: self.https.clone(),
@@ -225,7 +229,12 @@ impl Peer {
 }
 
 impl Peer {
-    /// Where it is: by its `Endpoint`, else where its web site is.
+    /// Where it may be, the first choice first.
+    pub fn ways(&self) -> Vec<Endpoint> {
+        self.way().into_iter().chain(self.fallback.iter().cloned()).collect()
+    }
+
+    /// The first of them: its `Endpoint`, else where its web site is.
     pub fn way(&self) -> Option<Endpoint> {
         self.endpoint.clone().or_else(|| {
             let https = self.https.as_ref()?;

@@ -57,6 +57,7 @@ fn peer(out: &mut Out, p: &Peer) {
     }
     out.list("AllowedIPs", p.allowed_ips.iter().map(ToString::to_string));
     out.optional("Endpoint", p.endpoint.as_ref());
+    out.list("Fallback", p.fallback.iter().map(ToString::to_string));
     match p.persistent_keepalive {
         None => {}
         Some(0) => out.line("PersistentKeepalive", "off"),

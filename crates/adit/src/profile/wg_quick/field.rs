@@ -60,6 +60,7 @@ keys! {
     PresharedKey "PresharedKey" Peer,
     AllowedIPs "AllowedIPs" Peer,
     Endpoint "Endpoint" Peer,
+    Fallback "Fallback" Peer,
     PersistentKeepalive "PersistentKeepalive" Peer,
     Transport "Transport" Peer,
     HttpsUrl "HttpsUrl" Peer,

@@ -49,6 +49,7 @@ pub(super) struct Draft {
     endpoint: Option<Endpoint>,
     /// `Endpoint` was there, right or wrong.
     pub(super) has_endpoint: bool,
+    fallback: Vec<Endpoint>,
     persistent_keepalive: Option<u16>,
     pub(super) https: HttpsDraft,
 }
@@ -193,6 +194,7 @@ impl Reader {
             | Field::PresharedKey
             | Field::AllowedIPs
             | Field::Endpoint
+            | Field::Fallback
             | Field::PersistentKeepalive => {
                 self.peer_value(entry, &tight);
             }
@@ -223,6 +225,12 @@ impl Reader {
                 draft.has_endpoint = true;
                 if let Some(endpoint) = self.take(entry, value::endpoint(tight)) {
                     draft.endpoint = Some(endpoint);
+                }
+            }
+            Field::Fallback => {
+                for item in self.items(entry) {
+                    let endpoint = value::fallback(item, draft.fallback.len());
+                    draft.fallback.extend(self.take_item(entry, item, endpoint));
                 }
             }
             Field::PersistentKeepalive => {
@@ -455,6 +463,7 @@ impl Draft {
             allowed_ips: Vec::new(),
             endpoint: None,
             has_endpoint: false,
+            fallback: Vec::new(),
             persistent_keepalive: None,
             https: HttpsDraft::default(),
         }
@@ -475,6 +484,7 @@ impl Draft {
             preshared_key: self.preshared_key,
             allowed_ips,
             endpoint: self.endpoint,
+            fallback: self.fallback,
             persistent_keepalive: self.persistent_keepalive,
             transport,
             https,

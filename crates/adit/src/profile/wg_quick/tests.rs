@@ -223,7 +223,7 @@ prop_compose! {
 prop_compose! {
     fn any_peer()(
         preshared in any::<Option<[u8; 32]>>(), networks in prop::collection::hash_set(network(), 0..70),
-        endpoint in prop::option::of(endpoint()), persistent_keepalive in any::<Option<u16>>(), key in any::<[u8; 32]>(),
+        endpoint in prop::option::of(endpoint()), fallback in prop::collection::vec(endpoint(), 0..4), persistent_keepalive in any::<Option<u16>>(), key in any::<[u8; 32]>(),
     ) -> Peer {
         let mut known = std::collections::HashSet::new();
         let allowed_ips = networks.iter().map(IpNet::trunc).filter(|n| known.insert(*n)).collect();
@@ -232,12 +232,28 @@ prop_compose! {
             preshared_key: preshared.map(PresharedKey::new),
             allowed_ips,
             endpoint,
+            fallback,
             persistent_keepalive,
             transport: None,
             https: None,
             https_key: None,
         }
     }
+}
+
+#[test]
+fn a_peer_may_be_in_several_places() {
+    let read = |fallback: &str| {
+        let parsed = parse(&peer(&format!("Endpoint = 192.0.2.1:51820\n{fallback}")));
+        let wrong = parsed.findings.iter().any(Finding::is_wrong);
+        (parsed.profile.peers[0].ways().iter().map(ToString::to_string).collect::<Vec<_>>(), wrong)
+    };
+    let (ways, wrong) = read("Fallback = 192.0.2.2:51820, b.example:7\nFallback = [2001:db8::1]:1\n");
+    assert_eq!(ways, ["192.0.2.1:51820", "192.0.2.2:51820", "b.example:7", "[2001:db8::1]:1"]);
+    assert!(!wrong);
+    assert!(read("Fallback = 192.0.2.2\n").1, "the port is missing");
+    let (ways, wrong) = read(&"Fallback = 192.0.2.2:1\n".repeat(17));
+    assert_eq!((ways.len(), wrong), (17, true));
 }
 
 proptest! {

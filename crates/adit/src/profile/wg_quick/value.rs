@@ -163,6 +163,17 @@ pub(super) enum Dns {
     Search(String),
 }
 
+/// One more endpoint of a peer that has this many besides its first.
+pub(super) fn fallback(text: &str, before: usize) -> Result<Endpoint, Fault> {
+    if before >= MAX_FALLBACKS {
+        return Err(Fault::new(format!("a peer has at most {MAX_FALLBACKS} of them"), "leave it out"));
+    }
+    endpoint(text)
+}
+
+/// Other endpoints of one peer.
+const MAX_FALLBACKS: usize = 16;
+
 pub(super) fn endpoint(text: &str) -> Result<Endpoint, Fault> {
     let example = "vpn.example.org:51820, 192.0.2.1:51820 or [2001:db8::1]:51820";
     let fault = |why: &str| Fault::new(why, example);
