@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::decide::{Command, Decision, Outcome, Refusal, decide};
 use crate::model::{Change, Model};
 use crate::peer::PeerId;
-use crate::store::{Actor, AuditRow, Backup, Entry, Store, StoreError};
+use crate::store::{Actor, AuditHash, AuditRow, Backup, Chain, Entry, Store, StoreError};
 use crate::time::UnixTime;
 use crate::usage::{Usage, UsageDelta};
 
@@ -128,6 +128,11 @@ impl Service {
     /// See [`Store::audit`].
     pub async fn audit(&self, before: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         self.store.audit(before, limit).await
+    }
+
+    /// See [`Store::verify_audit`].
+    pub async fn verify_audit(&self, kept: Option<(u64, AuditHash)>) -> Result<Chain, StoreError> {
+        self.store.verify_audit(kept).await
     }
 
     /// See [`Store::backup`].

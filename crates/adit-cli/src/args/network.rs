@@ -29,6 +29,10 @@ pub(crate) enum ServerCommand {
         /// At most so many changes
         #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
         most: u32,
+        /// Say whether the log is what was written, in place of showing it; with what an earlier run printed, also whether
+        /// it has been made anew since
+        #[arg(long, value_name = "NUMBER:HASH", num_args = 0..=1)]
+        verify: Option<Option<String>>,
         /// Report as JSON
         #[arg(long)]
         json: bool,

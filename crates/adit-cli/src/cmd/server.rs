@@ -12,7 +12,8 @@ pub(super) fn run(command: &ServerCommand) -> Result<Exit> {
     match command {
         ServerCommand::Up(args) => up(args),
         ServerCommand::Status(args) => super::network::status(args),
-        ServerCommand::Log { most, json } => super::network::log(*most, *json),
+        ServerCommand::Log { verify: Some(kept), json, .. } => super::network::verify_log(kept.clone(), *json),
+        ServerCommand::Log { most, json, verify: None } => super::network::log(*most, *json),
         ServerCommand::Backup { file } => super::network::backup(file),
         ServerCommand::Restore { file } => {
             if super::network::restore(file)? {

@@ -9,7 +9,7 @@ use super::{Style, Tone};
 use zeroize::Zeroizing;
 
 use crate::qr;
-use crate::server::api::{AuditRow, InviteRow, NetworkReport, NewInvite, PeerRow};
+use crate::server::api::{AuditChain, AuditRow, InviteRow, NetworkReport, NewInvite, PeerRow};
 
 /// The network itself.
 pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
@@ -148,6 +148,28 @@ pub(crate) fn log(rows: &[AuditRow], style: Style) -> String {
         let when = adit_control::UnixTime(row.unix);
         let by = style.paint(Tone::Faint, &format!("({}, {})", row.who, row.from));
         let _ = writeln!(out, "{when}  {}  {by}", row.what);
+    }
+    out
+}
+
+/// Whether the log is whole.
+pub(crate) fn chain(chain: &AuditChain, style: Style) -> String {
+    let mut out = String::new();
+    let _ = match &chain.broken {
+        Some(broken) => writeln!(out, "{} {broken}", style.paint(Tone::Bad, "not as it was written:")),
+        None => writeln!(out, "{} {} entries", style.paint(Tone::Good, "whole:"), chain.entries),
+    };
+    match chain.since.zip(chain.since_unix) {
+        Some((1, _)) | None => {}
+        Some((number, unix)) => {
+            let at = adit_control::UnixTime(unix);
+            let _ = writeln!(out, "since entry {number} ({at}); those before it carry no hash");
+        }
+    }
+    if let Some(newest) = &chain.newest {
+        let _ = writeln!(out, "newest: {newest}");
+        let _ =
+            writeln!(out, "Kept elsewhere, it shows later that nothing up to there was made anew: --verify {newest}");
     }
     out
 }

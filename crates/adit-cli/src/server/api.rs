@@ -71,6 +71,11 @@ pub(crate) enum Ask {
         /// At most so many.
         most: u32,
     },
+    /// Is the log of changes what was written?
+    VerifyAudit {
+        /// NUMBER:HASH of an entry, as somebody kept it.
+        kept: Option<String>,
+    },
     /// Write the state into a new file beside the database, and say its number: the asker moves it to where it belongs.
     Backup,
     /// Put the state of a backup in place of what is there.
@@ -285,4 +290,19 @@ pub(crate) struct AuditRow {
     pub(crate) from: String,
     /// What, a sentence.
     pub(crate) what: String,
+}
+
+/// The answer to [`Ask::VerifyAudit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AuditChain {
+    /// How many entries the log has.
+    pub(crate) entries: u64,
+    /// The first entry that carries a hash; those before it are of an older adit.
+    pub(crate) since: Option<u64>,
+    /// When that was written, in seconds since 1970.
+    pub(crate) since_unix: Option<u64>,
+    /// NUMBER:HASH of the newest entry, to be kept elsewhere.
+    pub(crate) newest: Option<String>,
+    /// What is wrong, a sentence; nothing if the log is whole.
+    pub(crate) broken: Option<String>,
 }

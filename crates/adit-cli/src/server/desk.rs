@@ -14,16 +14,16 @@ use adit::invite::{HttpsOffer, Invite, enrol_address};
 use adit::join::check_words;
 use adit::transport::config::Pin;
 use adit_control::{
-    Actor, AuditRow as Row, Backup, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits, Model, Name, Network,
-    NewInvite, NewPeer, Outcome, OverQuota, Peer, Period, Policy, Protocol, Quota, Rate, Service, ServiceError,
-    Traffic, Trust, UnixTime,
+    Actor, AuditHash, AuditRow as Row, Backup, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits, Model,
+    Name, Network, NewInvite, NewPeer, Outcome, OverQuota, Peer, Period, Policy, Protocol, Quota, Rate, Service,
+    ServiceError, Traffic, Trust, UnixTime,
 };
 use adit_protocol::Secret;
 use adit_wireguard::PublicKey;
 use tokio::sync::watch;
 
 use super::api::{
-    self, Admitted, Ask, AuditRow, InviteRow, NetworkReport, NewInvite as MadeInvite, PeerChange, PeerRow,
+    self, Admitted, Ask, AuditChain, AuditRow, InviteRow, NetworkReport, NewInvite as MadeInvite, PeerChange, PeerRow,
     PolicyReport, PolicyTest, QuotaRow,
 };
 use super::link::Link;
@@ -101,6 +101,7 @@ impl Answers for Desk {
             }
             Ask::TestPolicy { from, to } => rpc::value(&self.test_policy(&from, &to)?),
             Ask::Audit { most } => rpc::value(&self.audit(most).await?),
+            Ask::VerifyAudit { kept } => rpc::value(&self.verify(kept.as_deref()).await?),
             Ask::Backup => rpc::value(&self.backup().await?),
             Ask::Restore { file, called } => {
                 let key = self.made(&self.model())?.key;
@@ -391,6 +392,25 @@ impl Desk {
         let rows = self.service.audit(None, most.min(MAX_AUDIT)).await.map_err(|e| Failure::failed(&e))?;
         let row = |row: Row| AuditRow { unix: row.at.0, who: row.who, from: row.origin, what: row.what };
         Ok(rows.into_iter().map(row).collect())
+    }
+
+    async fn verify(&self, kept: Option<&str>) -> Result<AuditChain> {
+        let wrong = || {
+            Failure::usage("what was kept of the log is NUMBER:HASH").hint("as `adit server log --verify` printed it")
+        };
+        let read = |text: &str| {
+            let (number, hash) = text.split_once(':')?;
+            Some((number.parse().ok()?, hash.parse::<AuditHash>().ok()?))
+        };
+        let kept = kept.map(|text| read(text).ok_or_else(wrong)).transpose()?;
+        let chain = self.service.verify_audit(kept).await.map_err(|e| Failure::failed(&e))?;
+        Ok(AuditChain {
+            entries: chain.entries,
+            since: chain.since.map(|(number, _)| number),
+            since_unix: chain.since.map(|(_, at)| at.0),
+            newest: chain.newest.map(|(number, hash)| format!("{number}:{hash}")),
+            broken: chain.broken.map(|(number, why)| format!("entry {number}: {why}")),
+        })
     }
 
     /// The number of a backup that was made; those who ask know where backups are.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::AuditHash;
 use crate::time::UnixTime;
 
 /// Characters of who and from where.
@@ -64,6 +65,9 @@ pub struct AuditRow {
     pub verb: String,
     /// What was done.
     pub what: String,
+    /// Over this entry and the one before; entries of an older adit have none.
+    #[serde(default)]
+    pub hash: Option<AuditHash>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backup;
+mod chain;
 mod error;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -19,6 +20,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub use audit::{Actor, AuditRow, Entry, MAX_ACTOR, MAX_AUDIT_PAGE};
 pub use backup::Backup;
 pub(crate) use backup::Snapshot;
+use chain::Verifier;
+pub use chain::{AuditHash, Chain};
 pub use error::StoreError;
 
 use crate::model::{Change, Model};
@@ -111,6 +114,20 @@ impl Store {
     /// Up to `limit` (at most [`MAX_AUDIT_PAGE`]) rows of the log before the row `before`, newest first.
     pub async fn audit(&self, before: Option<u64>, limit: u32) -> Result<Vec<AuditRow>, StoreError> {
         self.ask(|reply| Ask::Audit { before, limit: limit.min(MAX_AUDIT_PAGE), reply }).await
+    }
+
+    /// Reads the whole log and says whether it is what was written. `kept` is an entry's number and the hash that somebody
+    /// kept of it. Entries that come meanwhile are not looked at.
+    pub async fn verify_audit(&self, kept: Option<(u64, AuditHash)>) -> Result<Chain, StoreError> {
+        // Before the log: it may have gone on when that is read, and never be behind.
+        let revision = self.load().await?.revision;
+        let mut page = self.audit(None, MAX_AUDIT_PAGE).await?;
+        let mut verifier = Verifier::new(page.first(), revision, kept);
+        while let Some(oldest) = page.last().map(|row| row.id) {
+            page.into_iter().for_each(|row| verifier.look(row));
+            page = self.audit(Some(oldest), MAX_AUDIT_PAGE).await?;
+        }
+        Ok(verifier.finish())
     }
 
     /// Writes everything to a file, while the server runs.

@@ -24,7 +24,10 @@ use crate::time::UnixTime;
 use crate::usage::{Usage, UsageDelta};
 
 /// Each makes of the schema before it the next. Only ever appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/postgres/0001-tables.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/postgres/0001-tables.sql"),
+    include_str!("../../migrations/postgres/0002-audit-chain.sql"),
+];
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take before the database counts as gone.

@@ -26,7 +26,10 @@ const FILE: &str = "adit.db";
 /// Locked while a server uses the directory.
 const LOCK: &str = "lock";
 /// Each makes of the schema before it the next. Only ever appended to.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/sqlite/0001-tables.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/sqlite/0001-tables.sql"),
+    include_str!("../../migrations/sqlite/0002-audit-chain.sql"),
+];
 
 /// One moment of everything, also on a disk that has become read-only.
 const READING: TransactionBehavior = TransactionBehavior::Deferred;

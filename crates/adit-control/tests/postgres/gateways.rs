@@ -114,7 +114,7 @@ pub(crate) async fn a_newer_schema_is_refused(database: Database) {
     database.open().await.close().await;
     database.connect().await.batch_execute("UPDATE adit.schema_version SET version = 99").await.unwrap();
     let refused = Store::postgres(&database.url()).await.unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { found: 99, known: 1, .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Newer { found: 99, known: 2, .. }), "{refused:?}");
 }
 
 pub(crate) async fn the_log_cannot_be_changed_or_shortened(database: Database) {
@@ -124,6 +124,16 @@ pub(crate) async fn the_log_cannot_be_changed_or_shortened(database: Database) {
         let error = client.batch_execute(statement).await.unwrap_err();
         assert!(error.as_db_error().unwrap().message().contains("append-only"), "{error:?}");
     }
+}
+
+pub(crate) async fn a_log_that_was_changed_behind_our_back_is_found_out(database: Database) {
+    let store = database.open().await;
+    furnish(&store).await;
+    let chain = store.verify_audit(None).await.unwrap();
+    assert_eq!((chain.entries, chain.broken), (3, None));
+    let tamper = "ALTER TABLE adit.audit DISABLE TRIGGER ALL; UPDATE adit.audit SET who = 'nobody' WHERE id = 2";
+    database.connect().await.batch_execute(tamper).await.unwrap();
+    assert_eq!(store.verify_audit(None).await.unwrap().broken.map(|(id, _)| id), Some(2));
 }
 
 pub(crate) async fn a_read_only_database_changes_nothing(database: Database) {

@@ -45,6 +45,7 @@ fn tests() -> Vec<Test> {
         gateways_that_start_together_make_the_tables_once,
         a_newer_schema_is_refused,
         the_log_cannot_be_changed_or_shortened,
+        a_log_that_was_changed_behind_our_back_is_found_out,
         a_read_only_database_changes_nothing,
         a_gateway_that_loses_its_database_goes_on_and_finds_it_again,
     );

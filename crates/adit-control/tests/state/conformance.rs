@@ -35,6 +35,7 @@ macro_rules! every_scenario {
         $run!(refuses_a_change_to_an_old_revision);
         $run!(changes_all_or_nothing);
         $run!(logs_every_change_newest_first);
+        $run!(chains_the_log_over_restarts_and_backups);
         $run!(counts_usage_over_restarts);
         $run!(restores_what_was_backed_up);
         $run!(refuses_a_backup_that_contradicts_itself);
@@ -151,6 +152,34 @@ pub(crate) async fn logs_every_change_newest_first(place: &impl Place) {
     assert_eq!(page, all[4..8]);
     assert_eq!(store.audit(Some(all[12].id), 4).await.unwrap(), []);
     store.close().await;
+}
+
+pub(crate) async fn chains_the_log_over_restarts_and_backups(place: &impl Place) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("backup.json");
+    let store = place.open().await;
+    assert_eq!(store.verify_audit(None).await.unwrap().broken, None, "an empty log is whole");
+    let mut model = furnish(&store).await;
+    let kept = store.verify_audit(None).await.unwrap().newest;
+    store.close().await;
+    let store = place.open().await;
+    act(&store, &mut model, add("later", 50), NOW).await.unwrap();
+    store.backup(&file, NOW).await.unwrap();
+    store.restore(&backup_of(&file), &actor(), NOW).await.unwrap();
+    let chain = store.verify_audit(kept).await.unwrap();
+    assert_eq!((chain.entries, chain.since, chain.broken), (5, Some((1, NOW)), None));
+    store.close().await;
+
+    // Into another database, here always a SQLite: the chain comes along and goes on.
+    let text = std::fs::read_to_string(&file).unwrap();
+    for (number, (from, to)) in [("", ""), ("uid 0 (root)", "uid 7 (eve)")].into_iter().enumerate() {
+        std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+        let other = Store::sqlite(&dir.path().join(number.to_string())).unwrap();
+        other.restore(&backup_of(&file), &actor(), NOW).await.unwrap();
+        let chain = other.verify_audit(kept).await.unwrap();
+        assert_eq!((chain.entries, chain.broken.is_some()), (5, number == 1), "{chain:?}");
+        other.close().await;
+    }
 }
 
 pub(crate) async fn counts_usage_over_restarts(place: &impl Place) {

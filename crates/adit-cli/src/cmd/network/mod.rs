@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
 use crate::render::{self, Style};
-use crate::server::api::{self, Ask, AuditRow, NetworkReport, PeerRow};
+use crate::server::api::{self, Ask, AuditChain, AuditRow, NetworkReport, PeerRow};
 
 pub(super) use self::invite::run as invite;
 pub(super) use self::peer::run as peer;
@@ -50,6 +50,17 @@ pub(super) fn log(most: u32, as_json: bool) -> Result<Exit> {
         render::print(&render::network::log(&rows, Style::of_stdout()));
     }
     Ok(Exit::Done)
+}
+
+/// `adit server log --verify`.
+pub(super) fn verify_log(kept: Option<String>, as_json: bool) -> Result<Exit> {
+    let chain: AuditChain = ask(Ask::VerifyAudit { kept })?;
+    if as_json {
+        render::json(&chain);
+    } else {
+        render::print(&render::network::chain(&chain, Style::of_stdout()));
+    }
+    Ok(if chain.broken.is_none() { Exit::Done } else { Exit::Failed })
 }
 
 /// `adit server backup FILE`.

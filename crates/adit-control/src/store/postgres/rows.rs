@@ -11,7 +11,7 @@ use crate::invite::{Invite, InviteId};
 use crate::model::{Change, Model};
 use crate::peer::{Peer, PeerId};
 use crate::policy::Policy;
-use crate::store::{AuditRow, Entry};
+use crate::store::{AuditHash, AuditRow, Entry};
 use crate::time::UnixTime;
 use crate::usage::{PeerUsage, Usage, UsageDelta};
 
@@ -34,10 +34,11 @@ pub(super) async fn revision(transaction: &Transaction<'_>, lock: &'static str) 
 pub(super) async fn move_on(transaction: &Transaction<'_>, revision: u64, next_id: u64, entry: &Entry) -> Done {
     let text = "UPDATE adit.state SET revision = $1, next_id = greatest(next_id, $2)";
     transaction.execute(text, &[&int(revision), &int(next_id)]).await?;
-    let Entry { at, who, origin, verb, what } = entry;
-    let text = "INSERT INTO adit.audit (id, revision, at, who, origin, verb, what)
-        SELECT coalesce(max(id), 0) + 1, $1, $2, $3, $4, $5, $6 FROM adit.audit";
-    transaction.execute(text, &[&int(revision), &int(at.0), who, origin, verb, what]).await?;
+    let last = audit(transaction, None, 1).await?.pop();
+    let id = last.as_ref().map_or(0, |row| row.id) + 1;
+    let hash = AuditHash::next(last.and_then(|row| row.hash).as_ref(), id, revision, entry);
+    let Entry { at, who, origin, verb, what } = entry.clone();
+    log_again(transaction, &AuditRow { id, revision, at, who, origin, verb, what, hash: Some(hash) }).await?;
     transaction.execute("SELECT pg_notify('adit', $1)", &[&revision.to_string()]).await?;
     Ok(())
 }
@@ -170,15 +171,16 @@ async fn put_usage(transaction: &Transaction<'_>, used: Vec<(PeerId, PeerUsage)>
 
 /// A row of a log that is restored.
 pub(super) async fn log_again(transaction: &Transaction<'_>, row: &AuditRow) -> Done {
-    let AuditRow { id, revision, at, who, origin, verb, what } = row;
-    let text = "INSERT INTO adit.audit (id, revision, at, who, origin, verb, what) VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    transaction.execute(text, &[&int(*id), &int(*revision), &int(at.0), who, origin, verb, what]).await?;
+    let AuditRow { id, revision, at, who, origin, verb, what, hash } = row;
+    let text = "INSERT INTO adit.audit (id, revision, at, who, origin, verb, what, hash)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    let hash = hash.as_ref().map(|hash| hash.as_bytes().as_slice());
+    transaction.execute(text, &[&int(*id), &int(*revision), &int(at.0), who, origin, verb, what, &hash]).await?;
     Ok(())
 }
 
 pub(super) async fn audit(transaction: &Transaction<'_>, before: Option<u64>, limit: u32) -> Done<Vec<AuditRow>> {
-    let text =
-        "SELECT id, revision, at, who, origin, verb, what FROM adit.audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
+    let text = "SELECT id, revision, at, who, origin, verb, what, hash FROM adit.audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
     let rows = transaction.query(text, &[&int(before.unwrap_or(u64::MAX)), &i64::from(limit)]).await?;
     let read = |row: &Row| {
         Ok(AuditRow {
@@ -189,6 +191,8 @@ pub(super) async fn audit(transaction: &Transaction<'_>, before: Option<u64>, li
             origin: row.try_get(4)?,
             verb: row.try_get(5)?,
             what: row.try_get(6)?,
+            // One of another length is none, and found to be missing.
+            hash: row.try_get::<_, Option<Vec<u8>>>(7)?.and_then(|hash| AuditHash::from_bytes(&hash)),
         })
     };
     rows.iter().map(read).collect()

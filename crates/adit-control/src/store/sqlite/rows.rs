@@ -11,7 +11,7 @@ use crate::invite::InviteId;
 use crate::model::{Change, Model};
 use crate::peer::{Peer, PeerId};
 use crate::policy::Policy;
-use crate::store::{AuditRow, Entry};
+use crate::store::{AuditHash, AuditRow, Entry};
 use crate::time::UnixTime;
 use crate::usage::{PeerUsage, Usage, UsageDelta};
 
@@ -160,22 +160,27 @@ fn put_usage(connection: &Connection, peer: PeerId, used: &PeerUsage) -> Done {
 }
 
 pub(super) fn log(connection: &Connection, revision: u64, entry: &Entry) -> Done {
-    let Entry { at, who, origin, verb, what } = entry;
-    let text = "INSERT INTO audit (revision, at, who, origin, verb, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    connection.execute(text, params![int(revision), int(at.0), who, origin, verb, what])?;
-    Ok(())
+    let last = audit(connection, None, 1)?.pop();
+    let id = last.as_ref().map_or(0, |row| row.id) + 1;
+    let hash = AuditHash::next(last.and_then(|row| row.hash).as_ref(), id, revision, entry);
+    let Entry { at, who, origin, verb, what } = entry.clone();
+    log_again(connection, &AuditRow { id, revision, at, who, origin, verb, what, hash: Some(hash) })
 }
 
-/// A row of a log that is restored.
+/// A row as it is, such as one of a log that is restored.
 pub(super) fn log_again(connection: &Connection, row: &AuditRow) -> Done {
-    let AuditRow { id, revision, at, who, origin, verb, what } = row;
-    let text = "INSERT INTO audit (id, revision, at, who, origin, verb, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    connection.prepare_cached(text)?.execute(params![int(*id), int(*revision), int(at.0), who, origin, verb, what])?;
+    let AuditRow { id, revision, at, who, origin, verb, what, hash } = row;
+    let text =
+        "INSERT INTO audit (id, revision, at, who, origin, verb, what, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let hash = hash.as_ref().map(AuditHash::as_bytes);
+    let row = params![int(*id), int(*revision), int(at.0), who, origin, verb, what, hash];
+    connection.prepare_cached(text)?.execute(row)?;
     Ok(())
 }
 
 pub(super) fn audit(connection: &Connection, before: Option<u64>, limit: u32) -> Done<Vec<AuditRow>> {
-    let text = "SELECT id, revision, at, who, origin, verb, what FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+    let text =
+        "SELECT id, revision, at, who, origin, verb, what, hash FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(text)?;
     let read = |row: &Row<'_>| {
         Ok(AuditRow {
@@ -186,6 +191,8 @@ pub(super) fn audit(connection: &Connection, before: Option<u64>, limit: u32) ->
             origin: row.get(4)?,
             verb: row.get(5)?,
             what: row.get(6)?,
+            // One of another length is none, and found to be missing.
+            hash: row.get::<_, Option<Vec<u8>>>(7)?.and_then(|hash| AuditHash::from_bytes(&hash)),
         })
     };
     let rows = statement.query_map(params![int(before.unwrap_or(u64::MAX)), limit], read)?;
