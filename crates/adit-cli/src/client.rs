@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::exit::{Failure, Result};
 use crate::places::{Places, nobody_listens};
 use crate::rpc::{self, MAX_ANSWER, Method, Request};
+use crate::socket::HOW_TO_BE_A_MEMBER;
 
 /// How long a daemon may take to listen after it was started.
 const START_TIME: Duration = Duration::from_secs(10);
@@ -44,7 +45,11 @@ impl Client {
         match UnixStream::connect(socket) {
             Ok(stream) => Ok(Some(Self::over(stream))),
             Err(e) if nobody_listens(&e) => Ok(None),
-            Err(e) => Err(Failure::io(format!("cannot talk to the process at {}", socket.display()), &e)),
+            Err(e) => {
+                let failure = Failure::io(format!("cannot talk to the process at {}", socket.display()), &e);
+                let denied = e.kind() == std::io::ErrorKind::PermissionDenied;
+                Err(if denied { failure.hint(HOW_TO_BE_A_MEMBER) } else { failure })
+            }
         }
     }
 

@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod exit;
+mod members;
 mod name;
 mod ping;
 mod places;

@@ -35,6 +35,12 @@ impl Source {
         Self::find_in(text, &directories().each_ref().map(PathBuf::as_path))
     }
 
+    /// Where a profile of this bare name is kept, whether or not it can be looked at.
+    pub(crate) fn kept(text: &str) -> Option<Self> {
+        let is_name = !is_path(text) && check_name(text).is_ok();
+        is_name.then(|| Self { name: text.to_owned(), file: directories()[0].join(format!("{text}.conf")) })
+    }
+
     fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {
         if is_path(text) {
             let name = name_of_path(text)?;

@@ -2,7 +2,10 @@
 //!
 //! Not here: what the requests mean (`daemon::house`, `server::desk`), how they look (`rpc`).
 
+mod sys;
+
 use std::fs::Permissions;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use serde::de::DeserializeOwned;
 
 use crate::exit::{Failure, Result};
+use crate::members;
 use crate::rpc::{self, Answer, Json, MAX_REQUEST};
 
 /// The most commands served at once.
@@ -33,7 +37,12 @@ pub(crate) struct Caller {
     pub(crate) uid: u32,
     /// The process, if it can be known.
     pub(crate) pid: Option<i32>,
+    /// Whether it is in the group whose members may ask, too.
+    pub(crate) is_member: bool,
 }
+
+/// How somebody may come to be allowed.
+pub(crate) const HOW_TO_BE_A_MEMBER: &str = "or be a member of the group `adit`: `sudo groupadd --system adit`, `sudo usermod -aG adit USER`, restart the daemon, log in anew";
 
 /// What answers on a socket.
 pub(crate) trait Answers: Send + Sync + 'static {
@@ -45,8 +54,11 @@ pub(crate) trait Answers: Send + Sync + 'static {
     /// Refuses whoever may not speak.
     fn may_speak(&self, caller: Caller) -> Result<()>;
 
-    /// Refuses what this connection may not ask for.
-    fn admit(&self, talk: &mut Self::Talk, method: &Self::Method) -> Result<()>;
+    /// The group whose members may speak, if there is one.
+    fn group(&self) -> Option<u32>;
+
+    /// Refuses what this caller, or this connection, may not ask for.
+    fn admit(&self, caller: Caller, talk: &mut Self::Talk, method: &Self::Method) -> Result<()>;
 
     /// How long a line of this connection may be, and how long it may say nothing.
     fn bounds(&self, _talk: &Self::Talk) -> (usize, Duration) {
@@ -84,13 +96,16 @@ impl Drop for Seat {
     }
 }
 
-/// Listens there, for whom the mode lets in. Whoever calls this has made sure that nobody else listens: a socket that is
+/// Listens there, for root and the members of this group. Whoever calls this has made sure that nobody else listens: a socket that is
 /// there is a dead one.
-pub(crate) fn bind(socket: &Path, mode: u32) -> Result<std::os::unix::net::UnixListener> {
+pub(crate) fn bind(socket: &Path, group: Option<u32>) -> Result<std::os::unix::net::UnixListener> {
     let what = |e: &std::io::Error| Failure::io(format!("cannot listen at {}", socket.display()), e);
     let _absent = std::fs::remove_file(socket);
     let listener = std::os::unix::net::UnixListener::bind(socket).map_err(|e| what(&e))?;
-    std::fs::set_permissions(socket, Permissions::from_mode(mode)).map_err(|e| what(&e))?;
+    std::fs::set_permissions(socket, Permissions::from_mode(0o600)).map_err(|e| what(&e))?;
+    if let Some(group) = group {
+        members::open_socket(socket, group).map_err(|e| what(&e))?;
+    }
     listener.set_nonblocking(true).map_err(|e| what(&e))?;
     Ok(listener)
 }
@@ -110,7 +125,7 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
         let seat = clients.sit();
         let desk = desk.clone();
         tokio::spawn(async move {
-            match caller(&stream).and_then(|caller| desk.may_speak(caller).map(|()| caller)) {
+            match caller(&stream, desk.group()).and_then(|caller| desk.may_speak(caller).map(|()| caller)) {
                 Err(failure) => refuse(stream, failure).await,
                 Ok(_) if seat.is_none() => {
                     let busy = Failure::failed(format!("this process already serves {MAX_CLIENTS} commands"));
@@ -123,15 +138,32 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
     }
 }
 
-fn caller(stream: &UnixStream) -> Result<Caller> {
+fn caller(stream: &UnixStream, group: Option<u32>) -> Result<Caller> {
     let theirs = stream.peer_cred().map_err(|e| Failure::io("cannot tell who is asking", &e))?;
-    Ok(Caller { uid: theirs.uid(), pid: theirs.pid() })
+    let is_member = group.is_some_and(|group| {
+        // A kernel that cannot say leaves the first group alone.
+        theirs.gid() == group || sys::peer_groups(stream.as_fd()).is_ok_and(|groups| groups.contains(&group))
+    });
+    Ok(Caller { uid: theirs.uid(), pid: theirs.pid(), is_member })
 }
 
 impl Caller {
     /// Whether this is root, or the user this process runs as.
     pub(crate) fn is_owner(self) -> bool {
         self.uid == 0 || self.uid == rustix::process::geteuid().as_raw()
+    }
+
+    /// Refuses whoever is neither that nor a member of the group.
+    pub(crate) fn check(self, may_not: &str) -> Result<()> {
+        if self.is_owner() || self.is_member {
+            return Ok(());
+        }
+        Err(Failure::privilege(may_not).hint("run the command with `sudo`").hint(HOW_TO_BE_A_MEMBER))
+    }
+
+    /// Refuses members what is root's.
+    pub(crate) fn check_owner(self, may_not: &str) -> Result<()> {
+        if self.is_owner() { Ok(()) } else { Err(Failure::privilege(may_not).hint("run the command with `sudo`")) }
     }
 }
 
@@ -174,7 +206,7 @@ async fn answer<A: Answers>(line: &[u8], caller: Caller, desk: &Arc<A>, talk: &m
         Ok(request) => request,
         Err(answer) => return answer,
     };
-    if let Err(failure) = desk.admit(talk, &method) {
+    if let Err(failure) = desk.admit(caller, talk, &method) {
         return Answer::error(id, failure);
     }
     let desk = desk.clone();
@@ -255,6 +287,17 @@ mod tests {
         let seen = lines(&endless).await;
         assert_eq!(seen.last().unwrap().0, Line::TooLong);
         assert!(seen.last().unwrap().1.len() <= MAX_REQUEST);
+    }
+
+    #[tokio::test]
+    async fn the_kernel_says_in_which_groups_who_asks_is() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let own: std::collections::BTreeSet<u32> =
+            rustix::process::getgroups().unwrap().into_iter().map(rustix::process::Gid::as_raw).collect();
+        assert_eq!(sys::peer_groups(one.as_fd()).unwrap().into_iter().collect::<std::collections::BTreeSet<_>>(), own);
+        let first = rustix::process::getegid().as_raw();
+        assert!(caller(&one, Some(first)).unwrap().is_member);
+        assert!(!caller(&one, Some(4_000_000_001)).unwrap().is_member && !caller(&one, None).unwrap().is_member);
     }
 
     #[test]

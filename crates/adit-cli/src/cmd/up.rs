@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::args::UpArgs;
 use crate::client::Client;
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::name::Source;
 use crate::places::Places;
 use crate::report::{State, StatusReport, TunnelReport};
@@ -16,7 +16,12 @@ use crate::{render, tunnel};
 
 /// Brings it up, or says what that would do.
 pub(super) fn run(args: &UpArgs) -> Result<Exit> {
-    let source = Source::find(&args.source)?;
+    let source = match Source::find(&args.source) {
+        Err(failure) if failure.kind == Exit::Privilege && !args.dry_run && !args.foreground => {
+            return unread(args, failure);
+        }
+        found => found?,
+    };
     // Read here first, so that a wrong line is found before anything is started, whoever is to do it.
     let loaded = file::load(&source.file).map_err(|e| super::load_failure(&e))?;
     let mut notes: Vec<String> =
@@ -32,9 +37,22 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit> {
         render::log_to_stderr();
         return super::block_on(tunnel::foreground(&source, &places))?.map(|()| Exit::Done);
     }
-    let up = bring_up(&source, &places)?;
+    show(args, &bring_up(&source, &places)?)
+}
+
+/// A tunnel whose file is for root alone, by its name: the daemon, if it runs, may bring it up for members of its group.
+fn unread(args: &UpArgs, failure: Failure) -> Result<Exit> {
+    let places = Places::of_this_process();
+    let Some(source) = Source::kept(&args.source) else { return Err(failure) };
+    if !Client::connect(&places).is_ok_and(|client| client.is_some()) {
+        return Err(failure);
+    }
+    show(args, &bring_up(&source, &places)?)
+}
+
+fn show(args: &UpArgs, up: &IsUp) -> Result<Exit> {
     if args.json {
-        render::json(&up);
+        render::json(up);
     } else {
         up.lines().iter().for_each(|line| render::line(line));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::house::House;
 use crate::exit::{Failure, Result};
+use crate::members;
 use crate::rpc::{self, Done, Json, MAX_NETWORK, MAX_REQUEST, Method};
 use crate::socket::{Answers, Caller};
 
@@ -24,15 +25,19 @@ impl Answers for House {
     type Method = Method;
     type Talk = Talk;
 
-    /// Only root and the daemon's own user.
+    /// Root, the daemon's own user, and members of the group.
     fn may_speak(&self, caller: Caller) -> Result<()> {
-        if caller.is_owner() {
-            return Ok(());
-        }
-        Err(Failure::privilege("only root may talk to this daemon").hint("run the command with `sudo`"))
+        caller.check("only root may talk to this daemon")
     }
 
-    fn admit(&self, talk: &mut Talk, method: &Method) -> Result<()> {
+    fn group(&self) -> Option<u32> {
+        self.members()
+    }
+
+    fn admit(&self, caller: Caller, talk: &mut Talk, method: &Method) -> Result<()> {
+        if !caller.is_owner() {
+            self.may_member(method)?;
+        }
         if let Some(network) = &talk.0 {
             if !method.concerns_only(network) {
                 return Err(Failure::privilege(format!("this connection is for the network {network} alone")));
@@ -67,22 +72,76 @@ impl Answers for House {
     }
 }
 
+impl House {
+    /// Members see everything, and bring up, take down and reload the tunnels that root has configured. What a file that
+    /// is not root's could say, and what the server of a network says, would make them root.
+    fn may_member(&self, method: &Method) -> Result<()> {
+        match method {
+            Method::Info | Method::Status { .. } => Ok(()),
+            Method::Up { name, file } => members::check_file(name, file),
+            Method::Down { name } | Method::Reload { name } => match self.file_of(name) {
+                Some(Some(file)) => members::check_file(name, &file),
+                Some(None) => Err(Failure::privilege(format!("{name} is a network, which its server takes down"))
+                    .hint("run the command with `sudo`")),
+                // That there is none is said by whoever looks for it.
+                None => Ok(()),
+            },
+            Method::Mend { .. } => {
+                Err(Failure::privilege("only root may have what is missing made again")
+                    .hint("run the command with `sudo`"))
+            }
+            Method::Serve { .. } | Method::Peers { .. } | Method::Confine { .. } => {
+                Err(Failure::privilege("only root may serve a network").hint("run the command with `sudo`"))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exit::Exit;
     use crate::places::Places;
+    use crate::rpc::{Served, ServedPeers};
+
+    const ROOT: Caller = Caller { uid: 0, pid: None, is_member: false };
+    const MEMBER: Caller = Caller { uid: 4_000_000_000, pid: None, is_member: true };
+    const STRANGER: Caller = Caller { is_member: false, ..MEMBER };
+
+    #[test]
+    fn a_member_does_nothing_that_would_make_it_root() {
+        let places = Places { directory: "/nonexistent".into(), socket: "/nonexistent/s".into() };
+        let (house, mut talk) = (House::new(places, Some(942)), Talk::default());
+        assert!(house.may_speak(ROOT).is_ok() && house.may_speak(MEMBER).is_ok() && house.may_speak(STRANGER).is_err());
+        let name = || "home".to_owned();
+        for allowed in [Method::Info, Method::Status { name: None }, Method::Down { name: name() }] {
+            assert!(house.admit(MEMBER, &mut talk, &allowed).is_ok(), "{allowed:?}");
+        }
+        let (profile, peers) = (String::new(), ServedPeers::Here);
+        let network = Box::new(Served { profile, names: Vec::new(), gateway: None, limits: Vec::new(), peers });
+        for refused in [
+            Method::Up { name: name(), file: "/tmp/home.conf".into() },
+            Method::Serve { name: name(), network },
+            Method::Peers { name: name(), change: Box::default() },
+            Method::Mend { name: name() },
+            Method::Confine { name: name() },
+        ] {
+            let failure = house.admit(MEMBER, &mut talk, &refused).unwrap_err();
+            assert_eq!(failure.kind, Exit::Privilege, "{refused:?}");
+        }
+    }
 
     #[test]
     fn a_confined_connection_is_for_one_network() {
         let places = Places { directory: "/nonexistent".into(), socket: "/nonexistent/s".into() };
-        let (house, mut talk) = (House::new(places), Talk::default());
+        let (house, mut talk) = (House::new(places, None), Talk::default());
         let name = || "home".to_owned();
-        assert!(house.admit(&mut talk, &Method::Status { name: None }).is_ok());
+        assert!(house.admit(ROOT, &mut talk, &Method::Status { name: None }).is_ok());
         assert_eq!(house.bounds(&talk).0, MAX_REQUEST);
-        house.admit(&mut talk, &Method::Confine { name: name() }).unwrap();
+        house.admit(ROOT, &mut talk, &Method::Confine { name: name() }).unwrap();
         assert_eq!(house.bounds(&talk).0, MAX_NETWORK);
         for allowed in [Method::Info, Method::Status { name: Some(name()) }, Method::Down { name: name() }] {
-            assert!(house.admit(&mut talk, &allowed).is_ok(), "{allowed:?}");
+            assert!(house.admit(ROOT, &mut talk, &allowed).is_ok(), "{allowed:?}");
         }
         let other = || "other".to_owned();
         for refused in [
@@ -93,7 +152,7 @@ mod tests {
             Method::Up { name: name(), file: "/etc/adit/home.conf".into() },
             Method::Reload { name: name() },
         ] {
-            assert!(house.admit(&mut talk, &refused).is_err(), "{refused:?}");
+            assert!(house.admit(ROOT, &mut talk, &refused).is_err(), "{refused:?}");
         }
     }
 }

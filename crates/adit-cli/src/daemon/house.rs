@@ -23,19 +23,31 @@ const MAX_TUNNELS: usize = 256;
 #[derive(Debug)]
 pub(crate) struct House {
     places: Places,
+    /// The group whose members may ask.
+    members: Option<u32>,
     tunnels: Mutex<BTreeMap<String, Arc<Keeper>>>,
     changed: Notify,
 }
 
 impl House {
     /// One without tunnels.
-    pub(super) fn new(places: Places) -> Self {
-        Self { places, tunnels: Mutex::default(), changed: Notify::new() }
+    pub(super) fn new(places: Places, members: Option<u32>) -> Self {
+        Self { places, members, tunnels: Mutex::default(), changed: Notify::new() }
     }
 
     /// Whether a person brought this up from a file.
     pub(super) fn is_of_a_file(&self, name: &str) -> bool {
         self.tunnels().get(name).is_some_and(|keeper| keeper.file().is_some())
+    }
+
+    /// The file that a tunnel was brought up from, if there is the tunnel, and if it has one.
+    pub(super) fn file_of(&self, name: &str) -> Option<Option<PathBuf>> {
+        self.tunnels().get(name).map(|keeper| keeper.file().map(Path::to_owned))
+    }
+
+    /// The group whose members may ask.
+    pub(super) const fn members(&self) -> Option<u32> {
+        self.members
     }
 
     /// Who this is.

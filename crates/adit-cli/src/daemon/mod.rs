@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use self::house::House;
 use crate::exit::{Failure, Result};
+use crate::members;
 use crate::places::{DaemonLock, Places};
 use crate::socket::{self, Clients};
 use crate::tunnel;
@@ -44,9 +45,10 @@ pub(crate) async fn run(places: Places, mode: Mode) -> Result<()> {
     for what in tunnel::recover(&places, None).await? {
         tracing::warn!("left by an earlier run, now removed: {what}");
     }
-    let listener = UnixListener::from_std(socket::bind(&places.socket, 0o600)?)
+    let members = members_of(&places)?;
+    let listener = UnixListener::from_std(socket::bind(&places.socket, members)?)
         .map_err(|e| Failure::io("cannot listen to commands", &e))?;
-    let house = Arc::new(House::new(places.clone()));
+    let house = Arc::new(House::new(places.clone(), members));
     let clients = Clients::default();
     let server = tokio::spawn(socket::serve(listener, house.clone(), clients.clone()));
     tracing::info!("adit {} listens at {}", env!("CARGO_PKG_VERSION"), places.socket.display());
@@ -59,6 +61,16 @@ pub(crate) async fn run(places: Places, mode: Mode) -> Result<()> {
     house.down_all().await;
     tracing::info!("ended; everything is undone");
     Ok(())
+}
+
+/// The group whose members may ask, let in as far as the sockets.
+fn members_of(places: &Places) -> Result<Option<u32>> {
+    let group = members::group().filter(|_| rustix::process::geteuid().is_root());
+    if let Some(group) = group {
+        members::open_directory(&places.directory, group)
+            .map_err(|e| Failure::io(format!("cannot let the group adit into {}", places.directory.display()), &e))?;
+    }
+    Ok(group)
 }
 
 /// Serves until it is time to end.

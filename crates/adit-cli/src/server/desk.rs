@@ -51,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) metrics: Option<SocketAddr>,
     /// What is counted for them.
     pub(crate) tally: Tally,
+    /// The group whose members may decide, too.
+    pub(crate) members: Option<u32>,
 }
 
 impl Answers for Desk {
@@ -58,13 +60,18 @@ impl Answers for Desk {
     type Talk = ();
 
     fn may_speak(&self, caller: Caller) -> Result<()> {
-        if caller.is_owner() {
-            return Ok(());
-        }
-        Err(Failure::privilege("only root may decide about this network").hint("run the command with `sudo`"))
+        caller.check("only root may decide about this network")
     }
 
-    fn admit(&self, (): &mut (), _method: &Ask) -> Result<()> {
+    fn group(&self) -> Option<u32> {
+        self.members
+    }
+
+    fn admit(&self, caller: Caller, (): &mut (), method: &Ask) -> Result<()> {
+        // Everything there is at once, and files in root's directory.
+        if matches!(method, Ask::Backup | Ask::Restore { .. }) {
+            return caller.check_owner("only root may back up or restore a network");
+        }
         Ok(())
     }
 

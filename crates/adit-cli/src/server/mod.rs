@@ -42,6 +42,7 @@ use self::state::{Certificate, Settings, State, WebSettings};
 use crate::args::network::ServerUpArgs;
 use crate::client::Client;
 use crate::exit::{Failure, Result};
+use crate::members;
 use crate::places::Places;
 use crate::report::TunnelReport;
 use crate::rpc::Served;
@@ -63,6 +64,8 @@ pub(crate) struct Server {
     wish: Wish,
     listener: StdListener,
     metrics: Option<TcpListener>,
+    /// The group whose members may decide, too.
+    members: Option<u32>,
     link: Link,
     reports: Reports,
     monitor: Arc<Monitor>,
@@ -93,7 +96,9 @@ impl Server {
         let (settings, wish) = prepare(args, &state)?;
         drop(Client::connect_or_start(places)?);
         let monitor = Arc::new(monitor);
-        let listener = listen(places)?;
+        // Before files are given up.
+        let members = members::group();
+        let listener = listen(places, members)?;
         let metrics = settings.metrics.map(metrics::listen).transpose()?;
         state.set_settings(&settings)?;
         if settings.web.as_ref().is_some_and(|web| web.site.is_none()) {
@@ -107,12 +112,12 @@ impl Server {
         let missing = confine::confine(&writable)?;
         missing.iter().for_each(|missing| tracing::warn!("{missing}"));
         let (link, reports) = Connected::to_the_daemon(monitor.clone(), settings.interface.clone())?.start()?;
-        Ok(Self { state, settings, wish, listener, metrics, link, reports, monitor })
+        Ok(Self { state, settings, wish, listener, metrics, members, link, reports, monitor })
     }
 
     /// Serves until it is told to end; `begun` is called when devices can join.
     pub(crate) async fn serve(self, begun: impl FnOnce(Begun)) -> Result<()> {
-        let Self { state, settings, wish, listener, metrics, link, reports, monitor } = self;
+        let Self { state, settings, wish, listener, metrics, members, link, reports, monitor } = self;
         let service = open(&state, &settings).await?;
         settle(&service, wish, &settings).await?;
         monitor.settled()?;
@@ -126,6 +131,7 @@ impl Server {
             running: tokio::sync::watch::Sender::new(0),
             metrics: settings.metrics,
             tally: metrics::Tally::default(),
+            members,
         });
         let gateway = Gateway { desk: desk.clone(), web: settings.web, last: None };
         let mut serving = Serving { desk, gateway, reports, counters: Counting::new(), was_up: false };
@@ -393,13 +399,13 @@ fn own() -> Actor {
     Actor::new("adit server up", "this machine")
 }
 
-fn listen(places: &Places) -> Result<StdListener> {
+fn listen(places: &Places, members: Option<u32>) -> Result<StdListener> {
     // Another state's server may be there, whose socket this is.
     if Client::connect_to(&places.server_socket())?.is_some() {
         return Err(Failure::failed(format!("another server listens at {}", places.server_socket().display()))
             .hint("end that one; a second network needs a machine, container or network namespace of its own"));
     }
-    socket::bind(&places.server_socket(), 0o600)
+    socket::bind(&places.server_socket(), members)
 }
 
 async fn announce(desk: &Desk, begun: impl FnOnce(Begun)) -> Result<()> {

@@ -8,6 +8,7 @@ mod gateways;
 mod joins;
 mod limits;
 mod machine;
+mod members;
 mod metrics;
 mod postgres;
 mod refuses;

@@ -25,7 +25,7 @@ fn a_link_that_is_no_good_says_why() {
     assert!(join(revoked["link"].as_str().unwrap()).contains("revoked"));
     // Expired.
     let expired = scene.invite("--expires 1s");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(2));
     assert!(join(&expired).contains("expired"));
     // Altered.
     let open = scene.invite("tablet");

@@ -1,0 +1,102 @@
+//! The group `adit`: who may ask the daemon and the server of a network without being root.
+//!
+//! Not here: what they may ask (`daemon::door`, `server::desk`), how the kernel says who asks (`socket`).
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::Path;
+
+use crate::exit::{Failure, Result};
+use crate::name::{check_name, directories};
+
+/// What the group is called.
+pub(crate) const GROUP: &str = "adit";
+/// Groups of the system are below this (`groupadd --system`). The private group of a user who is called `adit` is not.
+const FIRST_USER: u32 = 1_000;
+/// Much more than the file has.
+const MAX_FILE: usize = 4 << 20;
+
+/// The number of the group on this machine; `None` if there is none.
+pub(crate) fn group() -> Option<u32> {
+    let text = fs::read_to_string("/etc/group").ok().filter(|text| text.len() <= MAX_FILE)?;
+    number_in(&text)
+}
+
+fn number_in(text: &str) -> Option<u32> {
+    let line = text.lines().find_map(|line| line.strip_prefix(GROUP)?.strip_prefix(':'))?;
+    let number = line.split(':').nth(1)?.parse().ok()?;
+    (1..FIRST_USER).contains(&number).then_some(number)
+}
+
+/// Lets the group's members come as far as the sockets in this directory, and see nothing else of it.
+pub(crate) fn open_directory(directory: &Path, group: u32) -> std::io::Result<()> {
+    // What is in it is not theirs, whatever its own modes are.
+    for inner in ["host", "state"] {
+        match fs::set_permissions(directory.join(inner), Permissions::from_mode(0o700)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    chown(directory, None, Some(group))?;
+    fs::set_permissions(directory, Permissions::from_mode(0o710))
+}
+
+/// Lets the group's members connect to a socket. Who may not change groups any more relies on the directory.
+pub(crate) fn open_socket(socket: &Path, group: u32) -> std::io::Result<()> {
+    if chown(socket, None, Some(group)).is_ok() {
+        return fs::set_permissions(socket, Permissions::from_mode(0o660));
+    }
+    let directory = socket.parent().unwrap_or(Path::new("/")).metadata()?;
+    if directory.gid() == group && directory.mode() & 0o007 == 0 {
+        return fs::set_permissions(socket, Permissions::from_mode(0o666));
+    }
+    Ok(())
+}
+
+/// Refuses a file that somebody else than root could have written: its commands are run as root.
+pub(crate) fn check_file(name: &str, file: &Path) -> Result<()> {
+    check_name(name)?;
+    let refused = |why: &str| {
+        Err(Failure::privilege(format!("{}: {why}, and its commands are run as root", file.display())).hint(format!(
+            "run it with `sudo`, or keep the file as {}/{name}.conf, root's own",
+            directories()[0].display()
+        )))
+    };
+    let Some(directory) = directories().into_iter().find(|known| known.join(format!("{name}.conf")) == file) else {
+        return refused("only root brings up a tunnel of a file elsewhere");
+    };
+    for place in [directory.as_path(), file] {
+        match place.metadata() {
+            Ok(it) if it.uid() == 0 && it.mode() & 0o022 == 0 => {}
+            Ok(_) => return refused("others than root may write it"),
+            Err(e) => return Err(Failure::io(format!("cannot look at {}", place.display()), &e)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_is_one_of_the_system() {
+        assert_eq!(number_in("root:x:0:\naditor:x:5:\nadit:x:942:anna,ben\n"), Some(942));
+        for none in ["", "root:x:0:\n", "adit:x:1000:\n", "adit:x:0:\n", "adit:x:\n", "adit:x:-1:\n", "radit:x:5:\n"] {
+            assert_eq!(number_in(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_somebody_is_not_brought_up_as_root() {
+        for (name, file) in [
+            ("home", "/tmp/home.conf"),
+            ("home", "/etc/adit/other.conf"),
+            ("home", "/etc/adit/../../tmp/home.conf"),
+            ("../home", "/etc/adit/../home.conf"),
+            ("home", "home.conf"),
+        ] {
+            assert!(check_file(name, Path::new(file)).is_err(), "{file}");
+        }
+    }
+}
