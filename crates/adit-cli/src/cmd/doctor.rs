@@ -12,6 +12,9 @@ use crate::render::{self, Style};
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit> {
     let name = args.name.as_deref().map(tunnel_name).transpose()?;
     let places = Places::of_this_process();
+    if !args.json && render::stdout_is_terminal() {
+        render::note("Looking: a server that does not answer is waited for, up to a minute.");
+    }
     let mut report = examine(&places, name.as_deref())?;
     let mut left = report.wrong;
     if args.fix {

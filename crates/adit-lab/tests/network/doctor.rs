@@ -1,9 +1,15 @@
 //! `adit doctor`: each fault is really made, found by its name, and mended where that is safe.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use adit_lab::ns::Namespace;
 use adit_lab::poll::{self, PATIENCE};
+use adit_lab::shell::Run;
 use adit_lab::traffic;
 use serde_json::Value;
 
@@ -190,6 +196,64 @@ fn a_hop_that_eats_large_packets_without_a_word_is_found_with_the_length_that_ge
     scene.phone.adit(&format!("reload {}", scene.phone.name)).ok();
     let (code, report) = doctor(&scene.phone, "");
     assert_eq!((code, found(&report, "mtu")[0].0), (0, "sound"), "{report:#}");
+}
+
+/// A web site on a machine whose clock is two hours ahead.
+struct Ahead {
+    host: Namespace,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Ahead {
+    const AT: (&str, u16) = ("127.0.0.1", 8099);
+
+    fn serve(host: &Namespace) -> Self {
+        let time = Run::program("date").env("LC_ALL", "C").arg("-u").arg("-d").arg("+2 hours");
+        let date = time.arg("+%a, %d %b %Y %H:%M:%S GMT").ok();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nDate: {}\r\nContent-Type: text/html\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+            date.trim()
+        );
+        let listener = host.within(|| TcpListener::bind(Self::AT)).unwrap();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_over);
+        std::thread::spawn(move || {
+            for visitor in listener.incoming().map_while(Result::ok) {
+                if ends.load(Ordering::Relaxed) {
+                    return;
+                }
+                let mut request = BufReader::new(&visitor).lines().map_while(Result::ok);
+                let _head = request.find(String::is_empty);
+                let _gone = (&visitor).write_all(answer.as_bytes());
+            }
+        });
+        Self { host: host.clone(), is_over }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        // The last visitor, who makes the thread look.
+        let _woken = self.host.within(|| TcpStream::connect(Self::AT));
+    }
+}
+
+#[test]
+fn a_clock_that_is_behind_the_server_s_is_found_by_what_its_site_says() {
+    let mut scene = Scene::unserved();
+    let _site = Ahead::serve(&scene.server.host);
+    scene.serve_with(&["--site", "http://127.0.0.1:8099"]);
+    join(&scene);
+    let (code, report) = doctor(&scene.phone, "");
+    assert_eq!(code, 1);
+    assert!(only_wrong(&report, "clock").starts_with("this machine's clock is"), "{report:#}");
+    let clock = report["checks"].as_array().unwrap().iter().find(|one| one["check"] == "clock").unwrap();
+    let what = clock["what"].as_str().unwrap();
+    assert!(
+        what.contains("behind that of the server") && (what.contains("hours") || what.contains("119 minutes")),
+        "{what}"
+    );
 }
 
 /// A resolver's file of one namespace, as `ip netns exec` mounts it; gone with the test.

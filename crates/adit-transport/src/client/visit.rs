@@ -3,7 +3,7 @@
 //! Not here: which parts a page has (`page`), what is remembered of them (`cache`).
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +28,8 @@ struct Loading {
     is_html: bool,
     encoding: String,
     date: Option<SystemTime>,
+    /// For how long a cache on the way has had the answer.
+    age: Duration,
     /// Kept of a page only.
     body: Option<BytesMut>,
 }
@@ -48,7 +50,7 @@ where
     }
     let Some(page) = ask(wire, asker, cache, Kind::Document, PAGE) else { return Ok(None) };
     let page = load(wire, cache, vec![page], now).await?.pop();
-    let date = page.as_ref().and_then(|page| page.date);
+    let date = page.as_ref().and_then(Loading::time);
     let needs = page.map(|page| needs(page, cache, asker.authority)).unwrap_or_default();
     let asked = needs.iter().filter_map(|Part { kind, path }| {
         let may = cache.left(now) > 0 || cache.entry(path).is_some();
@@ -70,6 +72,7 @@ fn ask<S>(wire: &mut Wire<S>, asker: Asker<'_>, cache: &Cache, kind: Kind, path:
         is_html: false,
         encoding: String::new(),
         date: None,
+        age: Duration::ZERO,
         body: (kind == Kind::Document).then(BytesMut::new),
     })
 }
@@ -150,10 +153,16 @@ impl Loading {
                 "last-modified" => self.entry.last_modified = Some(value),
                 "content-type" => self.is_html = value.starts_with("text/html"),
                 "content-encoding" => self.encoding = value,
+                "age" => self.age = value.parse().map_or(Duration::ZERO, |age: u32| Duration::from_secs(age.into())),
                 "date" => self.date = httpdate::parse_http_date(&value).ok(),
                 _ => {}
             }
         }
+    }
+
+    /// What time it was there when the answer left: it may have been kept on the way (RFC 9111 §4.2.3).
+    fn time(&self) -> Option<SystemTime> {
+        self.date?.checked_add(self.age)
     }
 
     fn data(&mut self, bytes: &[u8]) {
@@ -161,5 +170,35 @@ impl Loading {
             let room = MAX_PAGE - body.len().min(MAX_PAGE);
             body.extend_from_slice(&bytes[..bytes.len().min(room)]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_an_answer_that_a_cache_had_is_later_than_its_date() {
+        let answer = |fields: &[(&str, &str)]| {
+            let mut page = Loading {
+                stream: 1,
+                entry: Entry::default(),
+                status: String::new(),
+                is_html: false,
+                encoding: String::new(),
+                date: None,
+                age: Duration::ZERO,
+                body: None,
+            };
+            let field = |(name, value): &(&str, &str)| Field { name: (*name).into(), value: (*value).into() };
+            page.head(fields.iter().map(field).collect());
+            page.time()
+        };
+        let date = ("date", "Thu, 01 Jan 1970 00:01:00 GMT");
+        let at = |seconds| Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(answer(&[date]), at(60));
+        assert_eq!(answer(&[date, ("age", "40")]), at(100));
+        assert_eq!(answer(&[date, ("age", "-4")]), at(60));
+        assert_eq!(answer(&[("date", "yesterday")]), None);
     }
 }
