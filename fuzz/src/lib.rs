@@ -4,6 +4,7 @@
 //! (the tests of `adit-wireguard`, taken by path, so that there is one of it).
 
 mod captures;
+mod configurations;
 mod hostile;
 mod invites;
 mod openvpn;
@@ -16,6 +17,7 @@ mod story;
 mod world;
 
 pub use captures::{capture, frames, hellos};
+pub use configurations::openvpn_options;
 pub use hostile::{Flood, device_hostile};
 pub use invites::{enrolment, invite};
 pub use openvpn::{openvpn_live, openvpn_parsers};

@@ -68,6 +68,11 @@ fn an_openvpn_client_and_server_under_attack() {
     replay("openvpn_live", adit_fuzz::openvpn_live);
 }
 
+#[test]
+fn configurations_of_openvpn() {
+    replay("openvpn_options", adit_fuzz::openvpn_options);
+}
+
 /// Reference W-122.
 #[test]
 fn junk_of_every_length_is_met_with_silence_and_leaves_nothing_behind() {

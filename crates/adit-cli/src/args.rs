@@ -41,6 +41,10 @@ pub(crate) enum Command {
     /// Show tunnels: state, peers, handshakes, traffic, drops
     Status(StatusArgs),
     /// Read a configuration file line by line and say what is accepted, ignored or wrong
+    #[command(
+        after_help = "Files of wg-quick (.conf) and of OpenVPN (.ovpn, or .conf by what is in it) are told apart.\n\n\
+        Examples:\n  adit check home\n  adit check office.ovpn"
+    )]
     Check(CheckArgs),
     /// Find what is wrong: blocked ports, clocks, forwarding, firewalls, MTU, DNS leaks, certificates
     #[command(
@@ -50,6 +54,14 @@ pub(crate) enum Command {
         Examples:\n  sudo adit doctor\n  sudo adit doctor home --json\n  sudo adit doctor --fix --dry-run"
     )]
     Doctor(DoctorArgs),
+    /// Keep an OpenVPN configuration as a profile, with the files that it names
+    #[command(
+        after_help = "What is kept is /etc/adit/NAME.ovpn, readable by nobody but its owner. Keys and certificates that the\n\
+        file names are taken in, from the directory of the file and below.\n\n\
+        This build reads OpenVPN profiles and checks them; it does not connect by them yet.\n\n\
+        Examples:\n  adit import office.ovpn\n  adit import ~/Downloads/client.ovpn --name work"
+    )]
+    Import(ImportArgs),
     /// Make a private key
     #[command(after_help = "Example:\n  (umask 077; adit genkey > private.key)")]
     Genkey,
@@ -215,6 +227,23 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+/// `adit import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// An OpenVPN configuration
+    #[arg(value_name = "FILE.ovpn", value_hint = ValueHint::FilePath)]
+    pub(crate) file: PathBuf,
+    /// What the profile is to be called; without it, like the file
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Keep a file that has programs run: read them first, they run with the rights of the daemon
+    #[arg(long)]
+    pub(crate) allow_programs: bool,
+    /// Report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `adit demo`.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
@@ -343,6 +372,7 @@ mod tests {
             "adit reload x --json",
             "adit status --json",
             "adit check x --json",
+            "adit import x.ovpn --json",
             "adit demo --json",
             "adit examine x.pcap --json",
             "adit version --json",

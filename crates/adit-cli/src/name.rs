@@ -42,6 +42,9 @@ impl Source {
     }
 
     fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {
+        if is_openvpn(Path::new(text)) {
+            return Err(reads_only(text));
+        }
         if is_path(text) {
             let name = name_of_path(text)?;
             let file = std::path::absolute(text)
@@ -63,8 +66,37 @@ impl Source {
                 Err(_) => {}
             }
         }
-        Err(unknown_name(text, directories))
+        match openvpn_profile_in(text, directories) {
+            Some(profile) => Err(reads_only(&profile.display().to_string())),
+            None => Err(unknown_name(text, directories)),
+        }
     }
+}
+
+/// Whether a file is called like an OpenVPN configuration.
+pub(crate) fn is_openvpn(file: &Path) -> bool {
+    file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ovpn"))
+}
+
+/// The OpenVPN profile of this name that `adit import` kept, if there is one and no other profile is called so.
+pub(crate) fn openvpn_profile(name: &str) -> Option<PathBuf> {
+    openvpn_profile_in(name, &directories().each_ref().map(PathBuf::as_path))
+}
+
+fn openvpn_profile_in(name: &str, directories: &[&Path]) -> Option<PathBuf> {
+    let named = |directory: &&Path, ending: &str| directory.join(format!("{name}.{ending}"));
+    let is_free = check_name(name).is_ok() && !directories.iter().any(|d| named(d, "conf").exists());
+    directories.iter().map(|d| named(d, "ovpn")).find(|file| is_free && file.is_file())
+}
+
+/// An OpenVPN configuration where a tunnel is to be brought up.
+fn reads_only(file: &str) -> Failure {
+    Failure::usage(format!(
+        "{file} is an OpenVPN configuration, and this build of adit does not connect by OpenVPN yet"
+    ))
+    .hint(format!(
+        "`adit check {file}` says what will become of each line; until then, bring it up with `openvpn --config {file}`"
+    ))
 }
 
 /// The name of a running tunnel from what a person types: the name, or the file it was brought up from.
@@ -177,6 +209,13 @@ mod tests {
         assert_eq!(Source::find_in("work", &directories).unwrap().file, second.join("work.conf"));
         let unknown = Source::find_in("play", &directories).unwrap_err();
         assert_eq!((unknown.kind, unknown.hints), (Exit::Usage, vec!["known: home, work".to_owned()]));
+        std::fs::write(first.join("office.ovpn"), "").unwrap();
+        std::fs::write(first.join("work.ovpn"), "").unwrap();
+        let kept = Source::find_in("office", &directories).unwrap_err();
+        assert!(kept.message.contains("does not connect by OpenVPN yet"), "{kept}");
+        assert_eq!(openvpn_profile_in("office", &directories), Some(first.join("office.ovpn")));
+        assert_eq!(openvpn_profile_in("work", &directories), None, "the other profile is the one of this name");
+        assert_eq!(openvpn_profile_in("../office", &directories), None);
         std::fs::remove_dir_all(root).unwrap();
     }
 }

@@ -64,7 +64,7 @@ impl Profiles {
             return match self.taken(name) {
                 None => Ok(name.to_owned()),
                 Some(by) => Err(Failure::usage(format!("the name {name} is taken: {by}"))
-                    .hint("choose another with `--profile NAME`, or leave that away and one is found")),
+                    .hint("choose another, or leave the option away and one is found")),
             };
         }
         let base = as_name(network);
@@ -77,7 +77,7 @@ impl Profiles {
             .find(|name| self.taken(name).is_none())
             .ok_or_else(|| {
                 Failure::usage(format!("there are {MAX_SAME} profiles called like {base}"))
-                    .hint("choose a name with `--profile NAME`")
+                    .hint("choose a name yourself: `adit join --profile NAME`, `adit import --name NAME`")
             })
     }
 
@@ -85,7 +85,7 @@ impl Profiles {
     fn taken(&self, name: &str) -> Option<String> {
         let profile = std::iter::once(&self.directory)
             .chain(&self.others)
-            .map(|directory| directory.join(format!("{name}.conf")))
+            .flat_map(|directory| ["conf", "ovpn"].map(|ending| directory.join(format!("{name}.{ending}"))))
             .find(|file| file.symlink_metadata().is_ok());
         let interface = || self.interfaces.join(name).symlink_metadata().is_ok();
         match profile {
@@ -148,6 +148,20 @@ impl Profiles {
             }
             Err(e) => Err(Failure::io(format!("cannot write {}", file.display()), &e)
                 .hint("nothing is lost: join with the same link again, the server knows this device already")),
+        }
+    }
+
+    /// Keeps an OpenVPN configuration, under a name that nothing has.
+    pub(crate) fn keep_openvpn(&self, name: &str, text: &str) -> Result<PathBuf> {
+        create(&self.directory)?;
+        let file = self.directory.join(format!("{name}.ovpn"));
+        match write_new(&file, text) {
+            Ok(()) => Ok(file),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Failure::failed(format!("{} has just been made by somebody else", file.display()))
+                    .hint("import the file again: another name is found then"))
+            }
+            Err(e) => Err(Failure::io(format!("cannot write {}", file.display()), &e)),
         }
     }
 

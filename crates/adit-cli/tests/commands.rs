@@ -198,6 +198,101 @@ fn adit_with(arguments: &[&str], input: &str) -> Output {
     run.wait_with_output().unwrap()
 }
 
+#[test]
+fn each_line_of_an_openvpn_file_is_explained() {
+    let dir = Dir::new("openvpn");
+    let file = dir.file("office.ovpn", &openvpn(&format!("comp-lzo\nmute 20\n{KEYS}")), 0o600);
+    let run = adit(&["check", text(&file)]);
+    assert_eq!(code(&run), 0, "{}{}", out(&run), err(&run));
+    assert!(out(&run).contains("accepted remote") && out(&run).contains("ignored  mute ignored: "), "{}", out(&run));
+    assert!(out(&run).contains("doubtful comp-lzo: ") && out(&run).contains("VORACLE"), "{}", out(&run));
+    assert!(out(&run).ends_with("office.ovpn: usable, 1 to look at\n"), "{}", out(&run));
+    assert!(!out(&run).contains("very-secret"), "a check shows no secret");
+    let bad = dir.file("bad.conf", &openvpn(&format!("cipher BF-CBC\nsecret x\n{KEYS}")), 0o644);
+    let run = adit(&["check", text(&bad)]);
+    assert_eq!(code(&run), 2);
+    assert!(out(&run).contains("refused  `cipher BF-CBC`: ") && out(&run).contains("SWEET32"), "{}", out(&run));
+    assert!(out(&run).contains("hint:") && out(&run).contains("chmod 600"), "{}", out(&run));
+    assert!(out(&run).ends_with("2 refused\n"), "{}", out(&run));
+    let piped = adit_with(&["check", "-", "--json"], &openvpn(""));
+    let json: serde_json::Value = serde_json::from_slice(&piped.stdout).unwrap();
+    assert_eq!((&json["format"], &json["usable"]), (&"openvpn".into(), &true.into()), "{json}");
+}
+
+#[test]
+fn an_openvpn_file_is_kept_with_its_files_and_up_says_that_it_cannot_connect_yet() {
+    let dir = Dir::new("import");
+    let file = dir.file("Head Office.ovpn", &openvpn("tls-auth ta.key 1\npkcs12 me.p12\n"), 0o644);
+    dir.file("ta.key", "shared-key\n", 0o644);
+    std::fs::write(dir.0.join("me.p12"), [0x30, 0xff, 0x00]).unwrap();
+    let run = kept(&dir, &["import", text(&file), "--json"]);
+    assert_eq!(code(&run), 0, "{}{}", out(&run), err(&run));
+    let json: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    assert_eq!((&json["name"], &json["taken_in"]), (&"head-office".into(), &serde_json::json!(["ta.key", "me.p12"])));
+    let profile = dir.0.join("profiles/head-office.ovpn");
+    let content = std::fs::read_to_string(&profile).unwrap();
+    assert!(
+        content.contains("key-direction 1\n<tls-auth>\nshared-key\n</tls-auth>\n<pkcs12>\nMP8A\n</pkcs12>\n"),
+        "{content}"
+    );
+    assert_eq!(std::fs::metadata(&profile).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(code(&kept(&dir, &["check", "head-office"])), 0);
+    for source in ["head-office", text(&file)] {
+        let up = kept(&dir, &["up", source]);
+        assert_eq!(code(&up), 2);
+        assert!(err(&up).contains("does not connect by OpenVPN yet"), "{}", err(&up));
+    }
+    let again = kept(&dir, &["import", text(&file), "--name", "head-office"]);
+    assert_eq!(code(&again), 2, "{}", err(&again));
+    assert!(out(&kept(&dir, &["import", text(&file)])).contains("head-office-2 is kept in"));
+}
+
+/// Who hands out a configuration could otherwise have any file sent to their server as a password, and any program run.
+#[test]
+fn an_import_takes_no_file_from_elsewhere_and_no_program_unseen() {
+    let dir = Dir::new("import-hostile");
+    std::fs::create_dir(dir.0.join("sub")).unwrap();
+    dir.file("outside", "user\nvery-secret-password\n", 0o600);
+    std::os::unix::fs::symlink(dir.0.join("outside"), dir.0.join("sub/link")).unwrap();
+    for (line, reason) in [
+        ("auth-user-pass ../outside", "outside of"),
+        ("auth-user-pass link", "outside of"),
+        ("cd ..\nauth-user-pass outside", "cannot look at"),
+        ("auth-user-pass missing", "cannot look at"),
+        ("auth-user-pass .", "not a file"),
+        ("script-security 2\nup /bin/x", "/bin/x"),
+        ("up /bin/x", "script-security 2"),
+        ("frobnicate", "no such option"),
+    ] {
+        let file = dir.file("sub/x.ovpn", &openvpn(&format!("{line}\n")), 0o600);
+        let run = kept(&dir, &["import", text(&file)]);
+        assert_eq!(code(&run), 2, "{line}: {}{}", out(&run), err(&run));
+        assert!(
+            err(&run).contains(reason) && err(&run).contains("hint:") | (reason == "not a file"),
+            "{line}: {}",
+            err(&run)
+        );
+        assert!(!dir.0.join("profiles/x.ovpn").exists());
+    }
+    let file = dir.file("sub/x.ovpn", &openvpn("script-security 2\nup /bin/x\n"), 0o600);
+    assert_eq!(code(&kept(&dir, &["import", text(&file), "--allow-programs"])), 0);
+}
+
+/// A file as networks hand it out.
+fn openvpn(more: &str) -> String {
+    let start = "client\ndev tun\nremote vpn.example.com 1194 udp\nremote-cert-tls server\nauth-user-pass\n";
+    format!("{start}<ca>\nx\n</ca>\n{more}")
+}
+
+const KEYS: &str = "<key>\nvery-secret\n</key>\n<cert>\nx\n</cert>\n";
+
+/// The command with a directory of profiles of its own.
+fn kept(dir: &Dir, arguments: &[&str]) -> Output {
+    let mut command = command(arguments);
+    command.env("ADIT_CONFIG_DIR", dir.0.join("profiles")).env("ADIT_RUNTIME_DIR", dir.0.join("run"));
+    command.output().unwrap()
+}
+
 /// The command as somebody who may do nothing, whoever runs the test. A copy, for the original may be out of reach.
 fn unprivileged(arguments: &[&str], directory: &Path) -> Output {
     let copy = directory.join("adit");

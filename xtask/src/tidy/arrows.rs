@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str], &[&str]); 12] = [
             "adit",
             "adit-protocol",
             "adit-wireguard",
+            "adit-openvpn",
             "adit-engine",
             "adit-transport",
             "adit-examine",

@@ -1,15 +1,16 @@
-//! `adit check FILE`.
+//! `adit check FILE`: of wg-quick, or of OpenVPN.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use adit::profile::{file, wg_quick};
+use adit_openvpn::options;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure, Result};
-use crate::name::Source;
+use crate::name::{self, Source};
 use crate::render::{self, Style};
 
 /// What a check comes to.
@@ -19,12 +20,82 @@ pub(crate) struct CheckReport {
     pub(crate) schema: u32,
     /// The file.
     pub(crate) file: String,
+    /// Whose format it is: `wireguard` or `openvpn`.
+    pub(crate) format: &'static str,
     /// Whether it can be used.
     pub(crate) usable: bool,
     /// What is to be said of the file as a whole, a sentence each.
     pub(crate) warnings: Vec<String>,
     /// What is to be said of each line.
-    pub(crate) lines: Vec<wg_quick::Finding>,
+    pub(crate) lines: Vec<CheckLine>,
+}
+
+/// What is to be said of one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckLine {
+    /// The line, from 1; 0 for the file as a whole.
+    pub(crate) line: usize,
+    /// The character in the line where the trouble begins, from 1.
+    pub(crate) column: Option<usize>,
+    /// The key or option.
+    pub(crate) key: String,
+    /// What it comes to.
+    #[serde(flatten)]
+    pub(crate) verdict: CheckVerdict,
+    /// The same as a sentence, with a second line for the hint.
+    #[serde(skip)]
+    pub(crate) sentence: String,
+}
+
+/// What a line comes to.
+#[derive(Debug, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub(crate) enum CheckVerdict {
+    /// Taken as it stands.
+    Accepted,
+    /// It has no effect.
+    Ignored { why: String },
+    /// It takes effect, and deserves a look.
+    Doubtful { why: String, write_instead: Option<String> },
+    /// It is a mistake.
+    Wrong { found: String, why: String, write_instead: Option<String> },
+    /// It may be right for others, and cannot be had here.
+    Refused { found: String, why: String, write_instead: Option<String> },
+}
+
+impl CheckLine {
+    /// Whether the file cannot be used because of it.
+    pub(crate) const fn is_wrong(&self) -> bool {
+        matches!(self.verdict, CheckVerdict::Wrong { .. } | CheckVerdict::Refused { .. })
+    }
+}
+
+impl From<&wg_quick::Finding> for CheckLine {
+    fn from(finding: &wg_quick::Finding) -> Self {
+        use wg_quick::Verdict;
+        let verdict = match finding.verdict.clone() {
+            Verdict::Accepted => CheckVerdict::Accepted,
+            Verdict::Ignored { why } => CheckVerdict::Ignored { why },
+            Verdict::Doubtful { why, write_instead } => CheckVerdict::Doubtful { why, write_instead },
+            Verdict::Wrong { found, why, write_instead } => CheckVerdict::Wrong { found, why, write_instead },
+        };
+        let (line, column, key) = (finding.line, finding.column, finding.key.clone());
+        Self { line, column, key, verdict, sentence: finding.to_string() }
+    }
+}
+
+impl From<&options::Finding> for CheckLine {
+    fn from(finding: &options::Finding) -> Self {
+        use options::Verdict;
+        let verdict = match finding.verdict.clone() {
+            Verdict::Accepted => CheckVerdict::Accepted,
+            Verdict::Ignored { why } => CheckVerdict::Ignored { why },
+            Verdict::Doubtful { why, write_instead } => CheckVerdict::Doubtful { why, write_instead },
+            Verdict::Refused { found, why, write_instead } => CheckVerdict::Refused { found, why, write_instead },
+        };
+        let (line, column, key) = (finding.line, finding.column, finding.option.clone());
+        Self { line, column, key, verdict, sentence: finding.to_string() }
+    }
 }
 
 /// Reads the file line by line and says what comes of each.
@@ -44,25 +115,76 @@ fn of_stdin() -> Result<CheckReport> {
         .take(MAX_INPUT)
         .read_to_string(&mut text)
         .map_err(|e| Failure::usage(format!("cannot read standard input: {e}")))?;
-    Ok(report("standard input", &wg_quick::parse(&text), Vec::new()))
+    if options::is_likely(&text) {
+        return Ok(of_openvpn("standard input", &text, Vec::new()));
+    }
+    Ok(of_wireguard("standard input", &wg_quick::parse(&text), Vec::new()))
 }
 
 /// As much as a file may have.
 const MAX_INPUT: u64 = 16 << 20;
 
 fn of_file(argument: &str) -> Result<CheckReport> {
-    let path = if Path::new(argument).is_file() { argument.into() } else { Source::find(argument)?.file };
+    let path = if Path::new(argument).is_file() {
+        PathBuf::from(argument)
+    } else {
+        match name::openvpn_profile(argument) {
+            Some(profile) => profile,
+            None => Source::find(argument)?.file,
+        }
+    };
     let (text, mode) = file::read(&path).map_err(|e| super::load_failure(&e))?;
+    let shown = path.display().to_string();
+    if name::is_openvpn(&path) || options::is_likely(&text) {
+        return Ok(of_openvpn(&shown, &text, exposed(&path, mode, &text).into_iter().collect()));
+    }
     let parsed = wg_quick::parse(&text);
     let mut warnings = Vec::new();
     if let Err(e) = file::name_of(&path) {
         warnings.push(e.to_string());
     }
     warnings.extend(file::exposed(&path, mode, &parsed.profile).map(|e| e.to_string()));
-    Ok(report(&path.display().to_string(), &parsed, warnings))
+    Ok(of_wireguard(&shown, &parsed, warnings))
 }
 
-fn report(file: &str, parsed: &wg_quick::Parsed, warnings: Vec<String>) -> CheckReport {
-    let usable = !parsed.findings.iter().any(wg_quick::Finding::is_wrong);
-    CheckReport { schema: 1, file: file.to_owned(), usable, warnings, lines: parsed.findings.clone() }
+/// That a file with secrets can be read by everybody.
+fn exposed(path: &Path, mode: u32, text: &str) -> Option<String> {
+    let path = path.display();
+    (mode & 0o007 != 0 && options::holds_secret(text)).then(|| {
+        format!("{path}: everybody on this machine may read the keys in it (mode {mode:04o})\n  hint: chmod 600 {path}")
+    })
+}
+
+fn of_wireguard(file: &str, parsed: &wg_quick::Parsed, warnings: Vec<String>) -> CheckReport {
+    report(file, "wireguard", parsed.findings.iter().map(CheckLine::from).collect(), warnings)
+}
+
+fn of_openvpn(file: &str, text: &str, warnings: Vec<String>) -> CheckReport {
+    report(file, "openvpn", options::explain(text).iter().map(CheckLine::from).collect(), warnings)
+}
+
+fn report(file: &str, format: &'static str, lines: Vec<CheckLine>, warnings: Vec<String>) -> CheckReport {
+    let usable = !lines.iter().any(CheckLine::is_wrong);
+    CheckReport { schema: 1, file: file.to_owned(), format, usable, warnings, lines }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_of_both_formats_have_one_schema() {
+        let openvpn = of_openvpn("x", "client\ncipher BF-CBC\nmute 3\n", Vec::new());
+        let json = serde_json::to_value(&openvpn).unwrap();
+        assert_eq!((&json["format"], &json["usable"]), (&"openvpn".into(), &false.into()));
+        let refused = &json["lines"][1];
+        assert_eq!(
+            (&refused["line"], &refused["key"], &refused["verdict"]),
+            (&2.into(), &"cipher".into(), &"refused".into())
+        );
+        assert!(refused["write_instead"].is_string() && refused["column"] == 8, "{refused}");
+        let wireguard = of_wireguard("x", &wg_quick::parse("[Interface]\nFoo = 1\n"), Vec::new());
+        let json = serde_json::to_value(&wireguard).unwrap();
+        assert_eq!(json["lines"][1]["verdict"], "wrong", "{json}");
+    }
 }

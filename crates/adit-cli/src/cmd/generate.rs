@@ -49,6 +49,7 @@ mod tests {
                 "adit-examine.1",
                 "adit-genkey.1",
                 "adit-genpsk.1",
+                "adit-import.1",
                 "adit-invite.1",
                 "adit-join.1",
                 "adit-peer-disable.1",

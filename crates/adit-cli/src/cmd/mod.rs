@@ -9,6 +9,7 @@ mod doctor;
 mod down;
 mod examine;
 mod generate;
+mod import;
 mod join;
 mod keys;
 mod network;
@@ -21,7 +22,7 @@ mod version;
 
 use adit::profile::file::LoadError;
 
-pub(crate) use self::check::CheckReport;
+pub(crate) use self::check::{CheckLine, CheckReport, CheckVerdict};
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure, Result};
@@ -36,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Status(args) => status::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Genkey => keys::genkey(),
         Command::Genpsk => keys::genpsk(),
         Command::Pubkey(args) => keys::pubkey(&args),

@@ -1,53 +1,56 @@
 //! The human view of `adit check`.
 
-use adit::profile::wg_quick::{Finding, Verdict};
-
 use super::{Style, Tone};
-use crate::cmd::CheckReport;
+use crate::cmd::{CheckLine, CheckReport, CheckVerdict};
 
 /// Every line with what comes of it, and a sum.
 pub(crate) fn text(report: &CheckReport, style: Style) -> String {
     let mut text = String::new();
-    let width = report.lines.last().map_or(1, |f| f.line.to_string().len());
-    for finding in &report.lines {
-        if is_silent(finding) {
-            continue;
-        }
-        text.push_str(&line(finding, width, style));
+    let width = report.lines.last().map_or(1, |line| line.line.to_string().len());
+    for said in report.lines.iter().filter(|said| !is_silent(said)) {
+        text.push_str(&line(said, width, style));
     }
     for warning in &report.warnings {
         text.push_str(&format!("{} {warning}\n", style.paint(Tone::Warning, "warning:")));
     }
-    let count = |wanted: fn(&Verdict) -> bool| report.lines.iter().filter(|f| wanted(&f.verdict)).count();
-    let wrong = count(|v| matches!(v, Verdict::Wrong { .. }));
-    let doubtful = count(|v| matches!(v, Verdict::Doubtful { .. })) + report.warnings.len();
-    let sum = match (wrong, doubtful) {
-        (0, 0) => style.paint(Tone::Good, "good"),
-        (0, n) => format!("{}, {n} to look at", style.paint(Tone::Good, "usable")),
-        (n, _) => style.paint(Tone::Bad, &format!("{n} wrong")),
+    let count = |wanted: fn(&CheckVerdict) -> bool| report.lines.iter().filter(|said| wanted(&said.verdict)).count();
+    let wrong = count(|v| matches!(v, CheckVerdict::Wrong { .. }));
+    let refused = count(|v| matches!(v, CheckVerdict::Refused { .. }));
+    let doubtful = count(|v| matches!(v, CheckVerdict::Doubtful { .. })) + report.warnings.len();
+    let sum = match (wrong, refused, doubtful) {
+        (0, 0, 0) => style.paint(Tone::Good, "good"),
+        (0, 0, n) => format!("{}, {n} to look at", style.paint(Tone::Good, "usable")),
+        (0, n, _) => style.paint(Tone::Bad, &format!("{n} refused")),
+        (n, _, _) => style.paint(Tone::Bad, &format!("{n} wrong")),
     };
     text.push_str(&format!("{}: {sum}\n", report.file));
     text
 }
 
 /// Empty lines and comments say nothing.
-fn is_silent(finding: &Finding) -> bool {
-    matches!(finding.verdict, Verdict::Ignored { .. }) && finding.key.is_empty()
+const fn is_silent(said: &CheckLine) -> bool {
+    matches!(said.verdict, CheckVerdict::Ignored { .. }) && said.key.is_empty()
 }
 
-fn line(finding: &Finding, width: usize, style: Style) -> String {
-    let (tone, word) = match finding.verdict {
-        Verdict::Accepted => (Tone::Good, "accepted"),
-        Verdict::Ignored { .. } => (Tone::Faint, "ignored"),
-        Verdict::Doubtful { .. } => (Tone::Warning, "doubtful"),
-        Verdict::Wrong { .. } => (Tone::Bad, "wrong"),
+fn line(said: &CheckLine, width: usize, style: Style) -> String {
+    let (tone, word) = match said.verdict {
+        CheckVerdict::Accepted => (Tone::Good, "accepted"),
+        CheckVerdict::Ignored { .. } => (Tone::Faint, "ignored"),
+        CheckVerdict::Doubtful { .. } => (Tone::Warning, "doubtful"),
+        CheckVerdict::Wrong { .. } => (Tone::Bad, "wrong"),
+        CheckVerdict::Refused { .. } => (Tone::Bad, "refused"),
     };
-    let what = match finding.verdict {
-        Verdict::Accepted => finding.key.clone(),
-        Verdict::Ignored { .. } | Verdict::Doubtful { .. } | Verdict::Wrong { .. } => finding.to_string(),
+    let what = match said.verdict {
+        CheckVerdict::Accepted => said.key.clone(),
+        CheckVerdict::Ignored { .. }
+        | CheckVerdict::Doubtful { .. }
+        | CheckVerdict::Wrong { .. }
+        | CheckVerdict::Refused { .. } => said.sentence.clone(),
     };
     let what = what.replace('\n', &format!("\n{:indent$}", "", indent = width + 12));
-    format!("{:>width$}  {} {what}\n", finding.line, style.paint(tone, &format!("{word:8}")))
+    // What is to be said of the file as a whole has no line.
+    let number = if said.line == 0 { "-".to_owned() } else { said.line.to_string() };
+    format!("{number:>width$}  {} {what}\n", style.paint(tone, &format!("{word:8}")))
 }
 
 #[cfg(test)]
@@ -68,8 +71,15 @@ ListenPort = many
 [Peer]
 PublicKey = ugViDinrHVDhkpj9GJV9FBbxC39S5yL8NV5FvcVGwEE=
 ";
-        let lines = wg_quick::parse(file).findings;
-        let report = CheckReport { schema: 1, file: "home.conf".into(), usable: false, warnings: Vec::new(), lines };
+        let lines = wg_quick::parse(file).findings.iter().map(CheckLine::from).collect();
+        let report = CheckReport {
+            schema: 1,
+            file: "home.conf".into(),
+            format: "wireguard",
+            usable: false,
+            warnings: Vec::new(),
+            lines,
+        };
         let shown = text(&report, Style::Plain);
         let words: Vec<_> = shown.lines().filter(|l| !l.starts_with("    ")).collect();
         assert!(words[0].starts_with("2  accepted"), "{shown}");

@@ -6,6 +6,7 @@
 
 mod client;
 mod driver;
+mod grammar;
 mod papers;
 mod scene;
 mod server;

@@ -126,6 +126,36 @@ pub fn explain(text: &str) -> Vec<Finding> {
     parse(text).findings
 }
 
+/// Whether a text is more likely a configuration of OpenVPN than one of another kind: it says which end it is for, or to which
+/// server it leads, and has no sections in brackets.
+pub fn is_likely(text: &str) -> bool {
+    let items = lexer::lex(text);
+    let has_sections = items.iter().flatten().any(|d| d.name().starts_with('['));
+    let names = ["client", "remote", "tls-client", "tls-server", "server", "secret", "dev"];
+    !has_sections && names.into_iter().any(|name| has(&items, name, None))
+}
+
+/// Whether a text holds a secret itself: a key, a password, or a bundle with a key.
+pub fn holds_secret(text: &str) -> bool {
+    let secret = |d: &Directive| SECRET_BLOCKS.contains(&d.name()) && d.block.is_some();
+    let inside = |block: &Block| lexer::lines(block.text.expose(), 1).iter().flatten().any(secret);
+    let items = lexer::lex(text);
+    items.iter().flatten().any(|d| secret(d) || d.name() == "connection" && d.block.as_ref().is_some_and(inside))
+}
+
+/// Blocks that nobody else should read.
+const SECRET_BLOCKS: [&str; 9] = [
+    "auth-gen-token-secret",
+    "auth-user-pass",
+    "http-proxy-user-pass",
+    "key",
+    "pkcs12",
+    "secret",
+    "tls-auth",
+    "tls-crypt",
+    "tls-crypt-v2",
+];
+
 /// Reads what a server is told of one client: a file of `client-config-dir`. `None` if something is refused.
 pub fn parse_client_entry(text: &str) -> (Option<ClientEntry>, Vec<Finding>) {
     let mut draft = Draft::new(CCD);
