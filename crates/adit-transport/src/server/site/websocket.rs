@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         passes(&mut client, &mut site).await;
         client.shutdown().await.unwrap();
-        carrying.await.unwrap();
+        over(carrying).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -139,7 +139,7 @@ mod tests {
         let (mut client, mut site, carrying) = carried(None);
         passes(&mut client, &mut site).await;
         let begun = Instant::now();
-        carrying.await.unwrap();
+        over(carrying).await;
         assert_eq!(begun.elapsed().as_secs(), BODY_TIME.as_secs());
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
     }
@@ -149,7 +149,7 @@ mod tests {
     async fn bytes_that_nobody_takes_are_as_good_as_none() {
         let (_client, mut site, carrying) = carried(None);
         let write = tokio::spawn(async move { while site.write_all(&[7; PIECE]).await.is_ok() {} });
-        carrying.await.unwrap();
+        over(carrying).await;
         write.await.unwrap();
     }
 
@@ -161,7 +161,7 @@ mod tests {
         let others = account.hold((1 << 20) + 1);
         // Whoever served the connection learns of it, and is not the only one.
         account.ended().await;
-        carrying.await.unwrap();
+        over(carrying).await;
         assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         drop((account, others));
         ledger.admit().await;
@@ -171,6 +171,11 @@ mod tests {
         let (client, near) = duplex(PIECE);
         let (site, far) = duplex(PIECE);
         (client, site, tokio::spawn(carry(near, far, working)))
+    }
+
+    /// Waits until it is over, and not for ever.
+    async fn over(carrying: JoinHandle<()>) {
+        timeout(10 * BODY_TIME, carrying).await.expect("it ends").unwrap();
     }
 
     async fn passes(from: &mut DuplexStream, to: &mut DuplexStream) {

@@ -127,7 +127,8 @@ async fn a_websocket_over_http_1_1_is_passed_on() {
     assert_eq!(&answer, b"HELLO");
     // Who says nothing more does not keep its place for ever.
     tokio::time::pause();
-    assert_eq!(tls.read(&mut answer).await.unwrap_or_default(), 0);
+    let end = tokio::time::timeout(Duration::from_secs(3600), tls.read(&mut answer)).await.expect("it is ended");
+    assert_eq!(end.unwrap_or_default(), 0);
 }
 
 /// Neither is for a site; and a site behind that is away is nothing of the tunnel.
