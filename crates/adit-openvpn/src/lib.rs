@@ -10,13 +10,13 @@
 //! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
 //! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
 //! | `data`, `keyring` | the data channel: formats, the jobs that seal and open; the keys in use, from epoch to epoch |
-//! | `push` | a server's settings as text and as values |
+//! | `push`, `update` | a server's settings as text and as values; those that change later |
 //! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //!
-//! Not there yet: `PUSH_UPDATE`; `fragment`; a client that clamps the MSS (`mssfix`);
+//! Not there yet: `fragment`; a client that clamps the MSS (`mssfix`);
 //! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
 
 mod cipher;
@@ -39,6 +39,7 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod update;
 mod verify;
 mod wrap;
 
@@ -56,6 +57,7 @@ pub use server::{
 };
 pub use session::{Credentials, SessionEnd, Times};
 pub use tls::{TlsFailure, TlsSettings, TlsSettingsError};
+pub use update::Update;
 pub use verify::{NameRule, PeerRules, Refused, RulesError};
 pub use wrap::Direction;
 pub use wrap::tls_crypt_v2::{Metadata, MetadataTooLong};

@@ -39,7 +39,7 @@ fn connected(scene: &Scene, driver: &mut Driver<Client>) -> Pushed {
         driver.events.drain(..).find_map(|event| match event {
             ClientEvent::Connected(pushed) => Some(Ok(*pushed)),
             ClientEvent::Ended(why) => Some(Err(why)),
-            ClientEvent::Connecting(_) | ClientEvent::Renewed | ClientEvent::Info(_) => None,
+            ClientEvent::Connecting(_) | ClientEvent::Renewed | ClientEvent::Updated(_) | ClientEvent::Info(_) => None,
         })
     });
     found.unwrap_or_else(|why| panic!("{why}\n{}", scene.log()))

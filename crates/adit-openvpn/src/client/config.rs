@@ -91,8 +91,9 @@ impl Default for ClientConfig {
 }
 
 /// What we can, as bits of `IV_PROTO`: long headers, settings without being asked, keys from TLS, `AUTH_PENDING`,
-/// farewells on the control channel, `AUTH_FAILED,TEMP`, an envelope of their own for later key exchanges, data keys that go on from epoch to epoch.
-const IV_PROTO: u32 = 2 | 4 | 8 | 16 | 128 | 256 | 512 | 1024;
+/// farewells on the control channel, `AUTH_FAILED,TEMP`, an envelope of their own for later key exchanges, data keys that go on from epoch to epoch,
+/// settings that change.
+const IV_PROTO: u32 = 2 | 4 | 8 | 16 | 128 | 256 | 512 | 1024 | 4096;
 
 impl ClientConfig {
     /// What the server compares with its own configuration, loosely.

@@ -7,6 +7,7 @@ use super::{AuthFailure, Client, ClientEvent, Ended, Phase, State};
 use crate::Role;
 use crate::constants::PUSH_REQUEST_EVERY;
 use crate::push::Pushed;
+use crate::update::{NotUpdatable, Update};
 
 impl Client {
     /// Goes on with the session as far as what has arrived allows.
@@ -45,6 +46,7 @@ impl Client {
         let text = || rest.trim_start_matches(',').to_owned();
         match name {
             "PUSH_REPLY" => self.handle_push(now, rest),
+            "PUSH_UPDATE" => self.handle_update(now, rest),
             "AUTH_FAILED" => self.handle_refusal(now, rest),
             "RESTART" => self.end(now, Ended::Restart(text())),
             "EXIT" => self.end(now, Ended::Restart("it exits".to_owned())),
@@ -98,6 +100,31 @@ impl Client {
         }
         self.tell(ClientEvent::Connected(Box::new(pushed)));
         self.release(now);
+    }
+
+    fn handle_update(&mut self, now: Now, rest: &str) {
+        let State::Connecting(connection) = &mut self.state else { return };
+        if connection.phase != Phase::Up {
+            return;
+        }
+        let Some(options) = connection.pieces.push(rest) else { return };
+        match Update::parse(options) {
+            Err(NotUpdatable(name)) => {
+                self.end(now, Ended::Restart(format!("it changes `{name}`, which no connection outlives")));
+            }
+            Ok(updates) => {
+                for update in &updates {
+                    if let Update::Set(option) = update
+                        && option.starts_with("keepalive ")
+                    {
+                        let pushed = Pushed::parse(vec![option.clone()]);
+                        connection.ping = pushed.ping.or(connection.ping);
+                        connection.ping_restart = pushed.ping_restart.or(connection.ping_restart);
+                    }
+                }
+                self.tell(ClientEvent::Updated(updates));
+            }
+        }
     }
 
     /// Asks for settings, if it is time.

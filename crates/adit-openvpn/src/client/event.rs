@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::push::Pushed;
 use crate::session::{Credentials, SessionEnd};
+use crate::update::Update;
 
 /// News.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum ClientEvent {
     Connected(Box<Pushed>),
     /// New keys are in use.
     Renewed,
+    /// Settings have changed.
+    Updated(Vec<Update>),
     /// The server asks its user something by other means, and waits (`AUTH_PENDING`, `INFO_PRE`, `INFO`).
     Info(String),
     /// The session is over. A new attempt follows, unless [`Ended::is_final`].

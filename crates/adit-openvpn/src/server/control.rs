@@ -8,6 +8,7 @@ use super::peer::{Can, Phase};
 use crate::Role;
 use crate::constants::{LEAVE_AFTER, PUSH_PIECE};
 use crate::data::Agreed;
+use crate::update::Update;
 
 /// What a client reads whose ciphers are not ours.
 const NO_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";
@@ -121,6 +122,18 @@ impl Server {
         self.touch(number);
     }
 
+    /// Changes settings of a client that can.
+    pub(super) fn update(&mut self, client: ClientId, updates: &[Update]) {
+        let Some(peer) = self.named(client).filter(|peer| peer.phase == Phase::Up && peer.can.updates()) else {
+            return;
+        };
+        let options: Vec<_> = updates.iter().filter_map(Update::emit).collect();
+        if !options.is_empty() {
+            pieces("PUSH_UPDATE", &options).iter().for_each(|piece| peer.session.send(piece));
+            self.touch(client.number);
+        }
+    }
+
     /// Gives a client its settings; from now on packets flow.
     fn push(&mut self, now: Now, number: u32) {
         let client = self.id(number);
@@ -141,7 +154,7 @@ impl Server {
             options.push(format!("protocol-flags {}", flags.join(" ")));
         }
         options.push(format!("tun-mtu {}", self.config.mtu));
-        for piece in pieces(&options) {
+        for piece in pieces("PUSH_REPLY", &options) {
             peer.session.send(&piece);
         }
         peer.session.agree(Role::Server, agreed, exported, now.instant);
@@ -186,11 +199,11 @@ fn reply(settings: &ClientSettings, agreed: &Agreed, keepalive: Option<(u64, u64
 }
 
 /// Replies of at most [`PUSH_PIECE`] bytes or one option, all but the last saying that more follows.
-fn pieces(options: &[String]) -> Vec<String> {
-    let mut pieces = vec![String::from("PUSH_REPLY")];
+fn pieces(name: &str, options: &[String]) -> Vec<String> {
+    let mut pieces = vec![name.to_owned()];
     for option in options {
         if pieces.last().is_some_and(|piece| piece.len() + option.len() > PUSH_PIECE) {
-            pieces.push(String::from("PUSH_REPLY"));
+            pieces.push(name.to_owned());
         }
         if let Some(piece) = pieces.last_mut() {
             piece.push(',');
@@ -214,7 +227,7 @@ mod tests {
     #[test]
     fn long_replies_come_in_pieces_that_clients_put_together() {
         let options: Vec<_> = (0..200).map(|n| format!("route 10.{n}.0.0 255.255.0.0")).collect();
-        let pieces = pieces(&options);
+        let pieces = pieces("PUSH_REPLY", &options);
         assert!(pieces.len() > 4 && pieces.iter().all(|piece| piece.len() <= 1024), "{}", pieces.len());
         let mut together = Pieces::default();
         let (last, first) = pieces.split_last().unwrap();
@@ -226,6 +239,6 @@ mod tests {
 
     #[test]
     fn a_short_reply_is_one_piece() {
-        assert_eq!(pieces(&["a 1".into(), "b".into()]), ["PUSH_REPLY,a 1,b"]);
+        assert_eq!(pieces("PUSH_REPLY", &["a 1".into(), "b".into()]), ["PUSH_REPLY,a 1,b"]);
     }
 }

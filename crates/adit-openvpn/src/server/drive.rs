@@ -99,6 +99,7 @@ impl Protocol for Server {
                     self.dismiss(now, client.number, &message);
                 }
             }
+            ServerChange::Update(client, updates) => self.update(client, &updates),
             ServerChange::Renegotiate(client) => {
                 if self.named(client).is_some() {
                     self.renegotiate(now, client.number);

@@ -6,6 +6,7 @@ use adit_protocol::Path;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::update::Update;
 use crate::wrap::tls_crypt_v2::Metadata;
 
 /// Which of a server's clients. A number is given again when its client is gone, so it comes with a count.
@@ -89,6 +90,9 @@ pub enum ServerChange {
     Answer(ClientId, Answer),
     /// A client must go, at once; it is told so with this control message (`AUTH_FAILED,…`, `RESTART`, `HALT,…`).
     Dismiss(ClientId, String),
+    /// Change settings of a client while it is in, if it can (`PUSH_UPDATE`); what cannot change is left away. Which
+    /// addresses are the client's does not change by it.
+    Update(ClientId, Vec<Update>),
     /// Renew the keys of a client now.
     Renegotiate(ClientId),
     /// Send a control message to a client.

@@ -101,6 +101,10 @@ impl Can {
         self.bit(10)
     }
 
+    pub(super) const fn updates(&self) -> bool {
+        self.bit(12)
+    }
+
     /// The cipher that we both have.
     pub(super) fn cipher(&self, ours: &[Cipher], fallback: Option<Cipher>) -> Option<Cipher> {
         match (&self.ciphers, self.ncp) {

@@ -17,7 +17,11 @@ fn outcome(papers: &Papers, server: &Paper, rules: PeerRules) -> String {
         found = world.clients[0].events.iter().find_map(|event| match event {
             ClientEvent::Connected(_) => Some("connected".to_owned()),
             ClientEvent::Ended(Ended::Session(end)) => Some(end.to_string()),
-            ClientEvent::Ended(_) | ClientEvent::Connecting(_) | ClientEvent::Renewed | ClientEvent::Info(_) => None,
+            ClientEvent::Ended(_)
+            | ClientEvent::Connecting(_)
+            | ClientEvent::Renewed
+            | ClientEvent::Updated(_)
+            | ClientEvent::Info(_) => None,
         });
         found.is_some()
     });

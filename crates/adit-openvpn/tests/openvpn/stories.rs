@@ -5,7 +5,7 @@ use std::time::Duration;
 use adit_openvpn::{
     Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Credentials,
     Digest, Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap,
-    StaticKey, Times, TlsSettings,
+    StaticKey, Times, TlsSettings, Update,
 };
 use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
@@ -222,6 +222,20 @@ fn networks_behind_a_client_are_its_own() {
     world.up(0, &packet([192, 168, 9, 4], NET, 2));
     world.pass(Duration::from_millis(50));
     assert_eq!((world.clients[0].arrived.len(), world.arrived.len()), (1, 1));
+}
+
+#[test]
+fn settings_change_while_packets_flow_and_what_cannot_change_makes_a_new_connection() {
+    let mut world = World::connected();
+    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+    let updates: Vec<_> = (0..150).map(|n| Update::Set(format!("route 10.{n}.0.0 255.255.0.0"))).collect();
+    world.server.apply(world.now, ServerChange::Update(client, updates.clone()));
+    world.until("the update", |world| world.clients[0].events.contains(&ClientEvent::Updated(updates.clone())));
+    exchanges_packets(&mut world);
+    world.server.apply(world.now, ServerChange::Say(client, "PUSH_UPDATE,cipher AES-128-GCM".into()));
+    world
+        .until("an end", |world| matches!(world.clients[0].events.last(), Some(ClientEvent::Ended(Ended::Restart(_)))));
+    world.until("connected again", |world| world.clients[0].core.is_up());
 }
 
 fn with_password(papers: &Papers, password: &str) -> ClientConfig {

@@ -33,6 +33,8 @@ pub(crate) struct World {
     wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) weather: Weather,
     dice: u64,
+    /// Steps since time went on.
+    standing: u32,
     order: u64,
     /// What the server said that was no question.
     pub(crate) news: Vec<ServerEvent>,
@@ -100,6 +102,7 @@ impl World {
             wire: BTreeMap::new(),
             weather: Weather::default(),
             dice: 1,
+            standing: 0,
             order: 0,
             news: vec![],
             arrived: vec![],
@@ -155,6 +158,8 @@ impl World {
         let clients = self.clients.iter().filter_map(|guest| guest.deadline);
         let wire = self.wire.first_key_value().map(|((at, _), _)| *at);
         let at = clients.chain(server).chain(wire).min().unwrap_or(end).min(end).max(self.now.instant);
+        self.standing = if at == self.now.instant { self.standing + 1 } else { 0 };
+        assert!(self.standing < 1000, "somebody's deadline is always now");
         self.now.unix += at - self.now.instant;
         self.now.instant = at;
         while let Some(entry) = self.wire.first_entry().filter(|entry| entry.key().0 <= at) {
