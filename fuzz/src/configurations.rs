@@ -1,7 +1,8 @@
 //! Texts that may be configurations of OpenVPN, or what a server pushes.
 
 use adit_openvpn::options::{
-    self, Finding, MAX_DIRECTIVES, MAX_LIST, MAX_PUSHED, MAX_REMOTES, Pulling, Pushed, SecretText, Verdict,
+    self, Finding, MAX_DIRECTIVES, MAX_LINE, MAX_LIST, MAX_PUSHED, MAX_REMOTES, MAX_TEXT, Pulling, Pushed, SecretText,
+    Verdict,
 };
 
 /// One text, read as everything that it could be.
@@ -33,6 +34,10 @@ pub fn openvpn_options(data: &[u8]) {
 fn written_again(text: &str) {
     let Ok(first) = options::directives(text) else { return };
     let again: String = first.iter().map(|directive| format!("{directive}\n")).collect();
+    // Quotes and escapes may make a line longer than lines may be.
+    if again.lines().any(|line| line.len() > MAX_LINE) || again.len() > MAX_TEXT {
+        return;
+    }
     let second = options::directives(&again).expect("what is written can be read");
     assert_eq!(first.len(), second.len());
     for (one, other) in first.iter().zip(&second) {

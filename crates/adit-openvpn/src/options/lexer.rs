@@ -99,8 +99,10 @@ impl fmt::Display for Directive {
         if let Some(block) = &self.block {
             return write!(f, "<{name}>\n{}</{name}>", block.text.expose());
         }
-        let words: Vec<_> = self.words.iter().map(|word| Quoted(&word.text).to_string()).collect();
-        f.write_str(&words.join(" "))
+        // A name that begins like this would lose its dashes, or open a block.
+        let dashes = if name.starts_with("--") || name.starts_with('<') { "--" } else { "" };
+        write!(f, "{}", Quoted(&format!("{dashes}{name}")))?;
+        self.words.iter().skip(1).try_for_each(|word| write!(f, " {}", Quoted(&word.text)))
     }
 }
 
@@ -111,7 +113,7 @@ pub struct Quoted<'a>(pub &'a str);
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plain = |c: char| !c.is_whitespace() && !['\\', '"', '\''].contains(&c);
-        if !self.0.is_empty() && !self.0.starts_with(['#', ';']) && self.0.chars().all(plain) {
+        if !self.0.is_empty() && !self.0.starts_with(['#', ';', '\u{feff}']) && self.0.chars().all(plain) {
             return f.write_str(self.0);
         }
         f.write_str("\"")?;

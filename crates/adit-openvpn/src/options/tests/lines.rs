@@ -37,6 +37,14 @@ fn quotes_and_escapes_are_read_as_openvpn_reads_them() {
 }
 
 #[test]
+fn names_that_look_like_something_else_are_written_so_that_they_stay_names() {
+    for line in ["----float", "--<ca>", "\u{feff}\u{feff}client", "--", "\"#x\" y"] {
+        let first = lex(line).remove(0).unwrap();
+        assert_eq!(words(&first.to_string()), words(line), "{line:?} as {first}");
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_said_with_its_place() {
     let backslash = of_client(r"ca C:\keys\ca.crt");
     assert_eq!(backslash.column, Some(4));
