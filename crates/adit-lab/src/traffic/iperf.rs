@@ -53,7 +53,9 @@ pub fn iperf(from: &Namespace, to: IpAddr, streams: u32, seconds: Duration, reve
     poll::until(&line, poll::PATIENCE, || {
         let text = from.attempt(&line).unwrap_or_else(|failed| failed.said);
         let moved = Iperf::parse(&text);
-        let is_busy = text.contains("is busy") || text.contains("unable to receive control message");
+        let busy =
+            ["is busy", "unable to receive control message", "unable to connect to server: Connection reset by peer"];
+        let is_busy = busy.iter().any(|said| text.contains(said));
         assert!(moved.is_some() || is_busy, "`{line}` printed something else:\n{text}");
         moved
     })
