@@ -1,6 +1,6 @@
 //! `adit doctor`: what is wrong with this machine's tunnels and its network, how that is known, and how to mend it.
 //!
-//! Looking and judging are apart: [`look`] fills in what was [`seen`], the checks are a pure function of that, and [`fix`]
+//! Looking and judging are apart: [`mod@look`] fills in what was [`seen`], the checks are a pure function of that, and [`fix`]
 //! makes what they propose. Not here: how it looks (`render::doctor`).
 
 mod check;
