@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use crate::exit::{Failure, Result};
 use crate::places::{Places, nobody_listens};
 use crate::rpc::{self, MAX_ANSWER, Method, Request};
+use crate::server::{DATABASE, MONITOR};
 use crate::socket::HOW_TO_BE_A_MEMBER;
 
 /// How long a daemon may take to listen after it was started.
@@ -134,6 +135,9 @@ fn start(places: &Places) -> Result<Child> {
         .args(["daemon", "--on-demand"])
         .env("ADIT_RUNTIME_DIR", &places.directory)
         .env("ADIT_SOCKET", &places.socket)
+        // Not for the daemon, and not for the commands of tunnels that it runs.
+        .env_remove(DATABASE)
+        .env_remove(MONITOR)
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(log)

@@ -19,7 +19,7 @@ const USUAL_NAME: &str = "adit";
 /// WireGuard's usual port.
 pub(crate) const USUAL_PORT: u16 = 51_820;
 /// Names a database with its password.
-const DATABASE: &str = "ADIT_DATABASE";
+pub(crate) const DATABASE: &str = "ADIT_DATABASE";
 /// The port of web sites.
 const WEB_PORT: u16 = 443;
 /// The address of which the kernel is asked how it would reach it (RFC 5737); nothing is sent there.

@@ -34,9 +34,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::api::NewInvite;
 use self::desk::{Desk, now};
+pub(crate) use self::found::DATABASE;
 use self::gateway::Whole;
 use self::link::{Connected, Link, Reports};
-pub(crate) use self::monitor::{Monitor, run as run_monitor};
+pub(crate) use self::monitor::{MONITOR, Monitor, run as run_monitor};
 pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State, WebSettings};
 use crate::args::network::ServerUpArgs;

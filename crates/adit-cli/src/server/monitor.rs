@@ -30,7 +30,7 @@ use crate::places::Places;
 use crate::rpc::{Done, Method};
 
 /// Tells a process that it is the one that decides, and whose; its standard input is the way there.
-const MONITOR: &str = "ADIT_SERVER_MONITOR";
+pub(crate) const MONITOR: &str = "ADIT_SERVER_MONITOR";
 /// The longest message, either way.
 const MAX_MESSAGE: usize = 4096;
 

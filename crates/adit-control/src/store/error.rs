@@ -79,7 +79,7 @@ pub enum StoreError {
         reason: String,
     },
     /// Not a backup.
-    #[error("{} is not a backup that could be restored: {reason}", path.display())]
+    #[error("{} is not a backup that could be restored: {reason}\n  hint: `adit server backup FILE` writes one", path.display())]
     Backup {
         /// The file.
         path: PathBuf,
