@@ -37,6 +37,9 @@ pub(crate) const LAST_ID: u64 = 0xffff_ffff;
 /// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
 pub(crate) const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
 
+/// What peers say that `link-mtu` is above `tun-mtu`, when they compare their options.
+pub(crate) const LINK_MTU_ADDED: u32 = 41;
+
 /// GCM with one key stays below 2^36 blocks and packets; at seven eighths of it come other keys.
 pub(crate) const WORN_BLOCKS: u64 = (1 << 36) / 8 * 7;
 /// Epochs after the present one whose packets are opened.

@@ -21,7 +21,7 @@ use crate::packet::{Body, First, Opcode, SessionId};
 use crate::tls::TlsFactory;
 use crate::wrap::replay::{ReplayCounter, ReplayFilter};
 use crate::wrap::tls_crypt::dynamic_key;
-use crate::wrap::{Envelope, Unwrapped};
+use crate::wrap::{Envelope, Unwrapped, header};
 
 /// When things are due in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,12 +115,12 @@ impl Wrapping {
         datagram
     }
 
-    /// Opens a packet and says whether it is new.
-    fn unwrap(&mut self, datagram: &[u8]) -> Result<Unwrapped, DropReason> {
-        let unwrapped = self.envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
+    /// Whether an authentic packet is new. Only for packets of this very session: whoever else has the key could shut the
+    /// peer out with a number that is ahead of all of its own.
+    fn accept(&mut self, unwrapped: &Unwrapped) -> Result<(), DropReason> {
         match unwrapped.replay {
             Some(replay) if !self.filter.accept(replay) => Err(DropReason::ReplayedHandshake),
-            _ => Ok(unwrapped),
+            _ => Ok(()),
         }
     }
 }
@@ -195,9 +195,7 @@ impl Session {
 
     /// The packet that proved it, already out of its envelope.
     pub(crate) fn take_first(&mut self, now: Now, unwrapped: &Unwrapped) -> Result<(), DropReason> {
-        if unwrapped.replay.is_some_and(|replay| !self.wrapping.filter.accept(replay)) {
-            return Err(DropReason::ReplayedHandshake);
-        }
+        self.wrapping.accept(unwrapped)?;
         let body = Body::parse(unwrapped.first.opcode, &unwrapped.body).ok_or(DropReason::NotAMessage)?;
         self.newest.reliable.handle_acks(now.instant, &body.acks);
         if let Some(id) = body.id {
@@ -220,16 +218,16 @@ impl Session {
         now: Now,
         datagram: &[u8],
     ) -> Result<(), DropReason> {
-        let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
+        let (first, session, _) = header(datagram).ok_or(DropReason::NotAMessage)?;
+        if self.peer.is_some_and(|peer| peer != session) {
+            return Err(DropReason::UnknownSession);
+        }
         let wrapping = match &mut self.dynamic {
             Some(dynamic) if first.key_id > 0 => dynamic,
             _ => &mut self.wrapping,
         };
-        let unwrapped = wrapping.unwrap(datagram)?;
+        let unwrapped = wrapping.envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
         let body = Body::parse(first.opcode, &unwrapped.body).ok_or(DropReason::NotAMessage)?;
-        if self.peer.is_some_and(|peer| peer != unwrapped.session) {
-            return Err(DropReason::UnknownSession);
-        }
         if body.acked_session.is_some_and(|session| session != self.own) {
             return Err(DropReason::UnknownSession);
         }
@@ -238,8 +236,9 @@ impl Session {
             if first.opcode != Opcode::HardResetServerV2 || first.key_id != 0 || !body.acks.contains(&0) {
                 return Err(DropReason::BadHandshake);
             }
-            self.peer = Some(unwrapped.session);
         }
+        wrapping.accept(&unwrapped)?;
+        self.peer = Some(session);
         if first.opcode == Opcode::SoftReset {
             self.handle_soft_reset(ground, credentials, rng, now, first.key_id)?;
         }

@@ -131,7 +131,8 @@ pub enum RulesError {
 
 impl Verifier {
     pub(crate) fn new(peer: Role, rules: PeerRules, algorithms: WebPkiSupportedAlgorithms) -> Result<Self, RulesError> {
-        if rules.authorities.is_empty() && rules.fingerprints.is_empty() && !rules.may_be_absent {
+        let absent = peer == Role::Client && rules.may_be_absent;
+        if rules.authorities.is_empty() && rules.fingerprints.is_empty() && !absent {
             return Err(RulesError::NoTrust);
         }
         let mut anchors = Vec::new();
@@ -378,5 +379,22 @@ impl ClientCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server without a certificate cannot be; a client that accepted any would speak to anybody.
+    #[test]
+    fn only_clients_may_be_trusted_without_a_word_about_whom() {
+        let algorithms = rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms;
+        let made = |peer, may_be_absent| {
+            Verifier::new(peer, PeerRules { may_be_absent, ..PeerRules::default() }, algorithms).map(|_| ())
+        };
+        assert_eq!(made(Role::Server, true), Err(RulesError::NoTrust));
+        assert_eq!(made(Role::Client, false), Err(RulesError::NoTrust));
+        assert_eq!(made(Role::Client, true), Ok(()));
     }
 }

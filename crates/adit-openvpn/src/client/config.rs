@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use adit_protocol::Path;
 
+use crate::constants::LINK_MTU_ADDED;
 use crate::data::Framing;
 use crate::key_file::{ClientKey, StaticKey};
 use crate::session::{Credentials, Times};
@@ -99,7 +100,8 @@ impl ClientConfig {
     /// What the server compares with its own configuration, loosely.
     pub(super) fn options_string(&self) -> String {
         let proto = if self.stream { "TCPv4_CLIENT" } else { "UDPv4" };
-        format!("V4,dev-type tun,link-mtu {},tun-mtu {},proto {proto},key-method 2,tls-client", self.mtu + 41, self.mtu)
+        let link = u32::from(self.mtu) + LINK_MTU_ADDED;
+        format!("V4,dev-type tun,link-mtu {link},tun-mtu {},proto {proto},key-method 2,tls-client", self.mtu)
     }
 
     /// What we can, in lines.
@@ -129,5 +131,16 @@ impl ControlWrap {
                 (Envelope::tls_crypt(&key, Role::Client), Some(key), wrapped)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_packets_can_be_spoken_of() {
+        let said = ClientConfig { mtu: u16::MAX, ..ClientConfig::default() }.options_string();
+        assert!(said.contains("link-mtu 65576,tun-mtu 65535,"), "{said}");
     }
 }

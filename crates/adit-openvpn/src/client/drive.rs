@@ -170,6 +170,9 @@ impl Client {
             let keys = connection.session.opening(&header, datagram).ok_or(DropReason::UnknownSession)?;
             return Ok(Some(OpenJob { keys: std::sync::Arc::clone(keys), header, session: 0, from }));
         }
+        if from.remote != connection.path.remote {
+            return Err(DropReason::UnknownSession);
+        }
         connection.session.handle_control(&self.ground, &self.credentials, &mut self.rng, now, datagram)?;
         connection.last_heard = now.instant;
         connection.session.take_reset(self.wrapped_key.len());

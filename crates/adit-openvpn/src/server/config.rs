@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::constants::LINK_MTU_ADDED;
 use crate::key_file::{ServerKey, StaticKey};
 use crate::session::Times;
 use crate::tls::TlsSettings;
@@ -89,7 +90,8 @@ impl ServerConfig {
     /// What clients compare with their own configuration, loosely.
     pub(super) fn options_string(&self) -> String {
         let proto = if self.stream { "TCPv4_SERVER" } else { "UDPv4" };
-        format!("V4,dev-type tun,link-mtu {},tun-mtu {},proto {proto},key-method 2,tls-server", self.mtu + 41, self.mtu)
+        let link = u32::from(self.mtu) + LINK_MTU_ADDED;
+        format!("V4,dev-type tun,link-mtu {link},tun-mtu {},proto {proto},key-method 2,tls-server", self.mtu)
     }
 }
 
@@ -121,5 +123,16 @@ impl SharedWrap {
             Self::TlsAuth { key, digest, direction } => (Envelope::tls_auth(&key, digest, direction), key),
             Self::TlsCrypt(key) => (Envelope::tls_crypt(&key, Role::Server), key),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_packets_can_be_spoken_of() {
+        let said = ServerConfig { mtu: u16::MAX, ..ServerConfig::default() }.options_string();
+        assert!(said.contains("link-mtu 65576,tun-mtu 65535,"), "{said}");
     }
 }

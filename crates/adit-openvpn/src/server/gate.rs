@@ -134,11 +134,11 @@ impl Server {
         // The answer to the reset had the first number.
         let counter = ReplayCounter::new(2, now.unix.as_secs());
         let wrapping = Wrapping::new(Arc::clone(&stranger.envelope), counter, Vec::new());
-        let session = Session::proven(&self.ground, own, name, wrapping, &mut self.rng, now)
+        let mut session = Session::proven(&self.ground, own, name, wrapping, &mut self.rng, now)
             .map_err(|_| DropReason::BadHandshake)?;
+        // What can be refused is refused before anything is kept.
+        session.take_first(now, &stranger.unwrapped)?;
         let number = self.place(now, from, name, session, stranger);
-        let peer = self.peer(number).ok_or(DropReason::UnknownSession)?;
-        peer.session.take_first(now, &stranger.unwrapped)?;
         self.advance(now, number);
         Ok(())
     }

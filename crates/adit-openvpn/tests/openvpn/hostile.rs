@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_openvpn::{ClientConfig, ControlWrap, ServerWrap, SharedWrap, StaticKey};
+use adit_openvpn::{ClientConfig, ControlWrap, Digest, ServerWrap, SharedWrap, StaticKey};
 use adit_protocol::{DropReason, Protocol as _, Secret};
+use aws_lc_rs::hmac;
 use proptest::prelude::*;
 
 use crate::papers::Papers;
@@ -83,6 +84,87 @@ fn a_session_begins_only_with_the_cookie_and_with_numbers_that_fit() {
     assert_eq!(world.server.sessions(), 1, "shown twice, it is the same session");
     world.pass(Duration::from_secs(61));
     assert_eq!(world.server.sessions(), 0, "nothing came of it");
+}
+
+/// The key of `tls-auth`, used both ways, that others have too.
+const SHARED: [u8; 256] = [7; 256];
+
+/// A server and a client under the shared key.
+fn world_under_a_shared_key() -> World {
+    let papers = Papers::new();
+    let key = || StaticKey::new(Secret::new(SHARED));
+    let shared = SharedWrap::TlsAuth { key: key(), digest: Digest::Sha1, direction: None };
+    let mut server = server_config(&papers);
+    server.wrap = ServerWrap::Keyed { shared: Some(Box::new(shared)), clients: None };
+    let wrap = ControlWrap::TlsAuth { key: key(), digest: Digest::Sha1, direction: None };
+    World::new(server, vec![ClientConfig { wrap, ..client_config(&papers) }])
+}
+
+/// A control packet as anybody can make it who has the shared key.
+fn under_the_shared_key(op: u8, session: &[u8], (id, time): (u32, u32), body: &[u8]) -> Vec<u8> {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &SHARED[64..84]);
+    let replay = [id.to_be_bytes(), time.to_be_bytes()].concat();
+    let tag = hmac::sign(&key, &[&replay, &[op][..], session, body].concat());
+    [&[op], session, tag.as_ref(), &replay, body].concat()
+}
+
+#[test]
+fn a_session_that_begins_with_a_number_that_is_none_leaves_nothing() {
+    let mut world = world_under_a_shared_key();
+    world.clients.clear();
+    let (from, session) = (stranger(1), [9; 8]);
+    world.arrive(server_at(), from, under_the_shared_key(0x38, &session, (1, 1), &[0; 5]));
+    world.drain();
+    let answer = world.overheard().pop().unwrap().2;
+    let proof = [[1, 0, 0, 0, 0].as_slice(), &answer[1..9]].concat();
+    world.arrive(server_at(), from, under_the_shared_key(0x28, &session, (0, 1), &proof));
+    assert_eq!(world.server.drops().of(DropReason::ReplayedHandshake), 1);
+    world.pass(Duration::from_secs(61));
+    assert_eq!(world.server.sessions(), 0);
+    world.arrive(server_at(), from, under_the_shared_key(0x38, &session, (1, 1), &[0; 5]));
+    world.drain();
+    let answer = world.overheard().pop().unwrap().2;
+    let proof = [[1, 0, 0, 0, 0].as_slice(), &answer[1..9]].concat();
+    world.arrive(server_at(), from, under_the_shared_key(0x28, &session, (2, 1), &proof));
+    assert_eq!(world.server.sessions(), 1, "with one that is, it begins");
+}
+
+#[test]
+fn whoever_has_the_shared_key_cannot_shut_the_server_out() {
+    let mut world = world_under_a_shared_key();
+    let (client, far) = (world.clients[0].at, (u32::MAX, u32::MAX));
+    world.until("connected", |world| {
+        // They know neither session. One names the client's own, as its packets that come back do.
+        let seen = world.overheard();
+        for (op, body) in [(0x40, [[1, 0, 0, 0, 0].as_slice(), &[3; 8], &[0; 4]].concat()), (0x28, vec![0])] {
+            world.arrive(client, server_at(), under_the_shared_key(op, &[8; 8], far, &body));
+        }
+        for (to, _, datagram) in seen {
+            if to == server_at() {
+                world.arrive(client, server_at(), datagram);
+            }
+        }
+        world.clients[0].core.is_up()
+    });
+    world.arrive(client, server_at(), under_the_shared_key(0x20, &[8; 8], far, &[0, 0, 0, 0, 9]));
+    world.pass(Duration::from_secs(7200));
+    assert!(world.clients[0].core.is_up());
+    assert_eq!(world.clients[0].core.drops().of(DropReason::ReplayedHandshake), 0);
+}
+
+#[test]
+fn a_client_listens_to_its_server_alone() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    let mut answer = None;
+    world.until("an answer", |world| {
+        answer = world.overheard().into_iter().find(|(_, from, _)| *from == server_at());
+        answer.is_some()
+    });
+    let (client, _, answer) = answer.unwrap();
+    world.arrive(client, stranger(1), answer);
+    assert_eq!(world.clients[0].core.drops().of(DropReason::UnknownSession), 1);
+    world.until("connected", |world| world.clients[0].core.is_up());
 }
 
 #[test]
