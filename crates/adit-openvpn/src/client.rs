@@ -6,6 +6,7 @@ mod config;
 mod control;
 mod drive;
 mod event;
+mod login;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,16 +15,16 @@ use std::time::{Duration, Instant};
 use adit_protocol::{Drops, Now, Path};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
-use zeroize::Zeroizing;
 
 pub use self::config::{ClientConfig, ControlWrap};
 pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
+use self::login::Login;
 use crate::constants::EARLY_NEGOTIATION;
 use crate::data::SealJob;
 use crate::key_file::StaticKey;
 use crate::packet::Opcode;
 use crate::push::Pieces;
-use crate::session::{Credentials, Ground, Session, Wrapping};
+use crate::session::{Ground, Session, Wrapping};
 use crate::tls::{TlsFactory, TlsSettingsError};
 use crate::wrap::Envelope;
 use crate::wrap::replay::ReplayCounter;
@@ -37,9 +38,7 @@ pub struct Client {
     /// What the key of later key exchanges is mixed with.
     static_key: Option<StaticKey>,
     wrapped_key: Vec<u8>,
-    credentials: Credentials,
-    /// The password, while a token takes its place.
-    password: Option<Zeroizing<String>>,
+    login: Login,
     rng: ChaCha20Rng,
     state: State,
     /// Which of the remotes is next.
@@ -104,7 +103,7 @@ impl Client {
             options: config.options_string(),
             peer_info: config.peer_info(),
         };
-        let credentials = std::mem::take(&mut config.credentials).unwrap_or_default();
+        let login = Login::new(std::mem::take(&mut config.credentials).unwrap_or_default());
         let pause = config.reconnect.0;
         Ok(Self {
             config,
@@ -112,8 +111,7 @@ impl Client {
             envelope: Arc::new(envelope),
             static_key,
             wrapped_key,
-            credentials,
-            password: None,
+            login,
             rng: ChaCha20Rng::from_seed(seed),
             state: State::Waiting(now.instant),
             remote: 0,
@@ -145,7 +143,7 @@ impl Client {
         };
         let counter = ReplayCounter::new(first_number, now.unix.as_secs());
         let wrapping = Wrapping::new(Arc::clone(&self.envelope), counter, self.wrapped_key.clone());
-        match Session::begin(&self.ground, reset, wrapping, &self.credentials, &mut self.rng, now) {
+        match Session::begin(&self.ground, reset, wrapping, self.login.shown(), &mut self.rng, now) {
             Ok(session) => {
                 self.state = State::Connecting(Box::new(Connection {
                     session,

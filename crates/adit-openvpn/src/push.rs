@@ -6,6 +6,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::constants::MAX_PUSH;
 use crate::data::Framing;
 use crate::{Cipher, constants::NO_PEER_ID};
@@ -23,9 +25,9 @@ pub struct Pushed {
     pub unknown_cipher: Option<String>,
     /// The number to put before our packets.
     pub peer_id: Option<u32>,
-    /// The server wants to hear of us this often (`ping`).
+    /// The server wants to hear of us this often (`ping`); zero: it need not.
     pub ping: Option<Duration>,
-    /// After this silence the connection is dead (`ping-restart`).
+    /// After this silence the connection is dead (`ping-restart`); zero: it never is.
     pub ping_restart: Option<Duration>,
     /// How large inner packets may be (`tun-mtu`), within reason.
     pub mtu: Option<u16>,
@@ -39,6 +41,8 @@ pub struct Pushed {
     pub control_exit: bool,
     /// A token that takes the place of the password (`auth-token`). Secret, and short-lived.
     pub auth_token: Option<Token>,
+    /// The user's name to show with it, as base64 (`auth-token-user`).
+    pub auth_token_user: Option<String>,
     /// How packets say that they are not compressed, where the server decides it.
     pub framing: Option<Framing>,
     /// Every other option that a server may push, in order.
@@ -103,7 +107,7 @@ fn split(piece: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Options that a server may push and that we pass on as they are.
-const PASSED_ON: [&str; 30] = [
+const PASSED_ON: [&str; 29] = [
     "topology",
     "route",
     "route-ipv6",
@@ -129,7 +133,6 @@ const PASSED_ON: [&str; 30] = [
     "verb",
     "mute",
     "explicit-exit-notify",
-    "auth-token-user",
     "echo",
     "parameter",
     "ip-win32",
@@ -144,8 +147,10 @@ impl Pushed {
     pub(crate) fn parse(options: Vec<String>) -> Self {
         let mut pushed = Self::default();
         for option in options {
+            // There may be a token in it.
+            let option = Zeroizing::new(option);
             if pushed.take(&option).is_none() {
-                pushed.refused.push(option);
+                pushed.refused.push(option.to_string());
             }
         }
         pushed
@@ -166,14 +171,17 @@ impl Pushed {
                 None => self.unknown_cipher = Some((*cipher).to_owned()),
             },
             ("peer-id", [number]) => self.peer_id = Some(number.parse().ok().filter(|id| *id <= NO_PEER_ID)?),
-            ("ping", [seconds]) => self.ping = duration(seconds)?,
-            ("ping-restart" | "ping-exit", [seconds]) => self.ping_restart = duration(seconds)?,
-            ("keepalive", [ping, restart]) => (self.ping, self.ping_restart) = (duration(ping)?, duration(restart)?),
+            ("ping", [seconds]) => self.ping = Some(duration(seconds)?),
+            ("ping-restart" | "ping-exit", [seconds]) => self.ping_restart = Some(duration(seconds)?),
+            ("keepalive", [ping, restart]) => {
+                (self.ping, self.ping_restart) = (Some(duration(ping)?), Some(duration(restart)?));
+            }
             // Below 576 IPv4 has no meaning any more; whoever routes IPv6 raises it.
             ("tun-mtu", [mtu]) => self.mtu = Some(mtu.parse().ok().filter(|mtu| *mtu >= 576)?),
             ("key-derivation", ["tls-ekm"]) => self.exported_keys = true,
             ("protocol-flags", flags) => flags.iter().for_each(|flag| self.flag(flag)),
             ("auth-token", [token]) => self.auth_token = Some(Token((*token).to_owned())),
+            ("auth-token-user", [name]) => self.auth_token_user = Some((*name).to_owned()),
             ("comp-lzo", ["no"]) => self.framing = Some(Framing::Lzo),
             ("compress", []) => self.framing = Some(Framing::Swap),
             ("compress", ["stub"]) => self.framing = Some(Framing::Swap),
@@ -195,11 +203,9 @@ impl Pushed {
     }
 }
 
-/// Zero turns it off.
-#[expect(clippy::option_option, reason = "not readable, off, on")]
-fn duration(seconds: &str) -> Option<Option<Duration>> {
+fn duration(seconds: &str) -> Option<Duration> {
     let seconds: u64 = seconds.parse().ok()?;
-    (seconds <= MAX_PING).then(|| (seconds > 0).then(|| Duration::from_secs(seconds)))
+    (seconds <= MAX_PING).then(|| Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

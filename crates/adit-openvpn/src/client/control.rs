@@ -1,13 +1,25 @@
 //! What the server's control messages mean for a client.
 
-use adit_protocol::Now;
-use zeroize::Zeroizing;
+use std::time::Duration;
 
-use super::{AuthFailure, Client, ClientEvent, Ended, Phase, State};
+use adit_protocol::Now;
+
+use super::{AuthFailure, Client, ClientEvent, Connection, Ended, Phase, State};
 use crate::Role;
 use crate::constants::PUSH_REQUEST_EVERY;
 use crate::push::Pushed;
 use crate::update::{NotUpdatable, Update};
+
+impl Connection {
+    /// What the server says of pings takes the place of what was configured; zero turns them off.
+    fn take_keepalive(&mut self, pushed: &Pushed) {
+        let take = |said: Option<Duration>, before: Option<Duration>| {
+            said.map_or(before, |said| Some(said).filter(|said| !said.is_zero()))
+        };
+        self.ping = take(pushed.ping, self.ping);
+        self.ping_restart = take(pushed.ping_restart, self.ping_restart);
+    }
+}
 
 impl Client {
     /// Goes on with the session as far as what has arrived allows.
@@ -57,28 +69,22 @@ impl Client {
     }
 
     fn handle_refusal(&mut self, now: Now, rest: &str) {
-        let failure = AuthFailure::parse(rest);
-        // A token that is refused is over: the password has not been asked for yet.
-        let failure = match (self.password.take(), failure) {
-            (Some(password), AuthFailure::Denied(why)) => {
-                self.credentials.password = password;
-                AuthFailure::SessionOver(why)
-            }
-            (password, failure) => {
-                self.credentials.password = password.unwrap_or(std::mem::take(&mut self.credentials.password));
-                failure
-            }
-        };
+        let failure = self.login.judge(AuthFailure::parse(rest));
         self.end(now, failure.into());
     }
 
     fn handle_push(&mut self, now: Now, rest: &str) {
         let State::Connecting(connection) = &mut self.state else { return };
-        if !matches!(connection.phase, Phase::Asking(_)) {
-            return; // Settings come once.
+        let phase = connection.phase;
+        if phase == Phase::Exchanging {
+            return;
         }
         let Some(options) = connection.pieces.push(rest) else { return };
         let pushed = Pushed::parse(options);
+        self.login.take_token(&pushed);
+        if phase == Phase::Up {
+            return; // Settings come once; tokens with every renewal.
+        }
         let agreed = match self.agreed(&pushed) {
             Ok(agreed) => agreed,
             Err(cipher) => return self.end(now, Ended::Cipher(cipher)),
@@ -88,16 +94,10 @@ impl Client {
         if pushed.dynamic_envelope {
             connection.session.use_dynamic(Role::Client, self.static_key.as_ref(), now.unix);
         }
-        connection.ping = pushed.ping.or(connection.ping);
-        connection.ping_restart = pushed.ping_restart.or(connection.ping_restart);
+        connection.take_keepalive(&pushed);
         connection.control_exit = pushed.control_exit;
         connection.phase = Phase::Up;
         self.pause = self.config.reconnect.0;
-        if let Some(token) = &pushed.auth_token {
-            let token = Zeroizing::new(token.expose().to_owned());
-            let before = std::mem::replace(&mut self.credentials.password, token);
-            self.password.get_or_insert(before);
-        }
         self.tell(ClientEvent::Connected(Box::new(pushed)));
         self.release(now);
     }
@@ -117,9 +117,7 @@ impl Client {
                     if let Update::Set(option) = update
                         && option.starts_with("keepalive ")
                     {
-                        let pushed = Pushed::parse(vec![option.clone()]);
-                        connection.ping = pushed.ping.or(connection.ping);
-                        connection.ping_restart = pushed.ping_restart.or(connection.ping_restart);
+                        connection.take_keepalive(&Pushed::parse(vec![option.clone()]));
                     }
                 }
                 self.tell(ClientEvent::Updated(updates));

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Why};
 
+use super::login::Login;
 use super::{Client, ClientChange, ClientEvent, Connection, Ended, Phase, State};
 use crate::constants::{MAX_STAGED, OCC, OCC_EXIT, OVERHEAD, PING};
 use crate::data::{Content, DataHeader, OpenJob, Opened, SealJob};
@@ -65,7 +66,7 @@ impl Protocol for Client {
             State::Connecting(connection) => {
                 let renew = connection.session.handle_timeout(&self.ground.times, now.instant);
                 if renew {
-                    connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+                    connection.session.renegotiate(&self.ground, self.login.shown(), &mut self.rng, now);
                 }
                 if let Some(end) = connection.session.end().cloned() {
                     return self.end(now, end.into());
@@ -114,15 +115,14 @@ impl Protocol for Client {
     fn apply(&mut self, now: Now, change: ClientChange) {
         match change {
             ClientChange::Credentials(credentials) => {
-                self.credentials = credentials;
-                self.password = None;
+                self.login = Login::new(credentials);
                 if matches!(self.state, State::Stopped) {
                     self.state = State::Waiting(now.instant);
                 }
             }
             ClientChange::Renegotiate => {
                 if let State::Connecting(connection) = &mut self.state {
-                    connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+                    connection.session.renegotiate(&self.ground, self.login.shown(), &mut self.rng, now);
                 }
             }
             ClientChange::Reconnect => self.state = State::Waiting(now.instant),
@@ -173,7 +173,7 @@ impl Client {
         if from.remote != connection.path.remote {
             return Err(DropReason::UnknownSession);
         }
-        connection.session.handle_control(&self.ground, &self.credentials, &mut self.rng, now, datagram)?;
+        connection.session.handle_control(&self.ground, self.login.shown(), &mut self.rng, now, datagram)?;
         connection.last_heard = now.instant;
         connection.session.take_reset(self.wrapped_key.len());
         self.advance(now);
@@ -210,7 +210,7 @@ impl Client {
         let State::Connecting(connection) = &mut self.state else { return None };
         let (job, worn) = connection.session.seal(&self.ground.times, &mut self.rng, now.instant, content, len)?;
         if worn {
-            connection.session.renegotiate(&self.ground, &self.credentials, &mut self.rng, now);
+            connection.session.renegotiate(&self.ground, self.login.shown(), &mut self.rng, now);
         }
         connection.last_sent = now.instant;
         Some((job, connection.path))

@@ -302,6 +302,54 @@ fn a_token_takes_the_place_of_the_password_until_the_server_refuses_it() {
 }
 
 #[test]
+fn a_renewal_brings_the_next_token_and_both_are_over_when_the_server_says_so() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "right")]);
+    world.door = |_| {
+        let options = vec!["auth-token-user Ym9i".into(), "auth-token first".into()];
+        Answer::Accept(Box::new(ClientSettings { options, ..ClientSettings::default() }))
+    };
+    world.until("in with the password", |world| world.clients[0].core.is_up());
+    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+    world.server.apply(world.now, ServerChange::Say(client, "PUSH_REPLY,auth-token second".into()));
+    world.pass(Duration::from_millis(100));
+    world.door = |request| match (request.username.as_str(), request.password.expose()) {
+        ("bob", "second") => Answer::Refuse("SESSION:it was long".into()),
+        ("alice", "right") => Answer::Refuse("no more".into()),
+        other => panic!("{other:?}"),
+    };
+    world.clients[0].core.apply(world.now, ClientChange::Reconnect);
+    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("no more".into())));
+    world.until("denied", |world| world.clients[0].events.contains(&denied));
+    assert!(
+        world.clients[0]
+            .events
+            .contains(&ClientEvent::Ended(Ended::Auth(AuthFailure::SessionOver("it was long".into()))))
+    );
+    let attempts = world.clients[0].events.len();
+    world.pass(Duration::from_secs(600));
+    assert_eq!(world.clients[0].events.len(), attempts, "it does not try again by itself");
+}
+
+#[test]
+fn a_server_turns_pings_off_with_zero() {
+    let papers = Papers::new();
+    let mut server = server_config(&papers);
+    server.keepalive = None;
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let client = ClientConfig { ping: seconds(5), ping_restart: seconds(30), ..client_config(&papers) };
+    let mut world = World::new(server, vec![client]);
+    world.door = |_| {
+        let options = vec!["ping 0".into(), "ping-restart 0".into()];
+        Answer::Accept(Box::new(ClientSettings { options, ..ClientSettings::default() }))
+    };
+    world.until("connected", |world| world.clients[0].core.is_up());
+    world.weather.loss = 100;
+    world.pass(Duration::from_secs(3000));
+    assert!(world.clients[0].core.is_up());
+}
+
+#[test]
 fn without_a_common_cipher_both_learn_why() {
     let papers = Papers::new();
     let client = ClientConfig { ciphers: vec![Cipher::Aes128Cbc], ..client_config(&papers) };
