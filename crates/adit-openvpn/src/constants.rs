@@ -66,6 +66,8 @@ pub(crate) const PUSH_REQUEST_EVERY: Duration = Duration::from_secs(5);
 
 /// Payload of a control packet: with every envelope, IP and UDP header below 1250 bytes.
 pub(crate) const CONTROL_PAYLOAD: usize = 1100;
+/// Payload of a control packet that we take: OpenVPN's own buffer; it sends 1,250 bytes unless told otherwise.
+pub(crate) const MAX_CONTROL_PAYLOAD: usize = 2048;
 /// Bytes of TLS that may wait to be sent. A handshake with long chains of certificates has 30 000.
 pub(crate) const MAX_TLS_QUEUED: usize = 128 * 1024;
 /// Bytes of a key method message: user name and password may be long (SAML tokens).

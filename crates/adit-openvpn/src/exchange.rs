@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::Role;
 use crate::constants::{CONTROL_PAYLOAD, MAX_EVENTS, MAX_MESSAGE};
@@ -41,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) peer: Option<KeyMessage>,
     /// Plain text before the peer's key message is whole: at most `MAX_KEY_METHOD` bytes and a record.
     plain: Zeroizing<Vec<u8>>,
+    /// The key message is not whole before so many bytes.
+    enough: usize,
     /// Control messages not yet looked at: at most `MAX_EVENTS`.
     messages: VecDeque<Zeroizing<String>>,
     pub(crate) data: Option<Data>,
@@ -101,6 +103,7 @@ impl Exchange {
             own,
             peer: None,
             plain: Zeroizing::new(Vec::new()),
+            enough: 0,
             messages: VecDeque::new(),
             data: None,
         }
@@ -152,13 +155,19 @@ impl Exchange {
         if self.peer.is_some() {
             return self.take_messages(record);
         }
-        self.plain.extend_from_slice(record);
+        append(&mut self.plain, record);
+        if self.plain.len() < self.enough {
+            return Ok(());
+        }
         let peer = match self.role {
             Role::Client => Role::Server,
             Role::Server => Role::Client,
         };
         match KeyMessage::parse(peer, &self.plain) {
-            Parsed::Partial => Ok(()),
+            Parsed::Partial(enough) => {
+                self.enough = enough;
+                Ok(())
+            }
             Parsed::Wrong => Err(ExchangeFailure::Protocol("its key message cannot be read")),
             Parsed::Whole(message, taken) => {
                 self.peer = Some(*message);
@@ -198,6 +207,7 @@ impl Exchange {
         };
         if self.stage == Stage::Handshake && !self.tls.is_handshaking() && may_send {
             self.tls.write(&self.own.emit())?;
+            self.own.password.zeroize();
             self.stage = Stage::Sent;
         }
         if self.stage == Stage::Sent && self.peer.is_some() {
@@ -231,5 +241,33 @@ impl Exchange {
     /// The next control message of the peer.
     pub(crate) fn next_message(&mut self) -> Option<Zeroizing<String>> {
         self.messages.pop_front()
+    }
+}
+
+/// Appends without leaving a copy behind where memory becomes too small.
+fn append(to: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    let length = to.len() + bytes.len();
+    if length > to.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.next_power_of_two()));
+        larger.extend_from_slice(to);
+        *to = larger;
+    }
+    to.extend_from_slice(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_appended_is_there_and_has_room_before() {
+        let (mut secret, mut expected) = (Zeroizing::new(Vec::new()), vec![]);
+        for n in 0..100_u8 {
+            let piece = vec![n; usize::from(n)];
+            append(&mut secret, &piece);
+            expected.extend(&piece);
+            assert_eq!(*secret, expected);
+            assert!(secret.capacity() < 2 * secret.len().max(1), "powers of two, not the growth of a `Vec`");
+        }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) struct KeyMessage {
 pub(crate) enum Parsed {
     /// The message, and how many bytes it took.
     Whole(Box<KeyMessage>, usize),
-    /// It goes on.
-    Partial,
+    /// It goes on: with fewer than so many bytes in all there is no use in looking again.
+    Partial(usize),
     /// It is none.
     Wrong,
 }
@@ -44,14 +44,17 @@ pub(crate) enum Parsed {
 impl KeyMessage {
     /// The bytes.
     pub(crate) fn emit(&self) -> Zeroizing<Vec<u8>> {
-        let mut out = Zeroizing::new(Vec::with_capacity(1024));
+        let texts = [&self.options, &self.username, &*self.password, &self.peer_info];
+        // What outgrows its memory leaves a copy behind.
+        let length = 5 + 48 + 64 + texts.iter().map(|text| 3 + text.len()).sum::<usize>();
+        let mut out = Zeroizing::new(Vec::with_capacity(length));
         out.extend_from_slice(&[0, 0, 0, 0, 2]);
         if let Some(pre_master) = &self.source.pre_master {
             out.extend_from_slice(pre_master.expose());
         }
         out.extend_from_slice(self.source.random1.expose());
         out.extend_from_slice(self.source.random2.expose());
-        for text in [&self.options, &self.username, &*self.password, &self.peer_info] {
+        for text in texts {
             emit_string(text, &mut out);
         }
         out
@@ -62,9 +65,19 @@ impl KeyMessage {
         let mut rest = bytes;
         match Self::take(from, &mut rest) {
             Ok(message) => Parsed::Whole(Box::new(message), bytes.len() - rest.len()),
-            Err(End::Short) if bytes.len() < MAX_KEY_METHOD => Parsed::Partial,
+            Err(End::Short(missing)) if bytes.len() + missing <= MAX_KEY_METHOD => {
+                Parsed::Partial(bytes.len() + missing)
+            }
             Err(_) => Parsed::Wrong,
         }
+    }
+
+    /// What is secret, once keys have been made of it.
+    pub(crate) fn wipe(&mut self) {
+        self.password.zeroize();
+        self.source.pre_master = None;
+        self.source.random1.zeroize();
+        self.source.random2.zeroize();
     }
 
     fn take(from: Role, rest: &mut &[u8]) -> Result<Self, End> {
@@ -77,41 +90,48 @@ impl KeyMessage {
             Role::Server => None,
         };
         let source = KeySource { pre_master, random1: Secret::new(*take(rest)?), random2: Secret::new(*take(rest)?) };
-        let options = take_string(rest)?;
+        let options = take_str(rest)?;
         // Old clients leave the last away, some servers all three.
-        let optional = |rest: &mut &[u8]| if rest.is_empty() { Ok(String::new()) } else { take_string(rest) };
         let (username, password, peer_info) = match from {
-            Role::Client => (take_string(rest)?, take_string(rest)?, optional(rest)?),
+            Role::Client => (take_str(rest)?, take_str(rest)?, if rest.is_empty() { "" } else { take_str(rest)? }),
             Role::Server => {
-                let mut next = || optional(rest).unwrap_or_default();
+                let mut next = || take_str(rest).unwrap_or_default();
                 (next(), next(), next())
             }
         };
-        Ok(Self { source, options, username, password: Zeroizing::new(password), peer_info })
+        // Nothing is copied before all of it is there.
+        Ok(Self {
+            source,
+            options: options.to_owned(),
+            username: username.to_owned(),
+            password: Zeroizing::new(password.to_owned()),
+            peer_info: peer_info.to_owned(),
+        })
     }
 }
 
 enum End {
-    Short,
+    /// By so many bytes, or more.
+    Short(usize),
     Wrong,
 }
 
 fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Result<&'a [u8; N], End> {
-    let (value, after) = rest.split_first_chunk::<N>().ok_or(End::Short)?;
+    let (value, after) = rest.split_first_chunk::<N>().ok_or(End::Short(N.saturating_sub(rest.len())))?;
     *rest = after;
     Ok(value)
 }
 
 /// Two bytes of length, the NUL at the end counted. Nothing at all has the length 0.
-fn take_string(rest: &mut &[u8]) -> Result<String, End> {
+fn take_str<'a>(rest: &mut &'a [u8]) -> Result<&'a str, End> {
     let length = usize::from(u16::from_be_bytes(*take::<2>(rest)?));
-    let (text, after) = rest.split_at_checked(length).ok_or(End::Short)?;
+    let (text, after) = rest.split_at_checked(length).ok_or(End::Short(length.saturating_sub(rest.len())))?;
     *rest = after;
     let text = text.split_last().map_or(text, |(last, text)| if *last == 0 { text } else { &[] });
     if text.contains(&0) {
         return Err(End::Wrong);
     }
-    String::from_utf8(text.to_vec()).map_err(|_| End::Wrong)
+    std::str::from_utf8(text).map_err(|_| End::Wrong)
 }
 
 fn emit_string(text: &str, out: &mut Vec<u8>) {
@@ -230,6 +250,32 @@ mod tests {
     }
 
     #[test]
+    fn a_message_byte_by_byte_is_looked_at_a_few_times() {
+        let bytes = message(true).emit();
+        assert_eq!(bytes.capacity(), bytes.len() + 1, "it never grew; the empty string has no NUL");
+        let (mut looks, mut enough) = (0, 0);
+        for len in 0..bytes.len() - 2 {
+            if len < enough {
+                continue;
+            }
+            let Parsed::Partial(at_least) = KeyMessage::parse(Role::Client, &bytes[..len]) else {
+                panic!("{len} bytes")
+            };
+            assert!(at_least > len && at_least <= bytes.len() - 2, "{at_least} after {len}");
+            (looks, enough) = (looks + 1, at_least);
+        }
+        assert!(looks <= 12, "{looks}");
+    }
+
+    #[test]
+    fn what_was_secret_can_be_wiped() {
+        let mut message = message(true);
+        message.wipe();
+        assert!(message.password.is_empty() && message.source.pre_master.is_none());
+        assert_eq!((message.source.random1.expose(), message.source.random2.expose()), (&[0; 32], &[0; 32]));
+    }
+
+    #[test]
     fn empty_strings_have_no_nul_and_servers_no_pre_master() {
         let bytes = message(false).emit();
         assert_eq!(bytes[bytes.len() - 2..], [0, 0]);
@@ -247,6 +293,8 @@ mod tests {
         endless.extend([0xff, 0xff]);
         endless.extend([b'x'; 65_535]);
         endless.extend([0xff; 2]);
+        let announced = &endless[..5 + 48 + 64 + 2];
+        assert!(matches!(KeyMessage::parse(Role::Client, announced), Parsed::Wrong), "it is not waited for");
         assert!(matches!(KeyMessage::parse(Role::Client, &endless), Parsed::Wrong));
     }
 }

@@ -134,14 +134,15 @@ impl Reliable {
     /// A packet of the peer. Duplicates are acknowledged again; what is too far ahead is not taken.
     pub(crate) fn handle(&mut self, id: u32, opcode: Opcode, payload: &[u8]) {
         let ahead = id.wrapping_sub(self.expected);
-        if ahead < RECEIVE_WINDOW as u32 {
-            self.early.entry(id).or_insert_with(|| (opcode, payload.to_vec()));
-        } else if ahead < u32::MAX / 2 {
+        let new = ahead < RECEIVE_WINDOW as u32;
+        if !new && ahead < u32::MAX / 2 {
             return;
         }
         if !self.owed.contains(&id) && self.owed.try_push(id).is_err() {
-            // The peer sends it again, and there will be room.
-            self.early.remove(&id);
+            return; // The peer sends it again, and there will be room.
+        }
+        if new {
+            self.early.entry(id).or_insert_with(|| (opcode, payload.to_vec()));
         }
     }
 
@@ -247,6 +248,25 @@ mod tests {
             [1, 2, 0],
             "a duplicate is acknowledged again, with those said lately"
         );
+    }
+
+    /// What was acknowledged is never sent again by the peer: a duplicate that finds no room must not take it away.
+    #[test]
+    fn an_acknowledged_packet_stays_whatever_is_repeated() {
+        let mut reliable = Reliable::new(RETRANSMIT);
+        for id in 1..=MAX_ACKS as u32 {
+            reliable.handle(id, Opcode::Control, &[id as u8]);
+        }
+        assert_eq!(reliable.take_acks().as_slice(), [1, 2, 3, 4]);
+        for id in [9, 10, 11, 1, 2] {
+            reliable.handle(id, Opcode::Control, &[id as u8]);
+        }
+        assert!(reliable.owed.is_full());
+        while reliable.owes_acks() {
+            reliable.take_acks();
+        }
+        reliable.handle(0, Opcode::Control, &[0]);
+        assert_eq!(received(&mut reliable), (0..12).map(|id| vec![id]).collect::<Vec<_>>());
     }
 
     #[test]

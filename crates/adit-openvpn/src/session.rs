@@ -11,7 +11,7 @@ use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
 use crate::Role;
-use crate::constants::{CONTROL_PAYLOAD, LAST_KEY_ID};
+use crate::constants::{CONTROL_PAYLOAD, LAST_KEY_ID, MAX_CONTROL_PAYLOAD};
 use crate::data::{Agreed, Content, DataHeader, DataKeys, SealJob};
 use crate::exchange::{Exchange, ExchangeFailure};
 use crate::key_file::StaticKey;
@@ -197,6 +197,9 @@ impl Session {
     pub(crate) fn take_first(&mut self, now: Now, unwrapped: &Unwrapped) -> Result<(), DropReason> {
         self.wrapping.accept(unwrapped)?;
         let body = Body::parse(unwrapped.first.opcode, &unwrapped.body).ok_or(DropReason::NotAMessage)?;
+        if body.payload.len() > MAX_CONTROL_PAYLOAD {
+            return Err(DropReason::TooLong);
+        }
         self.newest.reliable.handle_acks(now.instant, &body.acks);
         if let Some(id) = body.id {
             self.newest.reliable.handle(id, unwrapped.first.opcode, body.payload);
@@ -228,6 +231,9 @@ impl Session {
         };
         let unwrapped = wrapping.envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
         let body = Body::parse(first.opcode, &unwrapped.body).ok_or(DropReason::NotAMessage)?;
+        if body.payload.len() > MAX_CONTROL_PAYLOAD {
+            return Err(DropReason::TooLong);
+        }
         if body.acked_session.is_some_and(|session| session != self.own) {
             return Err(DropReason::UnknownSession);
         }
@@ -424,6 +430,10 @@ impl Session {
             }
         };
         self.newest.data = Some(Data::new(role, self.newest.key_id, &keys, &agreed, now));
+        self.newest.own.wipe();
+        if let Some(peer) = &mut self.newest.peer {
+            peer.wipe();
+        }
     }
 
     /// The keys that are sent with: the new ones once the peer has shown that it has them, or had time to.

@@ -153,6 +153,23 @@ fn whoever_has_the_shared_key_cannot_shut_the_server_out() {
 }
 
 #[test]
+fn control_packets_longer_than_openvpns_are_not_taken() {
+    let mut world = world_under_a_shared_key();
+    let mut session = None;
+    world.until("connected", |world| {
+        let of_client = world.overheard().into_iter().find(|(to, ..)| *to == server_at());
+        session = session.take().or(of_client.map(|(.., datagram)| datagram[1..9].to_vec()));
+        world.clients[0].core.is_up()
+    });
+    let (session, client) = (session.unwrap(), world.clients[0].at);
+    for (payload, refused) in [(2048, 0), (2049, 1), (60_000, 2)] {
+        let body = [[0; 4].as_slice(), &[9], &vec![0; payload]].concat();
+        world.arrive(server_at(), client, under_the_shared_key(0x20, &session, (payload as u32, u32::MAX), &body));
+        assert_eq!(world.server.drops().of(DropReason::TooLong), refused, "{payload} bytes");
+    }
+}
+
+#[test]
 fn a_client_listens_to_its_server_alone() {
     let papers = Papers::new();
     let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
