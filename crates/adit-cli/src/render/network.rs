@@ -156,6 +156,9 @@ pub(crate) fn log(rows: &[AuditRow], style: Style) -> String {
 pub(crate) fn chain(chain: &AuditChain, style: Style) -> String {
     let mut out = String::new();
     let _ = match &chain.broken {
+        Some(broken) if chain.since.is_none() => {
+            writeln!(out, "{} {broken}", style.paint(Tone::Bad, "whether it is whole cannot be told:"))
+        }
         Some(broken) => writeln!(out, "{} {broken}", style.paint(Tone::Bad, "not as it was written:")),
         None => writeln!(out, "{} {} entries", style.paint(Tone::Good, "whole:"), chain.entries),
     };
@@ -246,6 +249,17 @@ mod tests {
         let shown = log(&[row], Style::Plain);
         assert!(shown.contains("2023-11-14"), "{shown}");
         assert!(shown.contains("cut the device `phone` off  (uid 0, this machine, process 7)"), "{shown}");
+    }
+
+    #[test]
+    fn a_log_without_hashes_is_not_shown_as_whole() {
+        let broken = Some("entry 3: neither it nor any entry before it has a hash".to_owned());
+        let wiped = AuditChain { entries: 3, since: None, since_unix: None, newest: None, broken };
+        let shown = chain(&wiped, Style::Plain);
+        assert_eq!(
+            shown,
+            "whether it is whole cannot be told: entry 3: neither it nor any entry before it has a hash\n"
+        );
     }
 
     #[test]

@@ -128,6 +128,8 @@ pub(super) struct Verifier {
     later: Option<AuditRow>,
     /// What somebody kept.
     kept: Option<(u64, AuditHash)>,
+    /// The number of the newest entry.
+    end: u64,
 }
 
 impl Verifier {
@@ -142,7 +144,7 @@ impl Verifier {
         if kept.is_some_and(|(id, _)| id > end.0) {
             chain.broken = Some((end.0, "the entry whose hash was kept is missing"));
         }
-        Self { chain, later: None, kept }
+        Self { chain, later: None, kept, end: end.0 }
     }
 
     /// The next older entry.
@@ -163,6 +165,13 @@ impl Verifier {
     pub(super) fn finish(mut self) -> Chain {
         if let Some(first) = self.later.take() {
             self.check(&first, None);
+        }
+        // Nothing was compared with anything: that must not look like a log that is whole.
+        if self.chain.entries > 0 && self.chain.since.is_none() {
+            self.wrong(
+                self.end,
+                "neither it nor any entry before it has a hash: they were taken away, or an older adit wrote it all",
+            );
         }
         self.chain
     }
@@ -242,6 +251,15 @@ mod tests {
         assert_eq!(broken_at(&|rows| rows[..5].iter_mut().for_each(|row| row.hash = None)), Some(6));
         assert!(broken_at(&|rows| rows.swap(3, 4)).is_some());
         assert_eq!(broken_at(&|rows| rows[8].hash = None), Some(9));
+        assert_eq!(broken_at(&|rows| rows[0].id = 0), Some(2), "a number that no log gives");
+    }
+
+    #[test]
+    fn a_log_without_any_hash_is_not_called_whole() {
+        let chain = verified(&log(9, 10), 9, None);
+        assert_eq!((chain.entries, chain.since, chain.newest), (9, None, None));
+        let (at, why) = chain.broken.unwrap();
+        assert!(at == 9 && why.contains("taken away"), "{why}");
     }
 
     #[test]

@@ -134,6 +134,11 @@ pub(crate) async fn a_log_that_was_changed_behind_our_back_is_found_out(database
     let tamper = "ALTER TABLE adit.audit DISABLE TRIGGER ALL; UPDATE adit.audit SET who = 'nobody' WHERE id = 2";
     database.connect().await.batch_execute(tamper).await.unwrap();
     assert_eq!(store.verify_audit(None).await.unwrap().broken.map(|(id, _)| id), Some(2));
+    let wiped = "UPDATE adit.audit SET hash = NULL; INSERT INTO adit.audit (id, revision, at, who, origin, verb, what)
+        OVERRIDING SYSTEM VALUE VALUES (-1, 1, 1, '', '', '', '')";
+    database.connect().await.batch_execute(wiped).await.unwrap();
+    let chain = store.verify_audit(None).await.unwrap();
+    assert_eq!((chain.entries, chain.since, chain.broken.is_some()), (4, None, true), "{chain:?}");
 }
 
 pub(crate) async fn a_read_only_database_changes_nothing(database: Database) {

@@ -111,3 +111,38 @@ async fn the_log_cannot_be_changed_or_shortened() {
         assert!(error.to_string().contains("append-only"), "{error}");
     }
 }
+
+/// The state after somebody wrote to the database by hand.
+async fn tampered(statement: &str) -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::sqlite(dir.path()).unwrap();
+    furnish(&store).await;
+    store.close().await;
+    let connection = rusqlite::Connection::open(dir.path().join("adit.db")).unwrap();
+    connection.execute_batch(&format!("DROP TRIGGER audit_is_never_changed; {statement}")).unwrap();
+    drop(connection);
+    let store = Store::sqlite(dir.path()).unwrap();
+    (dir, store)
+}
+
+#[tokio::test]
+async fn a_log_whose_hashes_were_wiped_is_not_called_whole() {
+    let (_dir, store) = tampered("UPDATE audit SET hash = NULL").await;
+    let chain = store.verify_audit(None).await.unwrap();
+    assert_eq!((chain.entries, chain.since), (3, None));
+    assert_eq!(chain.broken.map(|(id, _)| id), Some(3));
+    store.close().await;
+}
+
+#[tokio::test]
+async fn a_forged_entry_below_zero_ends_the_look_at_the_log_and_is_found() {
+    for number in [-1, i64::MIN] {
+        let forged = format!(
+            "INSERT INTO audit (id, revision, at, who, origin, verb, what) VALUES ({number}, 1, 1, '', '', '', '')"
+        );
+        let (_dir, store) = tampered(&forged).await;
+        let chain = store.verify_audit(None).await.unwrap();
+        assert_eq!((chain.entries, chain.broken.is_some()), (4, true), "{chain:?}");
+        store.close().await;
+    }
+}
