@@ -22,6 +22,7 @@ use self::login::Login;
 use crate::constants::EARLY_NEGOTIATION;
 use crate::data::SealJob;
 use crate::key_file::StaticKey;
+use crate::key_method::KeyMessage;
 use crate::packet::Opcode;
 use crate::push::Pieces;
 use crate::session::{Ground, Session, Wrapping};
@@ -168,10 +169,13 @@ impl Client {
         if matches!(&self.state, State::Connecting(connection) if connection.phase == Phase::Up) {
             self.pause = self.config.reconnect.0;
         }
+        if why.stays() {
+            self.remote = self.remote.wrapping_sub(1);
+        }
         self.state = if why.is_final() {
             State::Stopped
         } else {
-            let at = now.instant + self.pause;
+            let at = now.instant + self.pause.max(why.backoff());
             self.pause = (self.pause * 2).min(self.config.reconnect.1);
             State::Waiting(at)
         };
@@ -190,11 +194,12 @@ impl Client {
         if let Some(name) = &pushed.unknown_cipher {
             return Err(name.clone());
         }
-        let cipher = pushed.cipher.or(self.config.fallback_cipher).ok_or_else(|| "none".to_owned())?;
-        let ours = self.config.ciphers.contains(&cipher) || self.config.fallback_cipher == Some(cipher);
-        if !ours {
-            return Err(cipher.name().to_owned());
-        }
+        // A server that chooses none may have said what it is configured with.
+        let configured = match &self.state {
+            State::Connecting(connection) => connection.session.newest.peer.as_ref().and_then(KeyMessage::cipher),
+            State::Stopped | State::Waiting(_) => None,
+        };
+        let cipher = self.config.choose(pushed.cipher, configured)?;
         let framing = pushed.framing.unwrap_or(self.config.framing);
         let epochs = pushed.epoch_keys && cipher.is_aead() && pushed.peer_id.is_some();
         Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing, epochs })

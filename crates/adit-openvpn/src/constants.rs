@@ -64,6 +64,9 @@ pub(crate) const PUSH_REQUEST_EVERY: Duration = Duration::from_secs(5);
 
 // Our own limits.
 
+/// No server that is busy makes us wait longer than this.
+pub(crate) const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+
 /// Payload of a control packet: with every envelope, IP and UDP header below 1250 bytes.
 pub(crate) const CONTROL_PAYLOAD: usize = 1100;
 /// Payload of a control packet that we take: OpenVPN's own buffer; it sends 1,250 bytes unless told otherwise.

@@ -32,6 +32,8 @@ pub(crate) struct Exchange {
     pub(crate) key_id: u8,
     pub(crate) reliable: Reliable,
     pub(crate) begun: Instant,
+    /// Somebody is asked meanwhile: it may take until then, if that is later than `hand-window`.
+    pub(crate) patience: Option<Instant>,
     role: Role,
     tls: Tls,
     /// How our first bytes of TLS travel, and how many of them.
@@ -96,6 +98,7 @@ impl Exchange {
             key_id,
             reliable,
             begun,
+            patience: None,
             role,
             tls,
             first: None,

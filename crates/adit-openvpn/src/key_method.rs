@@ -5,11 +5,11 @@ use std::fmt;
 use adit_protocol::Secret;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::Role;
 use crate::constants::MAX_KEY_METHOD;
 use crate::key_file::StaticKey;
 use crate::packet::SessionId;
 use crate::prf::tls1_prf;
+use crate::{Cipher, Role};
 
 /// The random bytes of one end. Only a client has the pre-master secret.
 #[derive(Debug)]
@@ -70,6 +70,11 @@ impl KeyMessage {
             }
             Err(_) => Parsed::Wrong,
         }
+    }
+
+    /// The cipher that the peer is configured with, if it says so: peers that negotiate none have no other way.
+    pub(crate) fn cipher(&self) -> Option<Cipher> {
+        Cipher::from_name(self.options.split(',').find_map(|option| option.strip_prefix("cipher "))?)
     }
 
     /// What is secret, once keys have been made of it.
@@ -265,6 +270,14 @@ mod tests {
             (looks, enough) = (looks + 1, at_least);
         }
         assert!(looks <= 12, "{looks}");
+    }
+
+    #[test]
+    fn the_cipher_that_a_peer_is_configured_with_is_read() {
+        let of = |options: &str| KeyMessage { options: options.into(), ..message(false) }.cipher();
+        let real = "V4,dev-type tun,link-mtu 1557,tun-mtu 1500,proto UDPv4,cipher AES-128-CBC,auth SHA1,keysize 128,key-method 2,tls-server";
+        assert_eq!(of(real), Some(Cipher::Aes128Cbc));
+        assert_eq!((of("V4,cipher BF-CBC"), of("V4,dev-type tun"), of("V4,cipher")), (None, None, None));
     }
 
     #[test]

@@ -271,9 +271,19 @@ impl Session {
         if self.older.as_mut().is_some_and(|older| older.advance().is_err()) && self.newest.data.is_some() {
             self.older = None;
         }
-        if self.newest.data.is_none() && self.newest.is_complete() && self.agreed.is_some() {
-            self.make_data_keys(ground.role, now.instant);
+        // On a server the owner says first whether the client may stay.
+        if ground.role == Role::Client {
+            self.renew(ground.role, now.instant);
         }
+    }
+
+    /// Makes the data keys of a renewal, if it has come so far; whether it had.
+    pub(crate) fn renew(&mut self, role: Role, now: Instant) -> bool {
+        let ready = self.newest.data.is_none() && self.newest.is_complete() && self.agreed.is_some();
+        if ready {
+            self.make_data_keys(role, now);
+        }
+        ready && self.newest.data.is_some()
     }
 
     /// Looks at what the server's reset asks for: the wrapped key (of so many bytes) once more, with our first of TLS.
@@ -361,11 +371,22 @@ impl Session {
     /// When something is due, and why; with nothing due, `None`.
     pub(crate) fn deadline(&self, times: &Times, now: Instant) -> Option<(Instant, Why)> {
         let control = self.control_deadline(now).map(|at| (at, Why("control packet")));
-        let hand = self.newest.data.is_none().then(|| (self.newest.begun + times.hand_window, Why("hand-window")));
+        let hand = self.newest.data.is_none().then(|| (self.hand_until(times), Why("hand-window")));
         let fresh = self.newest.data.as_ref().filter(|_| !times.renegotiate.is_zero());
         let renew = fresh.map(|data| (data.since + times.renegotiate, Why("reneg-sec")));
         let retire = self.retire_at(times).map(|at| (at, Why("tran-window")));
         control.into_iter().chain(hand).chain(renew).chain(retire).min_by_key(|(at, _)| *at)
+    }
+
+    /// When the newest key exchange must be over.
+    fn hand_until(&self, times: &Times) -> Instant {
+        let until = self.newest.begun + times.hand_window;
+        self.newest.patience.map_or(until, |patience| patience.max(until))
+    }
+
+    /// Somebody is asked whether these two may go on: the newest key exchange may take so much longer, within reason.
+    pub(crate) fn wait(&mut self, times: &Times, longest: Duration, now: Instant) {
+        self.newest.patience = Some(now + longest.min(times.hand_window.max(times.renegotiate / 2)));
     }
 
     fn retire_at(&self, times: &Times) -> Option<Instant> {
@@ -380,7 +401,7 @@ impl Session {
         }
         match &self.newest.data {
             None => {
-                if self.newest.begun + times.hand_window <= now {
+                if self.hand_until(times) <= now {
                     self.end.get_or_insert(SessionEnd::HandWindow);
                 }
                 false
@@ -438,7 +459,10 @@ impl Session {
 
     /// The keys that are sent with: the new ones once the peer has shown that it has them, or had time to.
     fn sending(&mut self, times: &Times, now: Instant) -> Option<&mut Data> {
-        let wait = times.hand_window.min(times.renegotiate / 2);
+        let wait = match times.renegotiate {
+            Duration::ZERO => times.hand_window,
+            renegotiate => times.hand_window.min(renegotiate / 2),
+        };
         let settled = self.newest.data.as_ref().is_some_and(|data| data.confirmed || now >= data.since + wait);
         let old = self.older.as_mut().and_then(|older| older.data.as_mut());
         match (self.newest.data.as_mut(), old) {

@@ -104,6 +104,19 @@ impl ClientConfig {
         format!("V4,dev-type tun,link-mtu {link},tun-mtu {},proto {proto},key-method 2,tls-client", self.mtu)
     }
 
+    /// The cipher that the server has pushed; else that which it says it is configured with; else ours for such servers.
+    /// If we do not offer it, its name.
+    pub(super) fn choose(&self, pushed: Option<Cipher>, configured: Option<Cipher>) -> Result<Cipher, String> {
+        let offered = |cipher: &Cipher| self.ciphers.contains(cipher);
+        let cipher = pushed.or(configured.filter(offered)).or(self.fallback_cipher);
+        let cipher = cipher.ok_or_else(|| configured.map_or("none", Cipher::name).to_owned())?;
+        if offered(&cipher) || self.fallback_cipher == Some(cipher) {
+            Ok(cipher)
+        } else {
+            Err(cipher.name().to_owned())
+        }
+    }
+
     /// What we can, in lines.
     pub(super) fn peer_info(&self) -> String {
         let mut lines = format!("IV_VER=2.6.0\nIV_PLAT=linux\nIV_NCP=2\nIV_PROTO={IV_PROTO}\nIV_MTU=1600\nIV_CIPHERS=");
@@ -137,6 +150,21 @@ impl ControlWrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_cipher_is_the_servers_if_we_offer_it_and_else_ours() {
+        let (gcm, chacha, cbc) = (Cipher::Aes256Gcm, Cipher::ChaCha20Poly1305, Cipher::Aes256Cbc);
+        let mut config = ClientConfig { ciphers: vec![gcm, chacha], ..ClientConfig::default() };
+        assert_eq!(config.choose(Some(chacha), Some(gcm)), Ok(chacha));
+        assert_eq!(config.choose(Some(cbc), Some(gcm)), Err("AES-256-CBC".into()));
+        assert_eq!(config.choose(None, Some(chacha)), Ok(chacha));
+        assert_eq!(config.choose(None, Some(cbc)), Err("AES-256-CBC".into()));
+        assert_eq!(config.choose(None, None), Err("none".into()));
+        config.fallback_cipher = Some(cbc);
+        assert_eq!(config.choose(None, Some(cbc)), Ok(cbc));
+        assert_eq!(config.choose(None, None), Ok(cbc));
+        assert_eq!(config.choose(None, Some(chacha)), Ok(chacha));
+    }
 
     #[test]
     fn the_largest_packets_can_be_spoken_of() {

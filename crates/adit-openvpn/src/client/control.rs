@@ -63,7 +63,12 @@ impl Client {
             "RESTART" => self.end(now, Ended::Restart(text())),
             "EXIT" => self.end(now, Ended::Restart("it exits".to_owned())),
             "HALT" => self.end(now, Ended::Halt(text())),
-            "AUTH_PENDING" | "INFO_PRE" | "INFO" => self.tell(ClientEvent::Info(message.to_owned())),
+            "AUTH_PENDING" | "INFO_PRE" | "INFO" => {
+                if let (State::Connecting(connection), Some(longest)) = (&mut self.state, pending(message)) {
+                    connection.session.wait(&self.ground.times, longest, now.instant);
+                }
+                self.tell(ClientEvent::Info(message.to_owned()));
+            }
             _ => tracing::debug!(name, "a control message that is not known"),
         }
     }
@@ -135,4 +140,11 @@ impl Client {
             connection.phase = Phase::Asking(now.instant + PUSH_REQUEST_EVERY);
         }
     }
+}
+
+/// How long the server waits for its user, if it says so: `AUTH_PENDING,timeout SECONDS`.
+fn pending(message: &str) -> Option<Duration> {
+    let mut options = message.strip_prefix("AUTH_PENDING,")?.split(',');
+    let seconds = options.find_map(|option| option.trim().strip_prefix("timeout "))?.trim();
+    seconds.parse().ok().map(|seconds: u32| Duration::from_secs(seconds.into()))
 }

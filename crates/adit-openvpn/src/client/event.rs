@@ -1,8 +1,11 @@
 //! News of a client, and changes it can take.
 
+use std::time::Duration;
+
 use adit_protocol::Path;
 use thiserror::Error;
 
+use crate::constants::MAX_BACKOFF;
 use crate::push::Pushed;
 use crate::session::{Credentials, SessionEnd};
 use crate::update::Update;
@@ -109,6 +112,38 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// The shortest pause before the next attempt, as the server asks for it.
+    pub(super) fn backoff(&self) -> Duration {
+        let Self::Auth(AuthFailure::Temporary(said)) = self else { return Duration::ZERO };
+        let seconds = flags(said).find_map(|flag| flag.strip_prefix("backoff ")?.trim().parse().ok());
+        seconds.map_or(Duration::ZERO, Duration::from_secs).min(MAX_BACKOFF)
+    }
+
+    /// Whether the next attempt is with the same server.
+    pub(super) fn stays(&self) -> bool {
+        match self {
+            Self::Auth(AuthFailure::Temporary(said)) => {
+                !flags(said).any(|flag| matches!(flag, "advance addr" | "advance remote"))
+            }
+            Self::Auth(AuthFailure::SessionOver(_)) => true,
+            Self::Auth(AuthFailure::Denied(_) | AuthFailure::Challenge { .. })
+            | Self::Session(_)
+            | Self::Cipher(_)
+            | Self::Silent(_)
+            | Self::Restart(_)
+            | Self::Halt(_)
+            | Self::Asked => false,
+        }
+    }
+}
+
+/// What is in brackets before the text of a temporary refusal.
+fn flags(said: &str) -> impl Iterator<Item = &str> {
+    let flags = said.strip_prefix('[').and_then(|said| said.split_once(']')).map_or("", |(flags, _)| flags);
+    flags.split(',').map(str::trim)
+}
+
 impl AuthFailure {
     /// Reads what follows `AUTH_FAILED`.
     pub(crate) fn parse(text: &str) -> Self {
@@ -139,6 +174,22 @@ impl AuthFailure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_temporary_refusal_says_when_and_where_to_try_again() {
+        let of = |text: &str| {
+            let ended = Ended::from(AuthFailure::parse(text));
+            (ended.backoff().as_secs(), ended.stays())
+        };
+        assert_eq!(of(",TEMP:busy"), (0, true));
+        assert_eq!(of(",TEMP[backoff 42,advance no]:busy"), (42, true));
+        assert_eq!(of(",TEMP[advance addr, backoff 7]:busy [backoff 9]"), (7, false));
+        assert_eq!(of(",TEMP[advance remote]"), (0, false));
+        assert_eq!(of(",TEMP[backoff 99999999999999999999]"), (0, true));
+        assert_eq!(of(",TEMP[backoff 18446744073709551615]"), (3600, true));
+        assert_eq!(of(",TEMP[backoff -1"), (0, true));
+        assert_eq!(of(",wrong password"), (0, false));
+    }
 
     #[test]
     fn refusals_are_told_apart() {

@@ -17,9 +17,8 @@ impl Server {
     /// Goes on with a session as far as what has arrived allows.
     pub(super) fn advance(&mut self, now: Now, number: u32) {
         self.touch(number);
-        let client = self.id(number);
         let Some(peer) = self.peers.get_mut(number as usize).and_then(Option::as_deref_mut) else { return };
-        let (had, was) = (peer.session.newest.data.is_some(), peer.session.newest.is_complete());
+        let was = peer.session.newest.is_complete();
         peer.session.advance(&self.ground, now);
         if let Some(end) = peer.session.end() {
             // An alert tells the client why.
@@ -32,11 +31,7 @@ impl Server {
         if matches!(peer.phase, Phase::Leaving(_)) {
             return;
         }
-        let renewed = peer.phase == Phase::Up && !had && peer.session.newest.data.is_some();
         let complete = !was && peer.session.newest.is_complete();
-        if renewed {
-            self.events.push_back(ServerEvent::Renewed(client));
-        }
         if complete {
             self.ask(now, number);
         }
@@ -51,6 +46,7 @@ impl Server {
         let Some(peer) = self.peer(number) else { return };
         let common_name = peer.session.newest.tls().peer_name();
         let Some(message) = peer.session.newest.peer.as_mut() else { return };
+        let said = message.cipher();
         let request = AuthRequest {
             client,
             from: peer.path,
@@ -67,7 +63,7 @@ impl Server {
                 return self.dismiss(now, number, "AUTH_FAILED,the user changed");
             }
         } else {
-            peer.can = Can::parse(&request.peer_info);
+            peer.can = Can::parse(&request.peer_info, said);
             (peer.common_name, peer.username) = (common_name, request.username.clone());
             peer.phase = Phase::Asked { wants_settings: peer.can.wants_push() };
         }
@@ -91,6 +87,7 @@ impl Server {
 
     /// The owner has decided.
     pub(super) fn answer(&mut self, now: Now, client: ClientId, answer: Answer) {
+        let times = self.ground.times;
         let Some(peer) = self.named(client) else { return };
         match (answer, peer.phase) {
             (Answer::Refuse(why), _) => {
@@ -105,7 +102,19 @@ impl Server {
                     self.push(now, client.number);
                 }
             }
-            (Answer::Accept(_), Phase::Exchanging | Phase::Accepted | Phase::Up | Phase::Leaving(_)) => {}
+            (Answer::Accept(_), Phase::Up) => {
+                if peer.session.renew(Role::Server, now.instant) {
+                    self.events.push_back(ServerEvent::Renewed(client));
+                }
+            }
+            (Answer::Pending(longest), Phase::Asked { .. } | Phase::Up) => {
+                peer.session.wait(&times, longest, now.instant);
+                let seconds = longest.as_secs();
+                let message =
+                    if peer.can.wait() { format!("AUTH_PENDING,timeout {seconds}") } else { "AUTH_PENDING".to_owned() };
+                peer.session.send(&message);
+            }
+            (Answer::Accept(_) | Answer::Pending(_), Phase::Exchanging | Phase::Accepted | Phase::Leaving(_)) => {}
         }
         self.touch(client.number);
     }

@@ -1,6 +1,7 @@
 //! News of a server, questions it asks, and changes it can take.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use adit_protocol::Path;
 use ipnet::IpNet;
@@ -104,8 +105,11 @@ pub enum ServerChange {
 /// Whether a client may come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It may, with these settings; of no meaning but "yes" for one that renews its keys.
+    /// It may, with these settings; of no meaning but "yes" for one that renews its keys, which are not used before.
     Accept(Box<ClientSettings>),
     /// It may not; it is told why.
     Refuse(String),
+    /// Somebody is asked, who may take so long (up to half the time between renewals); another answer follows. What the
+    /// client's user is to do is told with [`ServerChange::Say`] (`INFO_PRE,…`).
+    Pending(Duration),
 }

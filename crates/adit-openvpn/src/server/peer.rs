@@ -57,11 +57,13 @@ pub(super) struct Can {
     proto: u32,
     ncp: bool,
     ciphers: Option<String>,
+    /// The cipher it is configured with, as those say that negotiate none.
+    configured: Option<Cipher>,
 }
 
 impl Can {
-    pub(super) fn parse(peer_info: &str) -> Self {
-        let mut can = Self::default();
+    pub(super) fn parse(peer_info: &str, configured: Option<Cipher>) -> Self {
+        let mut can = Self { configured, ..Self::default() };
         for line in peer_info.lines() {
             match line.split_once('=') {
                 Some(("IV_PROTO", value)) => can.proto = value.parse().unwrap_or(0),
@@ -89,6 +91,10 @@ impl Can {
         self.bit(3)
     }
 
+    pub(super) const fn wait(&self) -> bool {
+        self.bit(4)
+    }
+
     pub(super) const fn control_exit(&self) -> bool {
         self.bit(7)
     }
@@ -110,7 +116,7 @@ impl Can {
         match (&self.ciphers, self.ncp) {
             (Some(theirs), _) => Cipher::choose(ours, theirs),
             (None, true) => Cipher::choose(ours, "AES-256-GCM:AES-128-GCM"),
-            (None, false) => fallback,
+            (None, false) => self.configured.filter(|cipher| ours.contains(cipher)).or(fallback),
         }
     }
 }
@@ -146,8 +152,10 @@ mod tests {
 
     #[test]
     fn what_a_real_client_can_is_read() {
-        let can =
-            Can::parse("IV_VER=2.6.14\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n");
+        let can = Can::parse(
+            "IV_VER=2.6.14\nIV_NCP=2\nIV_CIPHERS=AES-256-GCM:AES-128-GCM:CHACHA20-POLY1305\nIV_PROTO=990\n",
+            None,
+        );
         assert!(can.long_header() && can.wants_push() && can.exported_keys() && can.control_exit());
         assert!(can.dynamic_envelope());
         assert_eq!(can.cipher(&[Cipher::ChaCha20Poly1305], None), Some(Cipher::ChaCha20Poly1305));
@@ -156,11 +164,14 @@ mod tests {
 
     #[test]
     fn old_clients_get_what_they_must_have() {
-        let ncp = Can::parse("IV_NCP=2");
+        let ncp = Can::parse("IV_NCP=2", None);
         assert_eq!(ncp.cipher(&Cipher::DEFAULT, None), Some(Cipher::Aes256Gcm));
         assert!(!ncp.long_header() && !ncp.exported_keys());
-        let ancient = Can::parse("");
+        let ancient = Can::parse("", None);
         assert_eq!(ancient.cipher(&Cipher::DEFAULT, None), None);
         assert_eq!(ancient.cipher(&Cipher::DEFAULT, Some(Cipher::Aes256Cbc)), Some(Cipher::Aes256Cbc));
+        let configured = Can::parse("", Some(Cipher::Aes192Gcm));
+        assert_eq!(configured.cipher(&[Cipher::Aes256Gcm, Cipher::Aes192Gcm], None), Some(Cipher::Aes192Gcm));
+        assert_eq!(configured.cipher(&Cipher::DEFAULT, Some(Cipher::Aes256Cbc)), Some(Cipher::Aes256Cbc), "not ours");
     }
 }

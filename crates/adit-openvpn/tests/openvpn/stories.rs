@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use adit_openvpn::{
-    Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Credentials,
-    Digest, Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap,
-    StaticKey, Times, TlsSettings, Update,
+    Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Digest,
+    Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey,
+    Times, TlsSettings, Update,
 };
 use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
@@ -20,7 +20,7 @@ fn key() -> StaticKey {
 
 /// Packets go both ways.
 #[track_caller]
-fn exchanges_packets(world: &mut World) {
+pub(crate) fn exchanges_packets(world: &mut World) {
     for number in 0..20 {
         world.up(0, &packet(World::inner(0), NET, number));
         world.down(&packet(NET, World::inner(0), number));
@@ -126,6 +126,26 @@ fn renewing_keys_loses_no_packet_whoever_begins_or_both_at_once() {
             world.arrived.clear();
             world.clients[0].arrived.clear();
         }
+    }
+}
+
+/// Whoever has new keys sends with the old ones until the other end has shown that it has them too.
+#[test]
+fn new_keys_are_not_sent_with_at_once_even_where_the_peer_renews_alone() {
+    for renegotiate in [0, 3600] {
+        let papers = Papers::new();
+        let times = Times { renegotiate: Duration::from_secs(renegotiate), ..Times::default() };
+        let mut world = World::new(server_config(&papers), vec![ClientConfig { times, ..client_config(&papers) }]);
+        world.until("connected", |world| world.clients[0].core.is_up());
+        world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+        world.until("new keys", |world| renewals(world) == 1);
+        let mut key_id = || {
+            world.up(0, &packet(World::inner(0), NET, 1));
+            let data = world.overheard().into_iter().rev().find(|(.., datagram)| datagram[0] >> 3 == 9);
+            world.pass(Duration::from_secs(61));
+            data.unwrap().2[0] & 7
+        };
+        assert_eq!((key_id(), key_id()), (0, 1), "every {renegotiate} s");
     }
 }
 
@@ -236,99 +256,6 @@ fn settings_change_while_packets_flow_and_what_cannot_change_makes_a_new_connect
     world
         .until("an end", |world| matches!(world.clients[0].events.last(), Some(ClientEvent::Ended(Ended::Restart(_)))));
     world.until("connected again", |world| world.clients[0].core.is_up());
-}
-
-fn with_password(papers: &Papers, password: &str) -> ClientConfig {
-    let credentials = Credentials { username: "alice".into(), password: password.to_owned().into() };
-    ClientConfig { credentials: Some(credentials), ..client_config(papers) }
-}
-
-#[test]
-fn a_wrong_password_is_refused_with_words_and_a_right_one_let_in() {
-    let papers = Papers::new();
-    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "wrong")]);
-    world.door = |request| {
-        assert_eq!((request.common_name.as_deref(), request.username.as_str()), (Some("client"), "alice"));
-        if request.password.expose() == "right" { Answer::Accept(Box::default()) } else { Answer::Refuse("no".into()) }
-    };
-    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("no".into())));
-    world.until("refused", |world| world.clients[0].events.contains(&denied));
-    world.pass(Duration::from_secs(600));
-    assert_eq!(world.server.sessions(), 0, "it does not try again by itself");
-    let credentials = Credentials { username: "alice".into(), password: "right".to_owned().into() };
-    world.clients[0].core.apply(world.now, ClientChange::Credentials(credentials));
-    world.until("let in", |world| world.clients[0].core.is_up());
-}
-
-#[test]
-fn a_challenge_reaches_the_user_and_its_answer_the_server() {
-    let papers = Papers::new();
-    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "pw")]);
-    world.door = |request| match request.password.expose() {
-        "CRV1::state7::123456" => Answer::Accept(Box::default()),
-        _ => Answer::Refuse("CRV1:R,E:state7:YWxpY2U=:Enter the code".into()),
-    };
-    world.until("asked", |world| {
-        world.clients[0].events.iter().any(|event| {
-            matches!(event, ClientEvent::Ended(Ended::Auth(AuthFailure::Challenge { question, .. })) if question == "Enter the code")
-        })
-    });
-    let credentials = Credentials { username: "alice".into(), password: "CRV1::state7::123456".to_owned().into() };
-    world.clients[0].core.apply(world.now, ClientChange::Credentials(credentials));
-    world.until("let in", |world| world.clients[0].core.is_up());
-}
-
-#[test]
-fn a_token_takes_the_place_of_the_password_until_the_server_refuses_it() {
-    let papers = Papers::new();
-    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "right")]);
-    world.door = |request| match request.password.expose() {
-        "right" => Answer::Accept(Box::new(ClientSettings {
-            options: vec!["auth-token SESS_ID_AT_x".into()],
-            ..ClientSettings::default()
-        })),
-        other => panic!("{other}"),
-    };
-    world.until("in with the password", |world| world.clients[0].core.is_up());
-    world.door = |request| match request.password.expose() {
-        "SESS_ID_AT_x" => Answer::Refuse("the token is over".into()),
-        "right" => Answer::Accept(Box::default()),
-        other => panic!("{other}"),
-    };
-    world.clients[0].core.apply(world.now, ClientChange::Reconnect);
-    let over = ClientEvent::Ended(Ended::Auth(AuthFailure::SessionOver("the token is over".into())));
-    world.until("the token is refused", |world| world.clients[0].events.contains(&over));
-    world.until("in with the password again", |world| world.clients[0].core.is_up());
-}
-
-#[test]
-fn a_renewal_brings_the_next_token_and_both_are_over_when_the_server_says_so() {
-    let papers = Papers::new();
-    let mut world = World::new(server_config(&papers), vec![with_password(&papers, "right")]);
-    world.door = |_| {
-        let options = vec!["auth-token-user Ym9i".into(), "auth-token first".into()];
-        Answer::Accept(Box::new(ClientSettings { options, ..ClientSettings::default() }))
-    };
-    world.until("in with the password", |world| world.clients[0].core.is_up());
-    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
-    world.server.apply(world.now, ServerChange::Say(client, "PUSH_REPLY,auth-token second".into()));
-    world.pass(Duration::from_millis(100));
-    world.door = |request| match (request.username.as_str(), request.password.expose()) {
-        ("bob", "second") => Answer::Refuse("SESSION:it was long".into()),
-        ("alice", "right") => Answer::Refuse("no more".into()),
-        other => panic!("{other:?}"),
-    };
-    world.clients[0].core.apply(world.now, ClientChange::Reconnect);
-    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("no more".into())));
-    world.until("denied", |world| world.clients[0].events.contains(&denied));
-    assert!(
-        world.clients[0]
-            .events
-            .contains(&ClientEvent::Ended(Ended::Auth(AuthFailure::SessionOver("it was long".into()))))
-    );
-    let attempts = world.clients[0].events.len();
-    world.pass(Duration::from_secs(600));
-    assert_eq!(world.clients[0].events.len(), attempts, "it does not try again by itself");
 }
 
 #[test]
