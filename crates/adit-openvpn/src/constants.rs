@@ -42,6 +42,12 @@ pub(crate) const LINK_MTU_ADDED: u32 = 41;
 
 /// GCM with one key stays below 2^36 blocks and packets; at seven eighths of it come other keys.
 pub(crate) const WORN_BLOCKS: u64 = (1 << 36) / 8 * 7;
+/// Without other keys nothing more is sealed after so many.
+pub(crate) const MAX_BLOCKS: u64 = (1 << 36) - 1;
+/// So many forged packets and a key is good for none any more; at seven eighths of it come other keys.
+pub(crate) const MAX_FORGED: u64 = 1 << 36;
+/// See [`MAX_FORGED`].
+pub(crate) const WORN_FORGED: u64 = MAX_FORGED / 8 * 7;
 /// Epochs after the present one whose packets are opened.
 pub(crate) const EPOCHS_AHEAD: usize = 4;
 /// From this epoch on new keys are asked for.

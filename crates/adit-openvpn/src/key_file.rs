@@ -5,6 +5,7 @@
 use std::fmt;
 
 use adit_protocol::Secret;
+use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding as _};
 use thiserror::Error;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -29,6 +30,20 @@ pub struct ClientKey {
     pub key: StaticKey,
     /// What the client shows to the server, which alone can open it.
     pub wrapped: Vec<u8>,
+}
+
+impl ClientKey {
+    /// SHA-256 of the wrapped key: names the key of a client without showing it.
+    pub fn name(&self) -> [u8; 32] {
+        wrapped_name(&self.wrapped)
+    }
+}
+
+/// The name of a wrapped key.
+pub(crate) fn wrapped_name(wrapped: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest(&SHA256, wrapped).as_ref());
+    name
 }
 
 /// A key file that is not one.

@@ -10,7 +10,10 @@ use adit_protocol::ReplayWindow;
 use arrayvec::ArrayVec;
 
 use crate::Role;
-use crate::constants::{EPOCHS_AHEAD, LAST_COMFORTABLE_EPOCH, LAST_COMFORTABLE_ID, LAST_ID, WORN_BLOCKS};
+use crate::constants::{
+    EPOCHS_AHEAD, LAST_COMFORTABLE_EPOCH, LAST_COMFORTABLE_ID, LAST_ID, MAX_BLOCKS, MAX_FORGED, WORN_BLOCKS,
+    WORN_FORGED,
+};
 use crate::data::{Agreed, Chain, Content, DataKeys, SealJob, epoch_of};
 use crate::key_file::StaticKey;
 
@@ -68,28 +71,37 @@ impl Data {
         if self.blocks > WORN_BLOCKS && self.epochs.is_some() {
             self.go_on();
         }
+        let blocks = 1 + len.div_ceil(16) as u64;
         let number = match &self.epochs {
+            _ if self.blocks + blocks > MAX_BLOCKS => return None,
             None if self.next > LAST_ID => return None,
             None => self.next,
             Some(_) if self.next >> COUNTER_BITS > 0 => return None,
             Some(epochs) => u64::from(epochs.sending.epoch()) << COUNTER_BITS | self.next,
         };
         self.next += 1;
-        self.blocks += 1 + len.div_ceil(16) as u64;
+        self.blocks += blocks;
         Some(SealJob { keys: Arc::clone(&self.keys), number, iv, content })
     }
 
     /// The next epoch of what is sent.
     fn go_on(&mut self) {
-        if let Some(epochs) = &mut self.epochs {
+        // After the last there is none: its numbers must not begin anew.
+        if let Some(epochs) = &mut self.epochs
+            && epochs.sending.epoch() < u16::MAX
+        {
             epochs.sending.go_on();
             self.keys = DataKeys::of_epoch(epochs.key_id, &epochs.sending, &epochs.agreed);
             (self.next, self.blocks) = (1, 0);
         }
     }
 
-    /// Whether a new key exchange is wanted, for what was sent.
+    /// Whether a new key exchange is wanted, for what was sent or for what was forged.
     pub(crate) fn is_worn(&self) -> bool {
+        let receiving = self.epochs.as_ref().map_or(&self.keys, |epochs| &epochs.current);
+        if receiving.forged() > WORN_FORGED {
+            return true;
+        }
         match &self.epochs {
             Some(epochs) => epochs.sending.epoch() >= LAST_COMFORTABLE_EPOCH,
             None => self.next > LAST_COMFORTABLE_ID || self.blocks > WORN_BLOCKS,
@@ -98,9 +110,14 @@ impl Data {
 
     /// The keys that open this datagram, whose header has `header` bytes.
     pub(crate) fn opening(&self, header: usize, datagram: &[u8]) -> Option<&Arc<DataKeys>> {
-        let Some(epochs) = &self.epochs else { return Some(&self.keys) };
-        let epoch = epoch_of(header, datagram)?;
-        epochs.known().find(|keys| keys.epoch() == Some(epoch))
+        let keys = match &self.epochs {
+            None => &self.keys,
+            Some(epochs) => {
+                let epoch = epoch_of(header, datagram)?;
+                epochs.known().find(|keys| keys.epoch() == Some(epoch))?
+            }
+        };
+        (keys.forged() < MAX_FORGED).then_some(keys)
     }
 
     /// Whether these keys are among ours.
@@ -223,6 +240,46 @@ mod tests {
         assert!(client.is_worn());
         client.next = LAST_ID;
         assert_eq!(sent(&mut client), LAST_ID);
+        assert!(client.seal(Content::Packet, 1, [0; 16]).is_none());
+    }
+
+    #[test]
+    fn past_the_limit_of_its_blocks_a_key_seals_no_more() {
+        let (mut client, _) = ends(false);
+        client.blocks = MAX_BLOCKS - 3;
+        assert!(client.seal(Content::Packet, 33, [0; 16]).is_none());
+        assert!(client.seal(Content::Packet, 32, [0; 16]).is_some());
+        assert!(client.seal(Content::Packet, 0, [0; 16]).is_none());
+    }
+
+    #[test]
+    fn a_key_under_which_too_much_was_forged_is_replaced_and_then_opens_no_more() {
+        for epochs in [false, true] {
+            let (mut client, mut server) = ends(epochs);
+            let number = sent(&mut client);
+            let datagram = [[0x48, 0, 0, 1].as_slice(), &number.to_be_bytes()].concat();
+            let keys = Arc::clone(server.opening(4, &datagram).unwrap());
+            keys.count_forged(WORN_FORGED);
+            assert!(!server.is_worn());
+            keys.count_forged(1);
+            assert!(server.is_worn() && server.opening(4, &datagram).is_some());
+            keys.count_forged(MAX_FORGED - WORN_FORGED - 1);
+            assert!(server.opening(4, &datagram).is_none());
+            assert!(server.seal(Content::Packet, 1, [0; 16]).is_some());
+        }
+    }
+
+    /// A number given twice under one key would give the key away.
+    #[test]
+    fn in_the_last_epoch_numbers_go_on_and_end() {
+        let (mut client, _) = ends(true);
+        while client.epochs.as_ref().unwrap().sending.epoch() < u16::MAX {
+            client.go_on();
+        }
+        let first = sent(&mut client);
+        client.blocks = WORN_BLOCKS + 1;
+        assert_eq!((first & 0xffff, sent(&mut client) & 0xffff), (1, 2));
+        client.blocks = MAX_BLOCKS;
         assert!(client.seal(Content::Packet, 1, [0; 16]).is_none());
     }
 

@@ -58,10 +58,11 @@ pub struct Server {
     /// Peers with something to send or a new deadline; each at most once.
     touched: VecDeque<u32>,
     drops: Drops,
-    /// At most two for each peer and a few more: news follow from packets that were paid for.
+    /// What came of packets and answers since the driver last asked. What clients merely say waits up to `MAX_EVENTS`; the
+    /// rest is a few for each peer: all of it follows from key exchanges and authentic packets.
     events: VecDeque<ServerEvent>,
     seals: VecDeque<(SealJob, Path)>,
-    /// Answers to resets: never more than the budget.
+    /// Answers to resets, which the budget limits, and the last words of sessions that failed.
     answers: VecDeque<(Path, Vec<u8>)>,
 }
 

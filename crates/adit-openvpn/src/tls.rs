@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::aws_lc_rs::digest::{SHA256, digest};
 use adit_protocol::Secret;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -212,7 +213,7 @@ impl Tls {
         self.connection.writer().write_all(plain).map_err(|error| TlsFailure::Other(error.to_string()))
     }
 
-    /// What is to be sent, at most `into` bytes of it; how many.
+    /// Appends everything that is to be sent.
     pub(crate) fn poll(&mut self, into: &mut Vec<u8>) {
         while self.connection.wants_write() {
             // Writing to memory does not fail; if it did, nothing more would come of it.
@@ -227,6 +228,12 @@ impl Tls {
         let mut out = Secret::new([0; 256]);
         self.connection.export_keying_material(&mut out.expose_mut()[..], label.as_bytes(), None).map_err(failure)?;
         Ok(out)
+    }
+
+    /// SHA-256 of the peer's certificate.
+    pub(crate) fn peer_fingerprint(&self) -> Option<[u8; 32]> {
+        let leaf = self.connection.peer_certificates()?.first()?;
+        digest(&SHA256, leaf).as_ref().try_into().ok()
     }
 
     /// The common name of the peer's certificate.

@@ -190,7 +190,10 @@ impl Open for OpenJob {
                     Way::Epoch(key) => open_epoch(key, at, opening.datagram),
                     Way::Aead { opener, .. } => open_aead(opener, at, opening.datagram),
                 };
-                let Some((number, plain)) = found else { continue };
+                let Some((number, plain)) = found else {
+                    job.keys.count_forged(1);
+                    continue;
+                };
                 let inner = opening.datagram.get_mut(plain.clone()).and_then(|text| job.keys.framing.take_off(text));
                 let plain = inner.map(|inner| plain.start + inner.start..plain.start + inner.end);
                 let Self { keys, session, from, .. } = job;
@@ -275,8 +278,10 @@ fn open_chacha(chunk: &mut [Opening<'_, OpenJob>]) {
         }
     }
     for (opening, verdict) in chunk.iter_mut().zip(verdicts) {
-        if verdict == Some(false) {
-            opening.job = None;
+        if verdict == Some(false)
+            && let Some(job) = opening.job.take()
+        {
+            job.keys.count_forged(1);
         }
     }
 }
@@ -444,6 +449,8 @@ mod tests {
                 forged[bit / 8] ^= 1 << (bit % 8);
                 assert_eq!(open(&server, &forged), None, "{cipher}, bit {bit}");
             }
+            assert_eq!(server.forged(), (wire.len() * 8 - protected) as u64, "all of them are counted");
+            assert!(open(&server, &wire).is_some() && client.forged() == 0);
             for len in 0..wire.len() {
                 assert_eq!(open(&server, &wire[..len]), None, "{cipher}, {len} bytes");
             }

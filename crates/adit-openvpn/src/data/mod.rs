@@ -1,6 +1,6 @@
 //! The data channel: what inner packets look like on the wire, and the jobs that seal and open them.
 //!
-//! Not here: which keys are in use and when (`keyring` of a session), replay windows, addresses.
+//! Not here: which keys are in use and when (`keyring`), replay windows, addresses.
 
 mod aead;
 mod cbc;
@@ -10,6 +10,7 @@ mod job;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use adit_protocol::aead::TAG_LEN;
 
@@ -43,6 +44,8 @@ pub(crate) struct DataKeys {
     header: Header,
     framing: Framing,
     way: Way,
+    /// Packets that did not open.
+    forged: AtomicU64,
 }
 
 /// What precedes a sealed packet: opcode and key, and perhaps the number of the peer.
@@ -84,13 +87,18 @@ impl DataKeys {
                 opener: Box::new(CbcOpener::new(cipher, digest, opening.0, opening.1)),
             }
         };
-        Arc::new(Self { header: Header::new(key_id, agreed.peer_id), framing: agreed.framing, way })
+        Arc::new(Self {
+            header: Header::new(key_id, agreed.peer_id),
+            framing: agreed.framing,
+            way,
+            forged: AtomicU64::new(0),
+        })
     }
 
     /// One direction, in the present epoch of its chain.
     pub(crate) fn of_epoch(key_id: u8, chain: &Chain, agreed: &Agreed) -> Arc<Self> {
         let header = Header::new(key_id, Some(agreed.peer_id.unwrap_or(NO_PEER_ID)));
-        Arc::new(Self { header, framing: agreed.framing, way: Way::Epoch(chain.key()) })
+        Arc::new(Self { header, framing: agreed.framing, way: Way::Epoch(chain.key()), forged: AtomicU64::new(0) })
     }
 
     /// The epoch they are for, if they are for one.
@@ -99,6 +107,16 @@ impl DataKeys {
             Way::Epoch(key) => Some(key.epoch),
             Way::Aead { .. } | Way::Cbc { .. } => None,
         }
+    }
+
+    /// How many packets did not open under them.
+    pub(crate) fn forged(&self) -> u64 {
+        self.forged.load(Ordering::Relaxed)
+    }
+
+    /// So many more did not open.
+    pub(crate) fn count_forged(&self, more: u64) {
+        self.forged.fetch_add(more, Ordering::Relaxed);
     }
 
     /// Whether a random block must be given to each job.

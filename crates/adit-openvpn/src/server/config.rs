@@ -1,12 +1,13 @@
 //! How a server is configured: plain values. Not here: the text of configuration files, and who its clients are.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::constants::LINK_MTU_ADDED;
 use crate::key_file::{ServerKey, StaticKey};
 use crate::session::Times;
 use crate::tls::TlsSettings;
-use crate::wrap::tls_crypt_v2::Unwrapper;
+use crate::wrap::tls_crypt_v2::{Metadata, Unwrapper};
 use crate::wrap::{Direction, Envelope};
 use crate::{Cipher, Digest, Framing, Role};
 
@@ -64,6 +65,11 @@ pub struct ServerConfig {
     /// `keepalive`: how often each end says that it is alive, and after which silence a client is to begin anew. The server
     /// waits twice as long.
     pub keepalive: Option<(Duration, Duration)>,
+    /// The oldest key of a client that is let in (`tls-crypt-v2-max-age`); with it, keys that do not say when they were made
+    /// are not.
+    pub max_key_age: Option<Duration>,
+    /// Keys of clients that are let in no more, by [`ClientKey::name`](crate::ClientKey::name). They get silence.
+    pub refused_keys: BTreeSet<[u8; 32]>,
     /// Sessions at one time, those that are not yet let in counted (`max-clients`).
     pub max_clients: usize,
 }
@@ -81,12 +87,26 @@ impl Default for ServerConfig {
             stream: false,
             times: Times::default(),
             keepalive: Some((Duration::from_secs(10), Duration::from_secs(60))),
+            max_key_age: None,
+            refused_keys: BTreeSet::new(),
             max_clients: 1024,
         }
     }
 }
 
 impl ServerConfig {
+    /// Whether the key of a client is good, by its name and what was written into it.
+    pub(super) fn accepts_key(&self, unix: Duration, name: &[u8; 32], metadata: &Metadata) -> bool {
+        let young = |longest: Duration| match metadata {
+            Metadata::Timestamp(made) => {
+                let age = i64::try_from(unix.as_secs()).unwrap_or(i64::MAX).saturating_sub(*made);
+                u64::try_from(age).unwrap_or(0) <= longest.as_secs()
+            }
+            Metadata::User(_) | Metadata::Other(..) => false,
+        };
+        self.max_key_age.is_none_or(young) && !self.refused_keys.contains(name)
+    }
+
     /// What clients compare with their own configuration, loosely.
     pub(super) fn options_string(&self) -> String {
         let proto = if self.stream { "TCPv4_SERVER" } else { "UDPv4" };
@@ -129,6 +149,24 @@ impl SharedWrap {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clients_key_must_be_young_enough_and_not_on_the_list() {
+        let now = Duration::from_secs(1_000_000);
+        let mut config = ServerConfig::default();
+        let user = Metadata::User(b"anna".to_vec());
+        assert!(config.accepts_key(now, &[1; 32], &user) && config.accepts_key(now, &[1; 32], &Metadata::Timestamp(0)));
+        config.max_key_age = Some(Duration::from_secs(1000));
+        for (made, good) in
+            [(999_000, true), (998_999, false), (0, false), (i64::MIN, false), (1_000_001, true), (i64::MAX, true)]
+        {
+            assert_eq!(config.accepts_key(now, &[1; 32], &Metadata::Timestamp(made)), good, "{made}");
+        }
+        assert!(!config.accepts_key(now, &[1; 32], &user), "it does not say how old it is");
+        config.refused_keys.insert([2; 32]);
+        assert!(config.accepts_key(now, &[1; 32], &Metadata::Timestamp(999_999)));
+        assert!(!config.accepts_key(now, &[2; 32], &Metadata::Timestamp(999_999)));
+    }
 
     #[test]
     fn the_largest_packets_can_be_spoken_of() {

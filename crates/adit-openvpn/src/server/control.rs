@@ -4,9 +4,9 @@ use adit_protocol::Now;
 
 use super::Server;
 use super::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerEvent};
-use super::peer::{Can, Phase};
+use super::peer::{Can, Identity, Phase};
 use crate::Role;
-use crate::constants::{LEAVE_AFTER, PUSH_PIECE};
+use crate::constants::{LEAVE_AFTER, MAX_EVENTS, PUSH_PIECE};
 use crate::data::Agreed;
 use crate::update::Update;
 
@@ -44,27 +44,30 @@ impl Server {
     fn ask(&mut self, now: Now, number: u32) {
         let client = self.id(number);
         let Some(peer) = self.peer(number) else { return };
-        let common_name = peer.session.newest.tls().peer_name();
+        let tls = peer.session.newest.tls();
+        let (common_name, certificate) = (tls.peer_name(), tls.peer_fingerprint());
         let Some(message) = peer.session.newest.peer.as_mut() else { return };
+        let identity = Identity { common_name, certificate, username: message.username.clone() };
         let said = message.cipher();
         let request = AuthRequest {
             client,
             from: peer.path,
-            common_name: common_name.clone(),
-            username: message.username.clone(),
+            common_name: identity.common_name.clone(),
+            certificate,
+            username: identity.username.clone(),
             password: Password(std::mem::take(&mut message.password)),
             peer_info: message.peer_info.clone(),
-            metadata: peer.metadata.clone(),
+            metadata: peer.own_key.as_ref().map(|(_, metadata)| metadata.clone()),
+            key_name: peer.own_key.as_ref().map(|(name, _)| *name),
             renewal: peer.phase == Phase::Up,
         };
         if peer.phase == Phase::Up {
-            let same = peer.session.newest.peer.as_ref().is_some_and(|m| peer.is_same(m, common_name.as_deref()));
-            if !same {
+            if peer.identity != identity {
                 return self.dismiss(now, number, "AUTH_FAILED,the user changed");
             }
         } else {
             peer.can = Can::parse(&request.peer_info, said);
-            (peer.common_name, peer.username) = (common_name, request.username.clone());
+            peer.identity = identity;
             peer.phase = Phase::Asked { wants_settings: peer.can.wants_push() };
         }
         self.events.push_back(ServerEvent::Ask(Box::new(request)));
@@ -79,7 +82,9 @@ impl Server {
             ("PUSH_REQUEST", Phase::Exchanging | Phase::Up | Phase::Leaving(_)) => {}
             ("EXIT", _) => self.remove(number, "it said goodbye".to_owned()),
             (_, Phase::Up | Phase::Asked { .. } | Phase::Accepted) => {
-                self.events.push_back(ServerEvent::Said(client, zeroize::Zeroizing::new(message.to_owned())));
+                if self.events.len() < MAX_EVENTS {
+                    self.events.push_back(ServerEvent::Said(client, zeroize::Zeroizing::new(message.to_owned())));
+                }
             }
             (_, Phase::Exchanging | Phase::Leaving(_)) => {}
         }

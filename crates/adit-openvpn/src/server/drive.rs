@@ -111,6 +111,15 @@ impl Protocol for Server {
                     self.touch(client.number);
                 }
             }
+            ServerChange::RefuseKeys(names) => {
+                self.config.refused_keys = names;
+                for number in 0..self.peers.len() as u32 {
+                    let key = self.peer(number).and_then(|peer| peer.own_key.as_ref()).map(|(name, _)| *name);
+                    if key.is_some_and(|name| self.config.refused_keys.contains(&name)) {
+                        self.dismiss(now, number, "AUTH_FAILED,the key is refused");
+                    }
+                }
+            }
             ServerChange::Shutdown => {
                 for number in 0..self.peers.len() as u32 {
                     self.dismiss(now, number, "RESTART");

@@ -1,5 +1,6 @@
 //! News of a server, questions it asks, and changes it can take.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct AuthRequest {
     pub from: Path,
     /// The common name of its certificate.
     pub common_name: Option<String>,
+    /// SHA-256 of its certificate.
+    pub certificate: Option<[u8; 32]>,
     /// What it calls its user.
     pub username: String,
     /// And the password.
@@ -51,6 +54,8 @@ pub struct AuthRequest {
     pub peer_info: String,
     /// What its key was made with (`tls-crypt-v2`).
     pub metadata: Option<Metadata>,
+    /// The name of that key: [`ClientKey::name`](crate::ClientKey::name).
+    pub key_name: Option<[u8; 32]>,
     /// Whether it is in already, and renews its keys.
     pub renewal: bool,
 }
@@ -98,6 +103,11 @@ pub enum ServerChange {
     Renegotiate(ClientId),
     /// Send a control message to a client.
     Say(ClientId, String),
+    /// Keys of clients that are let in no more, in place of those before ([`ServerConfig::refused_keys`]). Clients that are
+    /// in with one of them must go, at once.
+    ///
+    /// [`ServerConfig::refused_keys`]: crate::ServerConfig::refused_keys
+    RefuseKeys(BTreeSet<[u8; 32]>),
     /// Tell all clients to begin anew elsewhere or later, and let them go.
     Shutdown,
 }

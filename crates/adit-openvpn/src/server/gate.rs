@@ -7,11 +7,11 @@ use std::time::Instant;
 use adit_protocol::{DropReason, Now, Path};
 use arrayvec::ArrayVec;
 
-use super::peer::{Can, Peer, Phase};
+use super::peer::{Can, Identity, Peer, Phase};
 use super::{ClientSettings, Server};
 use crate::Role;
 use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY};
-use crate::key_file::StaticKey;
+use crate::key_file::{StaticKey, wrapped_name};
 use crate::packet::{Body, First, Opcode, SessionId};
 use crate::session::{Session, Wrapping};
 use crate::wrap::replay::{ReplayCounter, ReplayId};
@@ -35,7 +35,8 @@ impl Budget {
         let earned = u32::try_from(passed.as_nanos() / one.as_nanos()).unwrap_or(u32::MAX);
         if earned > 0 {
             self.left = self.left.saturating_add(earned).min(RESETS);
-            self.since = now;
+            // What is not yet a whole one stays.
+            self.since += one * earned;
         }
         let may = self.left > 0;
         self.left = self.left.saturating_sub(1);
@@ -53,7 +54,8 @@ struct Stranger {
     unwrapped: Unwrapped,
     envelope: Arc<Envelope>,
     static_key: Option<StaticKey>,
-    metadata: Option<Metadata>,
+    /// The name of its own key, and what was written into that.
+    own_key: Option<([u8; 32], Metadata)>,
 }
 
 /// Asks a client to send its wrapped key again: type 1, two bytes of flags, bit 0.
@@ -62,7 +64,7 @@ const SEND_KEY_AGAIN: [u8; 6] = [0, 1, 0, 2, 0, 1];
 impl Server {
     /// A control packet that belongs to no session.
     pub(super) fn handle_stranger(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let stranger = self.open_stranger(datagram)?;
+        let stranger = self.open_stranger(now, datagram)?;
         let body =
             Body::parse(stranger.unwrapped.first.opcode, &stranger.unwrapped.body).ok_or(DropReason::NotAMessage)?;
         if stranger.unwrapped.first.key_id != 0 {
@@ -77,20 +79,24 @@ impl Server {
         }
     }
 
-    fn open_stranger(&self, datagram: &[u8]) -> Result<Stranger, DropReason> {
+    fn open_stranger(&self, now: Now, datagram: &[u8]) -> Result<Stranger, DropReason> {
         let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
         if first.opcode.has_wrapped_key() {
             let unwrapper = self.envelopes.clients.as_ref().ok_or(DropReason::BadMac)?;
             let (packet, wrapped) = split_wrapped(datagram).ok_or(DropReason::NotAMessage)?;
             let (key, metadata) = unwrapper.open(wrapped).ok_or(DropReason::BadMac)?;
+            let name = wrapped_name(wrapped);
+            if !self.config.accepts_key(now.unix, &name, &metadata) {
+                return Err(DropReason::BadHandshake);
+            }
             let envelope = Arc::new(Envelope::tls_crypt(&key, Role::Server));
             let unwrapped = envelope.unwrap(packet).ok_or(DropReason::BadMac)?;
-            return Ok(Stranger { unwrapped, envelope, static_key: Some(key), metadata: Some(metadata) });
+            return Ok(Stranger { unwrapped, envelope, static_key: Some(key), own_key: Some((name, metadata)) });
         }
         let (envelope, key) = self.envelopes.shared.as_ref().ok_or(DropReason::BadMac)?;
         let unwrapped = envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
         let static_key = key.as_ref().map(StaticKey::duplicate);
-        Ok(Stranger { unwrapped, envelope: Arc::clone(envelope), static_key, metadata: None })
+        Ok(Stranger { unwrapped, envelope: Arc::clone(envelope), static_key, own_key: None })
     }
 
     /// The answer names the session by a cookie; nothing else remembers it.
@@ -153,9 +159,8 @@ impl Server {
             phase: Phase::Exchanging,
             settings: ClientSettings::default(),
             can: Can::default(),
-            common_name: None,
-            username: String::new(),
-            metadata: stranger.metadata.clone(),
+            identity: Identity::default(),
+            own_key: stranger.own_key.clone(),
             static_key: stranger.static_key.as_ref().map(StaticKey::duplicate),
             last_sent: now.instant,
             last_heard: now.instant,
@@ -216,6 +221,13 @@ mod tests {
         assert_eq!(spent(&mut budget, began + Duration::from_secs(3600)), 100);
         budget.give_back();
         assert_eq!(spent(&mut budget, began + Duration::from_secs(3600)), 1);
+        // One every 150 ms for 3 s: of the 30 that are earned 20 are spent.
+        let mut at = began + Duration::from_secs(3600);
+        for _ in 0..20 {
+            at += Duration::from_millis(150);
+            assert!(budget.spend(at));
+        }
+        assert_eq!(spent(&mut budget, at), 10);
     }
 
     #[test]

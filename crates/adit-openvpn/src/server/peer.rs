@@ -6,7 +6,6 @@ use adit_protocol::{Path, Why};
 
 use super::event::ClientSettings;
 use crate::key_file::StaticKey;
-use crate::key_method::KeyMessage;
 use crate::session::{Session, Times};
 use crate::wrap::tls_crypt_v2::Metadata;
 use crate::{Cipher, SessionId};
@@ -22,15 +21,25 @@ pub(super) struct Peer {
     pub(super) phase: Phase,
     pub(super) settings: ClientSettings,
     pub(super) can: Can,
-    pub(super) common_name: Option<String>,
-    pub(super) username: String,
-    pub(super) metadata: Option<Metadata>,
+    /// Who it was when it was asked about first.
+    pub(super) identity: Identity,
+    /// The name of its own key, and what was written into that.
+    pub(super) own_key: Option<([u8; 32], Metadata)>,
     /// What the key of later key exchanges is mixed with.
     pub(super) static_key: Option<StaticKey>,
     pub(super) last_sent: Instant,
     pub(super) last_heard: Instant,
     /// When the server looks at it next.
     pub(super) agenda: Option<Instant>,
+}
+
+/// Who a client is: whoever renews keys must be the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) common_name: Option<String>,
+    /// SHA-256 of its certificate.
+    pub(super) certificate: Option<[u8; 32]>,
+    pub(super) username: String,
 }
 
 /// How far a client has come.
@@ -122,11 +131,6 @@ impl Can {
 }
 
 impl Peer {
-    /// Whether a renewal is by the same client.
-    pub(super) fn is_same(&self, message: &KeyMessage, common_name: Option<&str>) -> bool {
-        self.username == message.username && self.common_name.as_deref() == common_name
-    }
-
     /// When something is due, and why.
     pub(super) fn deadline(
         &self,
@@ -149,6 +153,19 @@ impl Peer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_certificate_of_the_same_name_is_another_client() {
+        let client = Identity { common_name: Some("a".into()), certificate: Some([1; 32]), username: "u".into() };
+        for other in [
+            Identity { common_name: Some("b".into()), ..client.clone() },
+            Identity { certificate: Some([2; 32]), ..client.clone() },
+            Identity { certificate: None, ..client.clone() },
+            Identity { username: "v".into(), ..client.clone() },
+        ] {
+            assert_ne!(client, other);
+        }
+    }
 
     #[test]
     fn what_a_real_client_can_is_read() {

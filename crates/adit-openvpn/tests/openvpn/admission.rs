@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use adit_openvpn::{
-    Answer, AuthFailure, AuthRequest, ClientChange, ClientConfig, ClientEvent, ClientId, ClientSettings, Credentials,
-    Ended, ServerChange, ServerEvent,
+    Answer, AuthFailure, AuthRequest, ClientChange, ClientConfig, ClientEvent, ClientId, ClientSettings, ControlWrap,
+    Credentials, Ended, Metadata, ServerChange, ServerConfig, ServerEvent, ServerKey, ServerWrap, StaticKey,
 };
-use adit_protocol::{Path, Protocol as _};
+use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
 use crate::papers::Papers;
 use crate::stories::exchanges_packets;
@@ -35,6 +35,64 @@ fn the_keys_of_a_renewal_are_not_used_before_the_owner_has_answered() {
         assert!(renewed(&world));
         exchanges_packets(&mut world);
     }
+}
+
+/// A server whose clients have keys of their own, and a client whose key was made then.
+fn with_own_keys(made: i64, max_key_age: Option<Duration>) -> (World, [u8; 32]) {
+    let papers = Papers::new();
+    let server_key = ServerKey::new(Secret::new([3; 128]));
+    let key = server_key.wrap(StaticKey::new(Secret::new([5; 256])), &Metadata::Timestamp(made)).unwrap();
+    let name = key.name();
+    let wrap = ServerWrap::Keyed { shared: None, clients: Some(Box::new(server_key)) };
+    let server = ServerConfig { wrap, max_key_age, ..server_config(&papers) };
+    let client = ClientConfig { wrap: ControlWrap::TlsCryptV2(key), ..client_config(&papers) };
+    (World::new(server, vec![client]), name)
+}
+
+/// When the world begins.
+const BEGINNING: i64 = 1_800_000_000;
+
+#[test]
+fn a_key_that_is_refused_ends_the_connection_and_gets_silence() {
+    let (mut world, name) = with_own_keys(BEGINNING, Some(Duration::from_secs(60)));
+    world.door = |request| {
+        KEYS.with_borrow_mut(|keys| keys.extend(request.key_name));
+        Answer::Accept(Box::default())
+    };
+    world.until("connected", |world| world.clients[0].core.is_up());
+    assert_eq!(KEYS.take(), [name]);
+    world.server.apply(world.now, ServerChange::RefuseKeys([[1; 32], name].into()));
+    world.pass(Duration::from_secs(6));
+    let denied = ClientEvent::Ended(Ended::Auth(AuthFailure::Denied("the key is refused".into())));
+    assert!(world.clients[0].events.contains(&denied));
+    let sent = world.sent_by_server;
+    world.clients[0].core.apply(world.now, ClientChange::Reconnect);
+    world.pass(Duration::from_secs(300));
+    assert_eq!((world.server.sessions(), world.sent_by_server), (0, sent));
+}
+
+#[test]
+fn a_key_that_is_too_old_gets_silence() {
+    let (mut world, _) = with_own_keys(BEGINNING - 61, Some(Duration::from_secs(60)));
+    world.pass(Duration::from_secs(300));
+    assert_eq!((world.server.sessions(), world.sent_by_server), (0, 0));
+    assert!(world.server.drops().of(DropReason::BadHandshake) > 10);
+}
+
+#[test]
+fn the_owner_learns_which_certificate_it_is_at_every_renewal() {
+    let papers = Papers::new();
+    let (paper, mut client) = (papers.client(), client_config(&papers));
+    (client.tls.certificates, client.tls.key) = (paper.chain(), Some(paper.key()));
+    let mut world = World::new(server_config(&papers), vec![client]);
+    world.door = |request| {
+        KEYS.with_borrow_mut(|keys| keys.extend(request.certificate));
+        Answer::Accept(Box::default())
+    };
+    world.until("connected", |world| world.clients[0].core.is_up());
+    world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+    world.until("renewed", |world| world.clients[0].events.contains(&ClientEvent::Renewed));
+    assert_eq!(KEYS.take(), [paper.fingerprint(); 2]);
 }
 
 fn with_password(papers: &Papers, password: &str) -> ClientConfig {
@@ -141,6 +199,8 @@ fn who_is_asked_elsewhere_comes_in_when_the_answer_is_yes() {
 thread_local! {
     /// Who was asked about.
     static ASKED: std::cell::Cell<Option<ClientId>> = const { std::cell::Cell::new(None) };
+    /// Names of keys, or of certificates, that were asked about.
+    static KEYS: std::cell::RefCell<Vec<[u8; 32]>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 #[test]

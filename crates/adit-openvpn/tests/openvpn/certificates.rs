@@ -100,6 +100,18 @@ fn what_is_out_of_date_is_refused_be_it_the_certificate_or_the_authority() {
 }
 
 #[test]
+fn an_authority_that_was_renewed_may_stand_beside_its_old_certificate() {
+    let papers = Papers::new();
+    let old = papers.authority_before(days(2010), days(2026));
+    for authorities in [vec![old.clone(), papers.authority()], vec![papers.authority(), old.clone()]] {
+        assert_eq!(outcome(&papers, &papers.server(), PeerRules { authorities, ..PeerRules::default() }), "connected");
+    }
+    let authorities = vec![old, papers.authority_before(days(2012), days(2020))];
+    let said = outcome(&papers, &papers.server(), PeerRules { authorities, ..PeerRules::default() });
+    assert!(said.contains("the authority `CN=Test CA` expired on"), "{said}");
+}
+
+#[test]
 fn the_revoked_are_refused_and_a_list_out_of_date_refuses_all() {
     let papers = Papers::new();
     let (good, bad) = (papers.server(), papers.server());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_openvpn::{ClientConfig, ControlWrap, Digest, ServerWrap, SharedWrap, StaticKey};
+use adit_openvpn::{ClientChange, ClientConfig, ClientEvent, ControlWrap, Digest, ServerWrap, SharedWrap, StaticKey};
 use adit_protocol::{DropReason, Protocol as _, Secret};
 use aws_lc_rs::hmac;
 use proptest::prelude::*;
@@ -217,6 +217,21 @@ fn repeated_and_reordered_control_packets_do_no_harm() {
     assert!(world.clients[0].core.is_up());
 }
 
+/// What both ends of a session sent while it came about and lived, and the session.
+fn overheard_session(world: &mut World) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+    let mut heard = vec![];
+    world.until("connected", |world| {
+        heard.extend(world.overheard());
+        world.clients[0].core.is_up()
+    });
+    world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+    world.until("renewed", |world| {
+        heard.extend(world.overheard());
+        world.clients[0].events.contains(&ClientEvent::Renewed)
+    });
+    heard
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -238,5 +253,41 @@ proptest! {
         world.pass(Duration::from_millis(50));
         prop_assert_eq!(&world.arrived, &[packet(World::inner(0), [10, 8, 0, 1], 7)]);
         prop_assert!(world.server.sessions() <= 2);
+    }
+
+    /// Packets of the session itself, changed a little, reach what junk does not; without an envelope nothing stops them
+    /// before TLS does. What one end does with such a packet may end the session, but a new one comes about.
+    #[test]
+    fn packets_of_the_session_that_were_changed_are_survived(
+        keyed in any::<bool>(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..40),
+    ) {
+        let papers = Papers::new();
+        let mut world =
+            if keyed { world_under_a_shared_key() } else { World::new(server_config(&papers), vec![client_config(&papers)]) };
+        let heard = overheard_session(&mut world);
+        for (which, at, value, cut) in changes {
+            let (to, from, mut datagram) = which.get(&heard).clone();
+            let at = at.index(datagram.len());
+            datagram[at] = value;
+            if cut {
+                datagram.truncate(at + 1);
+            }
+            if keyed && datagram[0] >> 3 != 9 && datagram.len() > 37 {
+                // As somebody who has the shared key would: the MAC fits again.
+                let (op, session, replay) = (datagram[0], datagram[1..9].to_vec(), 1_000 + at as u32);
+                datagram = under_the_shared_key(op, &session, (replay, u32::MAX), &datagram[37..]);
+            }
+            world.arrive(to, from, datagram);
+            world.drain();
+            prop_assert!(world.server.sessions() <= 2);
+        }
+        world.until("connected still, or again", |world| world.clients[0].core.is_up());
+        world.pass(Duration::from_secs(400));
+        world.until("connected still, or again", |world| world.clients[0].core.is_up());
+        world.arrived.clear();
+        world.up(0, &packet(World::inner(0), [10, 8, 0, 1], 7));
+        world.pass(Duration::from_millis(50));
+        prop_assert_eq!(&world.arrived, &[packet(World::inner(0), [10, 8, 0, 1], 7)]);
     }
 }

@@ -51,6 +51,14 @@ impl Papers {
         Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
     }
 
+    /// The authority's certificate before it was renewed: the same name and key, other dates.
+    pub(crate) fn authority_before(&self, from: Date, until: Date) -> CertificateDer<'static> {
+        let mut params = named("Test CA", from, until);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.self_signed(self.authority.key()).unwrap().der().clone()
+    }
+
     /// A certificate that nobody but itself signed, and that says it is an authority.
     pub(crate) fn lone() -> Paper {
         let mut params = named("server", days(2000), days(2100));

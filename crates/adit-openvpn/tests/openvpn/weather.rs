@@ -43,12 +43,16 @@ proptest! {
         world.pass(Duration::from_secs(120));
         world.until("connected", |world| world.clients.iter().all(|guest| guest.core.is_up()));
         world.arrived.clear();
+        world.clients.iter_mut().for_each(|guest| guest.arrived.clear());
         for number in 0..10 {
             world.up(0, &packet(World::inner(0), [10, 8, 0, 1], number));
             world.up(1, &packet(World::inner(1), [10, 8, 0, 1], number));
+            world.down(&packet([10, 8, 0, 1], World::inner(0), number));
+            world.down(&packet([10, 8, 0, 1], World::inner(1), number));
         }
         world.pass(Duration::from_secs(1));
         prop_assert_eq!(world.arrived.len(), 20);
+        prop_assert_eq!(world.clients.iter().map(|guest| guest.arrived.len()).collect::<Vec<_>>(), [10, 10]);
         let failed = world.clients.iter().flat_map(|guest| &guest.events).filter(|event| matches!(event, ClientEvent::Ended(_)));
         prop_assert!(loss > 0 || failed.count() == 0);
     }
