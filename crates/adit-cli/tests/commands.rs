@@ -232,7 +232,7 @@ fn an_openvpn_file_is_kept_with_its_files_and_up_says_that_it_cannot_connect_yet
     let profile = dir.0.join("profiles/head-office.ovpn");
     let content = std::fs::read_to_string(&profile).unwrap();
     assert!(
-        content.contains("key-direction 1\n<tls-auth>\nshared-key\n</tls-auth>\n<pkcs12>\nMP8A\n</pkcs12>\n"),
+        content.contains("tls-auth [inline] 1\n<tls-auth>\nshared-key\n</tls-auth>\n<pkcs12>\nMP8A\n</pkcs12>\n"),
         "{content}"
     );
     assert_eq!(std::fs::metadata(&profile).unwrap().permissions().mode() & 0o777, 0o600);
@@ -254,12 +254,26 @@ fn an_import_takes_no_file_from_elsewhere_and_no_program_unseen() {
     std::fs::create_dir(dir.0.join("sub")).unwrap();
     dir.file("outside", "user\nvery-secret-password\n", 0o600);
     std::os::unix::fs::symlink(dir.0.join("outside"), dir.0.join("sub/link")).unwrap();
+    std::fs::create_dir(dir.0.join("sub/.ssh")).unwrap();
+    dir.file("sub/.ssh/id", "user\nvery-secret-password\n", 0o600);
+    std::os::unix::fs::symlink(".ssh/id", dir.0.join("sub/shown")).unwrap();
+    let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, dir.0.join("sub/pipe"), fifo, mode, 0).unwrap();
     for (line, reason) in [
         ("auth-user-pass ../outside", "outside of"),
         ("auth-user-pass link", "outside of"),
         ("cd ..\nauth-user-pass outside", "cannot look at"),
         ("auth-user-pass missing", "cannot look at"),
         ("auth-user-pass .", "not a file"),
+        ("auth-user-pass pipe", "not a file"),
+        ("auth-user-pass .ssh/id", "is hidden"),
+        ("auth-user-pass shown", "is hidden"),
+        ("cd .ssh\nauth-user-pass id", "is hidden"),
+        ("setenv opt auth-user-pass ../outside", "outside of"),
+        ("askpass id", "beside the file"),
+        ("<connection>\nremote a 1 tcp\nhttp-proxy p 8080 /etc/hosts basic\n</connection>", "`/etc/hosts`"),
+        ("socks-proxy p 1080 login", "beside the file"),
+        ("crl-verify gone dir", "beside the file"),
         ("script-security 2\nup /bin/x", "/bin/x"),
         ("up /bin/x", "script-security 2"),
         ("frobnicate", "no such option"),
@@ -276,6 +290,32 @@ fn an_import_takes_no_file_from_elsewhere_and_no_program_unseen() {
     }
     let file = dir.file("sub/x.ovpn", &openvpn("script-security 2\nup /bin/x\n"), 0o600);
     assert_eq!(code(&kept(&dir, &["import", text(&file), "--allow-programs"])), 0);
+    let file = dir.file("sub/y.ovpn", &openvpn("script-security 2\nup ./up.sh\n"), 0o600);
+    let run = kept(&dir, &["import", text(&file), "--allow-programs"]);
+    assert!(code(&run) == 2 && err(&run).contains("`./up.sh` is beside the file"), "{}", err(&run));
+}
+
+/// A few lines could otherwise ask for more memory than there is.
+#[test]
+fn an_import_is_never_longer_than_a_configuration_may_be() {
+    let dir = Dir::new("import-long");
+    dir.file("big", &"x".repeat(1 << 20), 0o600);
+    let file = dir.file("x.ovpn", &openvpn(&"extra-certs big\n".repeat(64)), 0o600);
+    let run = kept(&dir, &["import", text(&file)]);
+    assert!(code(&run) == 2 && err(&run).contains("line 12: with `extra-certs big`"), "{}", err(&run));
+}
+
+#[test]
+fn what_was_looked_up_in_another_directory_is_kept_without_it() {
+    let dir = Dir::new("import-cd");
+    std::fs::create_dir(dir.0.join("keys")).unwrap();
+    dir.file("keys/ta.key", "shared-key\n", 0o600);
+    let file = dir.file("x.ovpn", &openvpn("cd keys\nsetenv opt tls-auth ta.key 1\n"), 0o600);
+    let run = kept(&dir, &["import", text(&file)]);
+    assert_eq!(code(&run), 0, "{}", err(&run));
+    let content = std::fs::read_to_string(dir.0.join("profiles/x.ovpn")).unwrap();
+    assert!(content.ends_with("tls-auth [inline] 1\n<tls-auth>\nshared-key\n</tls-auth>\n"), "{content}");
+    assert!(!content.contains("cd keys"));
 }
 
 /// A file as networks hand it out.

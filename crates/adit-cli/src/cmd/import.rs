@@ -2,12 +2,15 @@
 //!
 //! Not here: what its lines mean (`adit_openvpn::options`), where profiles are (`profiles`).
 
+use std::collections::hash_map::{Entry, HashMap};
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Component, Path, PathBuf};
 
 use adit::profile::file;
-use adit_openvpn::options::{self, Config, Crl, Finding, Material, Needed, SecretText};
+use adit_openvpn::options::{self, Config, Finding, Needed, SecretText};
 use base64ct::{Base64, Encoding as _};
+use rustix::fs::OFlags;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -34,9 +37,8 @@ pub(super) fn run(args: &ImportArgs) -> Result<Exit> {
     let (text, _) = file::read(&args.file).map_err(|e| super::load_failure(&e))?;
     let config = usable(&args.file, &text)?;
     programs(&config, args.allow_programs)?;
-    stays_readable(&config)?;
-    let home = directory(&args.file, &config)?;
-    let (whole, taken_in) = whole(&text, &home)?;
+    nothing_stays_behind(&text, &config)?;
+    let (whole, taken_in) = whole(&text, &Home::of(&args.file, &config)?)?;
     // What is kept is read as it will be read: nothing that was taken in has changed what the lines say.
     usable(&args.file, whole.expose())?;
     let profiles = Profiles::of_this_machine(&Places::of_this_process().state());
@@ -95,62 +97,108 @@ fn programs(config: &Config, allowed: bool) -> Result<()> {
         .hint("read what they do; then add `--allow-programs`, or remove the lines"))
 }
 
-/// A directory of withdrawn certificates stays where it is, so its name must hold from anywhere.
-fn stays_readable(config: &Config) -> Result<()> {
-    match &config.common().peer.crl {
-        Some(Crl::Directory(name)) if !Path::new(name).is_absolute() => Err(Failure::usage(format!(
-            "`crl-verify {name} dir` names a directory beside the file, which is not taken in"
-        ))
-        .hint("write its whole path, or a list in one file")),
-        Some(Crl::Directory(_) | Crl::List(Material::File(_) | Material::Inline(_))) | None => Ok(()),
+/// What no block can stand for stays where it is, so its name must hold from anywhere.
+fn nothing_stays_behind(text: &str, config: &Config) -> Result<()> {
+    for Needed { line, option, name, .. } in options::left_beside(text) {
+        // Whoever wrote the configuration named the proxy too, and could have any file sent there.
+        let instead = match option.as_str() {
+            "http-proxy" => "write `http-proxy-user-pass` with that file on a line of its own, which is taken in",
+            "socks-proxy" => "write `stdin` in its place, so that a person is asked",
+            _ if Path::new(&name).is_relative() => "write its whole path",
+            _ => continue,
+        };
+        let why = format!("line {line}: `{option}` names `{name}`, which is beside the file and is not taken in");
+        return Err(Failure::usage(why).hint(instead));
+    }
+    for hook in &config.common().hooks.run {
+        if let Some(program) = hook.command.first().filter(|program| Path::new(program).is_relative()) {
+            let why = format!("line {}: the program `{program}` is beside the file and is not taken in", hook.line);
+            return Err(Failure::usage(why).hint("write its whole path"));
+        }
+    }
+    Ok(())
+}
+
+/// Where files may come from.
+struct Home {
+    /// Where the configuration is.
+    top: PathBuf,
+    /// Where relative names count from: there, or below.
+    base: PathBuf,
+}
+
+impl Home {
+    fn of(file: &Path, config: &Config) -> Result<Self> {
+        let absolute = |path: &Path| {
+            path.canonicalize().map_err(|e| Failure::io(format!("cannot look at {}", path.display()), &e))
+        };
+        let top = absolute(file)?.parent().unwrap_or(Path::new("/")).to_owned();
+        let base = match &config.common().base {
+            // `cd` must not lead out of it either: that is looked at file by file.
+            Some(base) => Some(absolute(&top.join(base))?).filter(|base| base.starts_with(&top)),
+            None => None,
+        };
+        Ok(Self { base: base.unwrap_or_else(|| top.clone()), top })
+    }
+
+    /// Whether it is something like `.ssh/id_ed25519`: what a person hides is not handed out with a configuration.
+    fn hides(&self, path: &Path) -> bool {
+        let is_hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        path.strip_prefix(&self.top).is_ok_and(|below| below.components().any(is_hidden))
     }
 }
 
-/// Where relative names of files count from.
-fn directory(file: &Path, config: &Config) -> Result<PathBuf> {
-    let absolute =
-        |path: &Path| path.canonicalize().map_err(|e| Failure::io(format!("cannot look at {}", path.display()), &e));
-    let file = absolute(file)?;
-    let home = file.parent().unwrap_or(Path::new("/")).to_owned();
-    match &config.common().base {
-        // `cd` must not lead out of it either: that is looked at file by file.
-        Some(base) => absolute(&home.join(base)).map(|base| if base.starts_with(&home) { base } else { home }),
-        None => Ok(home),
-    }
-}
-
-/// The text with every file that it names, and their names.
-fn whole(text: &str, home: &Path) -> Result<(SecretText, Vec<String>)> {
+/// The text with every file that it names, and their names. Never longer than a configuration may be, however often it names
+/// them.
+fn whole(text: &str, home: &Home) -> Result<(SecretText, Vec<String>)> {
     let needs = options::needs(text);
-    let mut contents = Vec::new();
+    let (mut contents, mut names) = (HashMap::new(), Vec::new());
+    let mut room = options::MAX_TEXT.saturating_sub(text.len());
     for needed in &needs {
-        contents.push((needed.line, content(needed, home)?));
+        let Needed { line, option, name, binary } = needed;
+        let text = match contents.entry((name, binary)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                names.push(name.clone());
+                new.insert(content(needed, home)?)
+            }
+        };
+        room = room.checked_sub(text.expose().len()).ok_or_else(|| {
+            let most = options::MAX_TEXT;
+            Failure::usage(format!("line {line}: with `{option} {name}` the profile would have more than {most} bytes"))
+                .hint("a usual one has some kilobytes: look at what the files are, and how often they are named")
+        })?;
     }
-    let take = |needed: &Needed| contents.iter().find(|(line, _)| *line == needed.line).map(|(_, text)| text.clone());
-    let whole = options::embed(text, take).map_err(|finding| Failure::usage(finding.to_string()))?;
-    let mut names: Vec<_> = needs.into_iter().map(|needed| needed.name).collect();
-    names.dedup();
-    Ok((whole, names))
+    let whole = options::embed(text, |needed| contents.get(&(&needed.name, &needed.binary)).cloned());
+    Ok((whole.map_err(|finding| Failure::usage(finding.to_string()))?, names))
 }
 
 /// What a file holds that the configuration names. Only below its own directory: whoever wrote the configuration could
 /// otherwise have any file of this machine sent to their server, as a password.
-fn content(needed: &Needed, home: &Path) -> Result<SecretText> {
+fn content(needed: &Needed, home: &Home) -> Result<SecretText> {
     let Needed { line, option, name, binary } = needed;
-    let asked = home.join(name);
+    let asked = home.base.join(name);
     let what = format!("line {line}: `{option} {name}`");
     let path = asked.canonicalize().map_err(|e| {
         Failure::usage(format!("{what}: cannot look at {}: {e}", asked.display()))
             .hint("put the file beside the configuration, as it was handed out")
     })?;
-    if !path.starts_with(home) {
-        let why = format!("{what}: the file is outside of {}, and is not taken in", home.display());
+    if !path.starts_with(&home.base) {
+        let why = format!("{what}: the file is outside of {}, and is not taken in", home.base.display());
         return Err(
             Failure::usage(why).hint("if it is meant, copy it beside the configuration and write its name alone")
         );
     }
+    if home.hides(&path) {
+        let why = format!("{what}: {} is hidden, and is not taken in", path.display());
+        return Err(
+            Failure::usage(why).hint("if it is meant, copy it to a name without a dot in front, and write that")
+        );
+    }
     let failed = |e: std::io::Error| Failure::io(format!("{what}: cannot read {}", path.display()), &e);
-    let open = std::fs::File::open(&path).map_err(failed)?;
+    // A pipe would keep whoever opens it waiting.
+    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
+    let open = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(failed)?;
     if !open.metadata().map_err(failed)?.is_file() {
         return Err(Failure::usage(format!("{what}: {} is not a file", path.display())));
     }

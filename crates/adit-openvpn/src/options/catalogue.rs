@@ -142,6 +142,11 @@ pub(super) fn is_role(name: &str) -> bool {
     ROLES.contains(&name)
 }
 
+/// Whether there is such an option.
+pub(super) fn is_known(name: &str) -> bool {
+    is_role(name) || find(name).is_some()
+}
+
 /// The option of this name.
 pub(super) fn find(name: &str) -> Option<&'static Entry> {
     all().find(|entry| entry.name == name)
@@ -149,9 +154,11 @@ pub(super) fn find(name: &str) -> Option<&'static Entry> {
 
 /// The known name that looks most like this one, if one does.
 pub(super) fn similar(name: &str) -> Option<&'static str> {
-    let names = all().map(|entry| entry.name).chain(ROLES);
+    let most = name.len() / 4 + 1;
+    // A difference in length alone is as many letters: most names need no closer look.
+    let names = all().map(|entry| entry.name).chain(ROLES).filter(|known| known.len().abs_diff(name.len()) <= most);
     let close = names.map(|known| (distance(name, known), known)).min()?;
-    (close.0 <= name.len() / 4 + 1 && name.len() > 2).then_some(close.1)
+    (close.0 <= most && name.len() > 2).then_some(close.1)
 }
 
 /// How many letters must change to make one of the other (Levenshtein). Only short words are compared.

@@ -16,6 +16,8 @@ use super::value::{self, choice, host, port, seconds, short, small, text};
 pub const DEFAULT_PORT: u16 = 1194;
 /// As many remotes are kept, those of blocks among them.
 pub const MAX_REMOTES: usize = 512;
+/// As many headers a proxy is told beside the usual: each remote has its own copy.
+pub const MAX_HEADERS: usize = 16;
 
 /// What packets travel in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -181,6 +183,8 @@ pub(super) struct ConnectionDraft {
     pub(super) tls_crypt: Option<Material>,
     pub(super) tls_crypt_v2: Option<Material>,
     key_direction: Option<KeyDirection>,
+    /// What `tls-auth [inline] 1` says of the block that comes.
+    announced_direction: Option<KeyDirection>,
 }
 
 /// A `remote` line.
@@ -195,6 +199,11 @@ impl ConnectionDraft {
     /// What packets travel in.
     pub(super) fn proto(&self) -> (Transport, Family) {
         self.proto.unwrap_or_default()
+    }
+
+    /// What was announced was about a block outside.
+    pub(super) const fn forget_announced(&mut self) {
+        self.announced_direction = None;
     }
 
     /// The wrapping: tls-auth beside tls-crypt is refused before this is asked.
@@ -289,8 +298,8 @@ pub(super) const TABLE: &[Entry] = &[
     read("http-proxy", CLIENT | CONNECTION, 2, 4, http_proxy),
     read("http-proxy-option", CLIENT | CONNECTION, 1, 3, http_proxy_option).many(),
     read("http-proxy-user-pass", CLIENT | CONNECTION, 1, 1, |draft, d| {
-        draft.connection.http_login = value::material(d)?;
-        Ok(Said::Accepted)
+        draft.connection.http_login = value::material(d)?.or_else(|| draft.connection.http_login.take());
+        draft.announce(d)
     }),
     read("key-direction", HERE, 1, 1, |draft, d| {
         draft.connection.key_direction = Some(direction(d, 1)?);
@@ -434,18 +443,26 @@ fn http_proxy(draft: &mut Draft, d: &Directive) -> Outcome {
 
 fn http_proxy_option(draft: &mut Draft, d: &Directive) -> Outcome {
     let headers = &mut draft.connection.headers;
-    match text(d, 1)? {
+    let header = match text(d, 1)? {
         "VERSION" => return ignore("requests are HTTP/1.1, which proxies have taken for twenty years"),
-        "AGENT" => value::add(headers, ("User-Agent".to_owned(), text(d, 2)?.to_owned()))?,
+        "AGENT" => ("User-Agent".to_owned(), text(d, 2)?.to_owned()),
         "CUSTOM-HEADER" => {
             let (name, value) = match d.word(3) {
                 Some(value) => (text(d, 2)?, value),
                 None => text(d, 2)?.split_once(':').unwrap_or((text(d, 2)?, "")),
             };
-            value::add(headers, (name.trim().to_owned(), value.trim().to_owned()))?;
+            (name.trim().to_owned(), value.trim().to_owned())
         }
         _ => return refuse(1, "there is no such setting", "write VERSION, AGENT or CUSTOM-HEADER"),
+    };
+    if headers.len() == MAX_HEADERS {
+        return refuse(
+            0,
+            format!("there are more than {MAX_HEADERS} headers"),
+            "remove those that the proxy does not need",
+        );
     }
+    headers.push(header);
     Ok(Said::Accepted)
 }
 
@@ -506,9 +523,14 @@ fn direction(d: &Directive, n: usize) -> Result<KeyDirection, Refusal> {
 fn tls_auth(draft: &mut Draft, d: &Directive) -> Outcome {
     let direction = if d.arguments() > 1 { Some(direction(d, 2)?) } else { None };
     let connection = &mut draft.connection;
-    match value::material(d)? {
-        Some(key) => connection.tls_auth = Some((key, direction)),
-        None => connection.key_direction = direction.or(connection.key_direction),
+    // The direction beside a key is that key's own: `key-direction` holds for those that say nothing.
+    if let Some(key) = value::material(d)? {
+        connection.tls_auth = Some((key, direction.or(connection.announced_direction.take())));
+    } else {
+        connection.announced_direction = direction;
+        if let Some((Material::Inline(_), known @ None)) = &mut connection.tls_auth {
+            *known = direction;
+        }
     }
     draft.announce(d)
 }

@@ -128,13 +128,13 @@ impl Draft {
 
     /// Reads one directive; the findings are those of its line, or of the lines of its block.
     pub(super) fn take(&mut self, d: &Directive) -> Vec<Finding> {
-        match (d.name(), &d.block) {
-            ("connection", Some(_)) if self.place == CLIENT => self.block(d),
-            ("setenv", None) if d.word(1) == Some("opt") && d.arguments() > 1 => {
-                let optional = Directive { line: d.line, words: d.words[2..].to_vec(), block: None };
-                vec![self.line(&optional, true)]
-            }
-            _ => vec![self.line(d, false)],
+        if d.name() == "connection" && d.block.is_some() && self.place == CLIENT {
+            return self.block(d);
+        }
+        // Who pushes cannot ask for more than by the option's own name.
+        match d.optional().filter(|_| !self.is_pushed()) {
+            Some(optional) => vec![self.line(&optional, true)],
+            None => vec![self.line(d, false)],
         }
     }
 
@@ -220,8 +220,9 @@ impl Draft {
             return refuse(0, "this block cannot stand here", "remove it");
         }
         if !shown(name).1 {
-            let instead = "if this is a piece of a key or certificate, the line before it is missing, such as <key>";
-            return refuse(0, "this is not an option", instead);
+            let instead = "if this is a piece of a key or certificate, the line before it is missing, such as <key>; \
+                `ignore-unknown-option` names options that may be left out";
+            return refuse(0, "there is no such option", instead);
         }
         let instead = catalogue::similar(name).map_or_else(
             || format!("remove the line, or write `ignore-unknown-option {name}` before it if it may be left out"),
@@ -233,6 +234,7 @@ impl Draft {
     fn block(&mut self, d: &Directive) -> Vec<Finding> {
         let Some(block) = &d.block else { return Vec::new() };
         let outside = self.connection.clone();
+        self.connection.forget_announced();
         let remotes_before = outside.remote.clone();
         self.connection.remote = None;
         self.place = CONNECTION;
@@ -289,20 +291,45 @@ impl Draft {
 }
 
 /// Words that may be secrets, of options that take them.
-const SECRET_WORDS: [&str; 6] =
-    ["askpass", "auth-token", "auth-token-user", "auth-user-pass", "http-proxy-user-pass", "secret"];
-/// The longest text that is shown where an option should be.
-const MAX_SHOWN: usize = 16;
+const SECRET_WORDS: [&str; 7] = [
+    "askpass",
+    "auth-token",
+    "auth-token-user",
+    "auth-user-pass",
+    "http-proxy-option",
+    "http-proxy-user-pass",
+    "secret",
+];
+/// The longest name that is shown of an option that nobody knows.
+const MAX_NAME: usize = 32;
+/// As many digits it may have, as in `tls-crypt-v2`.
+const MAX_DIGITS: usize = 3;
+/// So many letters are shown of what is no option: enough to find it in the file.
+const MAX_SHOWN: usize = 4;
 
-/// The option, unless it does not look like one: then it may be a line of a key without its block.
+/// The option, unless it looks like none: then it may be a line of a key without its block, or a password.
 fn shown(name: &str) -> (String, bool) {
-    let is_option = name.len() <= 40 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if is_option { (name.to_owned(), true) } else { (name.chars().take(MAX_SHOWN).chain(['…']).collect(), false) }
+    if catalogue::is_known(name) || looks_like_an_option(name) || catalogue::similar(name).is_some() {
+        (name.to_owned(), true)
+    } else {
+        (name.chars().take(MAX_SHOWN).chain(['…']).collect(), false)
+    }
+}
+
+/// Whether it is a few words with hyphens between them: keys, in whichever base they are written, are not.
+fn looks_like_an_option(name: &str) -> bool {
+    let is_word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_lowercase())
+            && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
+    let digits = name.chars().filter(char::is_ascii_digit).count();
+    name.len() <= MAX_NAME && digits <= MAX_DIGITS && name.contains('-') && name.split('-').all(is_word)
 }
 
 fn refused(d: &Directive, refusal: Refusal) -> Finding {
-    let (option, is_option) = shown(d.name());
-    let may_be_secret = SECRET_WORDS.contains(&d.name()) || d.block.is_some() || !is_option;
+    let (option, _) = shown(d.name());
+    // What stands after a name that is mistyped may be a secret too.
+    let may_be_secret = SECRET_WORDS.contains(&d.name()) || d.block.is_some() || !catalogue::is_known(d.name());
     let found = if may_be_secret { String::new() } else { d.rest() };
     let column = d.words.get(refusal.word).or(d.words.first()).map(|word| word.column);
     let verdict = Verdict::Refused { found, why: refusal.why, write_instead: refusal.instead };

@@ -3,6 +3,7 @@
 //! Not here: reading those files (whoever has a disk).
 
 use super::finding::Finding;
+use super::identity::ASKED;
 use super::lexer::{self, Directive, Quoted};
 use super::material::SecretText;
 
@@ -36,59 +37,98 @@ const TAKEN_IN: [&str; 13] = [
     "tls-crypt-v2",
 ];
 
-fn needed(d: &Directive) -> Option<Needed> {
-    let name = d.word(1).filter(|name| *name != "[inline]")?;
-    let is_directory = d.name() == "crl-verify" && d.word(2) == Some("dir");
-    let is_value = d.name() == "peer-fingerprint";
-    if d.block.is_some() || is_directory || is_value || !TAKEN_IN.contains(&d.name()) {
-        return None;
-    }
-    let binary = d.name() == "pkcs12";
-    Some(Needed { line: d.line, option: d.name().to_owned(), name: name.to_owned(), binary })
+/// Options that name a file or directory no block can stand for, and which of their words does.
+const LEFT_BESIDE: [(&str, usize); 6] = [
+    ("askpass", 1),
+    ("client-config-dir", 1),
+    ("crl-verify", 1),
+    ("http-proxy", 3),
+    ("ifconfig-pool-persist", 1),
+    ("socks-proxy", 3),
+];
+
+/// What stands in place of the name of a file.
+const NO_NAMES: [&str; 5] = ["[inline]", "auto", "auto-nct", "none", ASKED];
+
+fn is_directory(d: &Directive) -> bool {
+    d.name() == "crl-verify" && d.word(2) == Some("dir")
 }
 
-/// The files that a configuration names and that can be taken in, from top to bottom, those of its `<connection>` blocks too.
-pub fn needs(text: &str) -> Vec<Needed> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+fn named(d: &Directive, n: usize) -> Option<Needed> {
+    let name = d.word(n).filter(|_| d.block.is_none())?.to_owned();
+    Some(Needed { line: d.line, option: d.name().to_owned(), name, binary: d.name() == "pkcs12" })
+}
+
+fn needed(d: &Directive) -> Option<Needed> {
+    let is_value = d.name() == "peer-fingerprint";
+    let is_asked = d.name() == "auth-user-pass" && d.word(1) == Some(ASKED);
+    if is_directory(d) || is_value || is_asked || !TAKEN_IN.contains(&d.name()) {
+        return None;
+    }
+    named(d, 1).filter(|needed| needed.name != "[inline]")
+}
+
+fn left(d: &Directive) -> Option<Needed> {
+    let (_, word) = LEFT_BESIDE.into_iter().find(|(option, _)| *option == d.name())?;
+    if d.name() == "crl-verify" && !is_directory(d) {
+        return None;
+    }
+    named(d, word).filter(|left| !NO_NAMES.contains(&left.name.as_str()))
+}
+
+/// Every directive, those of `<connection>` blocks and those that may be left out among them.
+fn each(text: &str) -> Vec<Directive> {
     let mut all = Vec::new();
     for d in lexer::lex(text).into_iter().flatten() {
         match &d.block {
             Some(block) if d.name() == "connection" => {
-                all.extend(
-                    lexer::lines(block.text.expose(), block.first_line)
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|d| needed(&d)),
-                );
+                all.extend(lexer::lines(block.text.expose(), block.first_line).into_iter().flatten());
             }
             Some(_) => {}
-            None => all.extend(needed(&d)),
+            None => all.push(d.optional().unwrap_or(d)),
         }
     }
     all
 }
 
-/// The same configuration with a block in place of each line whose file `content` knows; all other lines stay as they are.
+/// The files that a configuration names and that can be taken in, from top to bottom, those of its `<connection>` blocks too.
+pub fn needs(text: &str) -> Vec<Needed> {
+    each(text).iter().filter_map(needed).collect()
+}
+
+/// The files and directories that it names and that cannot be taken in, from top to bottom, programs apart.
+pub fn left_beside(text: &str) -> Vec<Needed> {
+    each(text).iter().filter_map(left).collect()
+}
+
+/// The same configuration with a block in place of each line whose file `content` knows. `cd` goes, for names have been looked up
+/// by it: those that [`left_beside`] lists hold from anywhere only if they are whole paths. All other lines stay as they are.
 ///
 /// # Errors
 /// A file holds the line that would end its block.
 pub fn embed(text: &str, mut content: impl FnMut(&Needed) -> Option<SecretText>) -> Result<SecretText, Finding> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let needs = needs(text);
+    let directives = each(text);
+    let moves: Vec<_> = directives.iter().filter(|d| d.name() == "cd").map(|d| d.line).collect();
+    let mut needs = directives.iter().filter_map(needed).peekable();
     let mut out = String::with_capacity(text.len() * 2);
     for (line, number) in text.lines().zip(1..) {
-        let taken = needs.iter().find(|needed| needed.line == number);
-        let Some((needed, body)) = taken.and_then(|needed| Some((needed, content(needed)?))) else {
+        if moves.binary_search(&number).is_ok() {
+            continue;
+        }
+        let taken = needs.next_if(|needed| needed.line == number);
+        let Some((body, needed)) = taken.and_then(|needed| Some((content(&needed)?, needed))) else {
             out.push_str(line);
             out.push('\n');
             continue;
         };
         let end = format!("</{}>", needed.option);
-        if body.expose().lines().any(|line| line.trim_start().starts_with(&end)) {
+        let ends = [end.as_str(), "</connection>"];
+        if body.expose().lines().any(|line| ends.iter().any(|end| line.trim_start().starts_with(end))) {
             let why = format!("the file {} of line {number} holds `{end}`, which would end its block", needed.name);
             return Err(Finding::whole_file_refused(&why, "look at what the file is"));
         }
-        out.push_str(&beside(line, needed));
+        out.push_str(&beside(line, &needed));
         out.push_str(&format!("<{}>\n{}", needed.option, body.expose()));
         if !body.expose().ends_with('\n') {
             out.push('\n');
@@ -102,9 +142,9 @@ pub fn embed(text: &str, mut content: impl FnMut(&Needed) -> Option<SecretText>)
 /// What the line says beside the file: a block has no room for it.
 fn beside(line: &str, needed: &Needed) -> String {
     let Some(Ok(d)) = lexer::lines(line, 1).into_iter().next() else { return String::new() };
+    let d = d.optional().unwrap_or(d);
     match (needed.option.as_str(), d.word(2)) {
-        ("tls-auth", Some(direction)) => format!("key-direction {}\n", Quoted(direction)),
-        ("tls-crypt-v2", Some(cookie)) => format!("tls-crypt-v2 [inline] {}\n", Quoted(cookie)),
+        (option @ ("tls-auth" | "tls-crypt-v2"), Some(word)) => format!("{option} [inline] {}\n", Quoted(word)),
         _ => String::new(),
     }
 }

@@ -8,13 +8,13 @@ use super::draft::{Device, Draft};
 use super::finding::Finding;
 use super::hooks::Moment;
 use super::inside::Topology;
-use super::life::OnSilence;
 use super::server::ClientCert;
 
 /// What comes of all lines: a configuration, unless something keeps it from being one.
 pub(super) fn client(draft: Draft, findings: &mut Vec<Finding>) -> Option<Config> {
     let mut whole = Whole { findings };
     whole.identity(&draft, true);
+    whole.tls(&draft);
     let remotes = whole.remotes(&draft);
     let pull = draft.pulling.pull;
     if !pull && draft.inside.ifconfig.is_none() && draft.inside.ifconfig6.is_none() && draft.device != Device::None {
@@ -41,14 +41,11 @@ pub(super) fn client(draft: Draft, findings: &mut Vec<Finding>) -> Option<Config
 pub(super) fn server(mut draft: Draft, findings: &mut Vec<Finding>) -> Option<Config> {
     let mut whole = Whole { findings };
     whole.identity(&draft, false);
+    whole.tls(&draft);
     whole.serving(&draft);
     let (wrap, second_wrap) = whole.server_wraps(&draft.connection);
     if whole.is_hopeless() {
         return None;
-    }
-    // The server itself waits twice as long as its clients, so that they come again before they are given up.
-    if let Some((time, OnSilence::Restart)) = &mut draft.life.silence {
-        *time *= 2;
     }
     let (transport, family) = draft.connection.proto();
     let listen = Listen {
@@ -99,6 +96,18 @@ impl Whole<'_> {
 
     fn is_hopeless(&self) -> bool {
         self.findings.iter().any(Finding::is_refused)
+    }
+
+    /// Which versions of TLS are left.
+    fn tls(&mut self, draft: &Draft) {
+        if let (Some(least), Some(most)) = (draft.tls.least, draft.tls.most)
+            && least > most
+        {
+            self.refuse(
+                "`tls-version-min` is newer than `tls-version-max`: no version of TLS is left",
+                "remove `tls-version-max`, unless the other end has nothing newer",
+            );
+        }
     }
 
     /// Who we are, and how the other end is known.

@@ -117,10 +117,14 @@ pub struct LoginOptions {
     pub challenge: Option<StaticChallenge>,
 }
 
+/// What stands in place of a file where a person is asked.
+pub(super) const ASKED: &str = "stdin";
+
 /// The options of this area.
 pub(super) const TABLE: &[Entry] = &[
     read("askpass", BOTH, 0, 1, |draft, d| {
-        draft.identity.key_password = d.word(1).map(|file| Material::File(file.to_owned()));
+        draft.identity.key_password =
+            d.word(1).filter(|file| *file != ASKED).map(|file| Material::File(file.to_owned()));
         Ok(Said::Accepted)
     }),
     read("auth-nocache", BOTH, 0, 0, |draft, _| {
@@ -226,7 +230,7 @@ fn peer_kind(d: &Directive) -> Result<PeerKind, Refusal> {
 }
 
 fn auth_user_pass(draft: &mut Draft, d: &Directive) -> Outcome {
-    let source = if d.block.is_none() && d.arguments() == 0 {
+    let source = if d.block.is_none() && d.word(1).is_none_or(|file| file == ASKED) {
         None
     } else if d.word(1) == Some("username-only") {
         return refuse(
@@ -235,10 +239,12 @@ fn auth_user_pass(draft: &mut Draft, d: &Directive) -> Outcome {
             "write `auth-user-pass`, and leave the password empty",
         );
     } else {
-        value::material(d)?
+        // What is only announced takes nothing from a block that was there.
+        let before = draft.login.login.take().and_then(|login| login.source);
+        value::material(d)?.or(before)
     };
     draft.login.login = Some(Login { source });
-    Ok(Said::Accepted)
+    draft.announce(d)
 }
 
 fn crl_verify(draft: &mut Draft, d: &Directive) -> Outcome {
@@ -301,12 +307,14 @@ fn verify_hash(draft: &mut Draft, d: &Directive) -> Outcome {
 
 fn remote_cert_ku(draft: &mut Draft, d: &Directive) -> Outcome {
     // Without a value: any usage that a peer of TLS can have, which the other rules ask for anyway.
+    let mut usages = Vec::new();
     for n in 1..=d.arguments() {
         match u16::from_str_radix(text(d, n)?.trim_start_matches("0x"), 16) {
-            Ok(bits) => draft.peer.key_usages.push(bits),
+            Ok(bits) => usages.push(bits),
             Err(_) => return refuse(n, "this is not a key usage", "write its bits in base 16, such as a0"),
         }
     }
+    draft.peer.key_usages = usages;
     Ok(Said::Accepted)
 }
 

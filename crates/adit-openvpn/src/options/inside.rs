@@ -126,7 +126,7 @@ pub enum FilterAction {
     Reject,
 }
 
-/// What is done with pushed options that begin like this: the first that fits counts.
+/// What is done with pushed options whose words, with one space between them, begin like this: the first that fits counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullFilter {
     /// What is done.
@@ -147,7 +147,7 @@ pub struct Pulling {
 }
 
 impl Pulling {
-    /// What is done with an option of this text.
+    /// What is done with an option of this text: its words with one space between them.
     pub fn decide(&self, option: &str) -> FilterAction {
         let fits = |filter: &&PullFilter| option.starts_with(&filter.beginning);
         self.filters.iter().find(fits).map_or(FilterAction::Accept, |filter| filter.action)
@@ -192,8 +192,8 @@ pub(super) const TABLE: &[Entry] = &[
     ignored("ifconfig-nowarn", BOTH, 0, 0, "addresses that overlap are reported in any case"),
     ignored("max-routes", BOTH, 1, 1, "OpenVPN has removed this option; routes have a bound in any case"),
     read("pull-filter", CLIENT, 2, 2, pull_filter).many(),
-    read("redirect-gateway", HERE, 0, 9, |draft, d| redirect(draft, d, true)),
-    read("redirect-private", HERE, 0, 9, |draft, d| redirect(draft, d, false)),
+    read("redirect-gateway", HERE, 0, 9, |draft, d| redirect(draft, d, true)).many(),
+    read("redirect-private", HERE, 0, 9, |draft, d| redirect(draft, d, false)).many(),
     read("route", HERE, 1, 4, route).many(),
     read("route-delay", HERE, 0, 2, |_, d| {
         (1..=d.arguments()).try_for_each(|n| seconds(d, n).map(drop))?;
@@ -243,19 +243,24 @@ fn ifconfig_ipv6(draft: &mut Draft, d: &Directive) -> Outcome {
 
 fn pull_filter(draft: &mut Draft, d: &Directive) -> Outcome {
     let kinds = [("accept", FilterAction::Accept), ("ignore", FilterAction::Ignore), ("reject", FilterAction::Reject)];
-    let filter = PullFilter { action: choice(d, 1, &kinds)?, beginning: text(d, 2)?.to_owned() };
+    // As options are compared: one space where several stand, for one of them means a word that ends there.
+    let beginning = text(d, 2)?.trim_start().split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+    let end = if text(d, 2)?.ends_with(|c: char| c.is_ascii_whitespace()) { " " } else { "" };
+    let filter = PullFilter { action: choice(d, 1, &kinds)?, beginning: format!("{beginning}{end}") };
     add(&mut draft.pulling.filters, filter)?;
     Ok(Said::Accepted)
 }
 
 fn redirect(draft: &mut Draft, d: &Directive, everything: bool) -> Outcome {
-    let mut redirect = Redirect { v4: everything, ..draft.inside.redirect.unwrap_or_default() };
+    let before = draft.inside.redirect;
+    let mut redirect = before.unwrap_or_default();
+    redirect.v4 |= everything;
     for n in 1..=d.arguments() {
         match text(d, n)? {
             // How the default route is taken over, and what stays outside: the host's own rules do both.
             "def1" | "local" | "autolocal" | "bypass-dhcp" | "bypass-dns" => {}
             "block-local" => redirect.block_local = true,
-            "ipv6" => redirect.v6 = everything,
+            "ipv6" => redirect.v6 |= everything,
             "!ipv4" => redirect.v4 = false,
             _ => {
                 return refuse(
@@ -267,7 +272,12 @@ fn redirect(draft: &mut Draft, d: &Directive, everything: bool) -> Outcome {
         }
     }
     draft.inside.redirect = Some(redirect);
-    Ok(Said::Accepted)
+    match before {
+        Some(before) if before != redirect && !draft.is_pushed() => {
+            doubt("what this line and those before it ask for holds together", "write one line with all of it")
+        }
+        Some(_) | None => Ok(Said::Accepted),
+    }
 }
 
 fn via(d: &Directive, n: usize) -> Result<Via, Refusal> {

@@ -85,6 +85,19 @@ impl Directive {
         self.words.len().saturating_sub(1)
     }
 
+    /// The option that may be left out, if `setenv opt` stands before one.
+    pub(super) fn optional(&self) -> Option<Self> {
+        let is = self.name() == "setenv" && self.word(1) == Some("opt") && self.block.is_none();
+        let words = self.words.get(2..).filter(|words| is && !words.is_empty())?.to_vec();
+        Some(Self { line: self.line, words, block: None })
+    }
+
+    /// Its words with one space between them, without quotes and escapes: by this it is judged, however it was written.
+    pub(super) fn plain(&self) -> String {
+        let words: Vec<_> = self.words.iter().map(|word| word.text.as_str()).collect();
+        words.join(" ")
+    }
+
     /// The words after the option, as they could be written again.
     pub(super) fn rest(&self) -> String {
         let words: Vec<_> = self.words.iter().skip(1).map(|word| Quoted(&word.text).to_string()).collect();

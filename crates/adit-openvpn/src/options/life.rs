@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::catalogue::{BOTH, CLIENT, Entry, PUSHED, ignored, read};
+use super::catalogue::{BOTH, CLIENT, Entry, PUSHED, SERVER, ignored, read};
 use super::draft::Draft;
 use super::finding::{Outcome, Said, refuse};
 use super::lexer::Directive;
@@ -115,6 +115,8 @@ fn keepalive(draft: &mut Draft, d: &Directive) -> Outcome {
         return refuse(2, "the second time must be at least twice the first, and both more than nothing", instead);
     }
     draft.life.ping = Some(ping);
+    // A server waits twice as long as its clients, so that they come again before they are given up.
+    let restart = if draft.place == SERVER { restart * 2 } else { restart };
     draft.life.silence = Some((restart, OnSilence::Restart));
     Ok(Said::Accepted)
 }

@@ -54,12 +54,13 @@ mod value;
 
 pub use config::{ClientConfig, Common, Config, Listen, ServerConfig};
 pub use connection::{
-    ControlWrap, DEFAULT_PORT, Family, KeyDirection, MAX_REMOTES, MssFix, Proxy, ProxyKind, Remote, Sizes, Transport,
+    ControlWrap, DEFAULT_PORT, Family, KeyDirection, MAX_HEADERS, MAX_REMOTES, MssFix, Proxy, ProxyKind, Remote, Sizes,
+    Transport,
 };
 pub use data::{DataOptions, Framing};
 pub use dns::{Dns, DnsServer, DnsTransport, MAX_SERVERS};
 pub use draft::{Device, HandsOff};
-pub use embed::{Needed, embed, needs};
+pub use embed::{Needed, embed, left_beside, needs};
 pub use finding::{Finding, Verdict};
 pub use hooks::{Hook, Hooks, Moment};
 pub use identity::{AuthRetry, Crl, Identity, Login, LoginOptions, PeerKind, PeerName, PeerRules, StaticChallenge};
@@ -70,7 +71,7 @@ pub use lexer::{Block, Directive, MAX_DIRECTIVES, MAX_LINE, MAX_TEXT, MAX_WORDS,
 pub use life::{Attempts, Life, OnSilence};
 pub use material::{Material, SecretText};
 pub use process::SocketOptions;
-pub use pushed::{MAX_PUSHED, MAX_PUSHED_BYTES, Pushed, PushedOnly, Rejected};
+pub use pushed::{MAX_PUSHED, MAX_PUSHED_BYTES, Pushed, PushedOnly, Rejected, WhyRejected};
 pub use server::{ClientCert, ClientEntry, DEFAULT_CLIENTS, ServerOptions, TokenOptions};
 pub use tls::{Rekeying, TlsOptions, TlsVersion};
 pub use value::MAX_LIST;
@@ -181,7 +182,8 @@ pub fn directives(text: &str) -> Result<Vec<Directive>, Finding> {
 type Items = [Result<Directive, Finding>];
 
 fn has(items: &Items, name: &str, word: Option<&str>) -> bool {
-    items.iter().flatten().any(|d| d.name() == name && (word.is_none() || d.word(1) == word))
+    let is = |d: &Directive| d.name() == name && (word.is_none() || d.word(1) == word);
+    items.iter().flatten().any(|d| is(d) || d.optional().is_some_and(|d| is(&d)))
 }
 
 fn is_of_server(items: &Items) -> bool {
@@ -222,5 +224,6 @@ fn role(items: &Items, is_server: bool) -> Option<Finding> {
 /// How far programs may be run: the last line counts, wherever it stands.
 fn script_security(items: &Items) -> u32 {
     let level = |d: &Directive| (d.name() == "script-security").then(|| d.word(1)?.parse().ok()).flatten();
+    let level = |d: &Directive| d.optional().map_or_else(|| level(d), |d| level(&d));
     items.iter().flatten().filter_map(level).next_back().unwrap_or(1)
 }

@@ -10,7 +10,7 @@ use super::dns::Dns;
 use super::draft::Draft;
 use super::finding::{Finding, Said, Verdict, refuse};
 use super::inside::{FilterAction, Inside, Pulling};
-use super::lexer;
+use super::lexer::{self, Directive};
 use super::life::Life;
 use super::material::SecretText;
 use super::process::SocketOptions;
@@ -70,14 +70,25 @@ pub struct PushedOnly {
     pub continuation: Option<u32>,
 }
 
-/// A server that pushes what the file says to reject.
+/// A server that pushes what no connection can come of.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the server pushes `{option}`, which `pull-filter reject` forbids\n  hint: ask its administrator, or change the filter"
-)]
+#[error("the server pushes `{option}`, {why}")]
 pub struct Rejected {
-    /// The option.
+    /// The option, its words with one space between them.
     pub option: String,
+    /// Why.
+    pub why: WhyRejected,
+}
+
+/// Why a push is rejected as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WhyRejected {
+    /// The file says so.
+    #[error("which `pull-filter reject` forbids\n  hint: ask its administrator, or change the filter")]
+    Filter,
+    /// Packets would look different from what both ends take them for.
+    #[error("which changes packets in a way that adit does not know\n  hint: ask its administrator to turn it off")]
+    UnknownFlag,
 }
 
 /// The options of this area.
@@ -102,7 +113,7 @@ pub(super) const TABLE: &[Entry] = &[
                 "tls-ekm" => draft.pushed.key_export = true,
                 "dyn-tls-crypt" => draft.pushed.dynamic_wrap = true,
                 "aead-epoch" => draft.pushed.epochs = true,
-                // A flag that we did not offer would change the wire: that cannot be left aside.
+                // A flag that we did not offer would change the wire: that cannot be left aside, and the reply is rejected.
                 _ => return refuse(n, "there is no such flag", "the server asks for what this client did not offer"),
             }
         }
@@ -119,10 +130,11 @@ impl Pushed {
     /// Reads pushed options, each a text such as `route 10.0.0.0 255.0.0.0`, in their order.
     ///
     /// What cannot be taken is left aside with a reason in [`findings`](Self::findings): a server must not end a client by a
-    /// word that it does not know.
+    /// word that it does not know. What it writes is read once, and judged by the words that were read: quotes, dashes and spaces
+    /// get nothing past a filter.
     ///
     /// # Errors
-    /// The file says that such an option is to be rejected.
+    /// The file says that such an option is to be rejected, or the server changes packets in a way that is not known.
     pub fn read<'a>(options: impl IntoIterator<Item = &'a str>, pulling: &Pulling) -> Result<Self, Rejected> {
         let mut draft = Draft::new(PUSHED);
         draft.data.framing = Framing::None;
@@ -133,22 +145,28 @@ impl Pushed {
                 findings.push(left(number, "", "there are more options than are looked at"));
                 break;
             }
-            match pulling.decide(option) {
+            let read = directive(option, number);
+            let (name, plain) =
+                read.as_ref().map_or_else(|_| ("", option.to_owned()), |read| (read.name(), read.plain()));
+            match pulling.decide(&plain) {
                 FilterAction::Accept => {}
                 FilterAction::Ignore => {
-                    findings.push(left(number, first_word(option), "`pull-filter` says so"));
+                    findings.push(left(number, name, "`pull-filter` says so"));
                     continue;
                 }
-                FilterAction::Reject => return Err(Rejected { option: shown(option) }),
+                FilterAction::Reject => return Err(Rejected::new(name, plain, WhyRejected::Filter)),
             }
-            if pulling.no_routes && is_of_routes(option) {
-                findings.push(left(number, first_word(option), "`route-nopull` says so"));
+            if pulling.no_routes && OF_ROUTES.contains(&name) {
+                findings.push(left(number, name, "`route-nopull` says so"));
                 continue;
             }
-            framed |= first_word(option).starts_with("comp");
-            let mut finding = one(&mut draft, option, number);
-            // A person can do nothing about it: it is left aside, not refused.
+            framed |= name.starts_with("comp");
+            let mut finding = taken(&mut draft, &read, number);
             if let Verdict::Refused { why, .. } = finding.verdict {
+                if name == "protocol-flags" {
+                    return Err(Rejected::new(name, plain, WhyRejected::UnknownFlag));
+                }
+                // A person can do nothing about it: it is left aside, not refused.
                 finding.verdict = Verdict::Ignored { why };
             }
             findings.push(finding);
@@ -175,42 +193,48 @@ impl Pushed {
     }
 }
 
-fn first_word(option: &str) -> &str {
-    option.split_ascii_whitespace().next().unwrap_or_default()
-}
-
-/// A token is a secret, whatever is said of its option.
-fn shown(option: &str) -> String {
-    if first_word(option).starts_with("auth-token") { "auth-token".to_owned() } else { option.to_owned() }
+impl Rejected {
+    /// A token is a secret, whatever is said of its option; so may be what could not be read.
+    fn new(name: &str, plain: String, why: WhyRejected) -> Self {
+        let option = if name.is_empty() || name.starts_with("auth-token") { name.to_owned() } else { plain };
+        Self { option, why }
+    }
 }
 
 /// What `route-nopull` leaves aside: routes and name servers.
-fn is_of_routes(option: &str) -> bool {
-    let names = [
-        "route",
-        "route-ipv6",
-        "redirect-gateway",
-        "redirect-private",
-        "dhcp-option",
-        "dns",
-        "block-outside-dns",
-        "block-ipv6",
-    ];
-    names.contains(&first_word(option))
-}
+const OF_ROUTES: [&str; 8] = [
+    "route",
+    "route-ipv6",
+    "redirect-gateway",
+    "redirect-private",
+    "dhcp-option",
+    "dns",
+    "block-outside-dns",
+    "block-ipv6",
+];
 
 fn left(number: usize, option: &str, why: &str) -> Finding {
     let verdict = Verdict::Ignored { why: why.to_owned() };
     Finding { line: number, column: None, option: option.to_owned(), verdict }
 }
 
-fn one(draft: &mut Draft, option: &str, number: usize) -> Finding {
-    match lexer::lines(option, number).into_iter().next() {
-        Some(Ok(d)) => draft.take(&d).into_iter().next(),
-        Some(Err(finding)) => Some(finding),
-        None => None,
+/// The one directive that an option is, or why it is none.
+fn directive(option: &str, number: usize) -> Result<Directive, Finding> {
+    let mut items = lexer::lines(option, number).into_iter();
+    match (items.next(), items.next()) {
+        (Some(item), None) => item,
+        (Some(_), Some(_)) => Err(left(number, "", "it has more than one line")),
+        (None, _) => Err(left(number, "", "it is empty")),
     }
-    .unwrap_or_else(|| left(number, "", "it is empty"))
+}
+
+fn taken(draft: &mut Draft, read: &Result<Directive, Finding>, number: usize) -> Finding {
+    match read {
+        Ok(directive) => {
+            draft.take(directive).into_iter().next().unwrap_or_else(|| left(number, directive.name(), "it is empty"))
+        }
+        Err(finding) => finding.clone(),
+    }
 }
 
 /// Whether a client takes this option from a push.
@@ -218,7 +242,7 @@ fn one(draft: &mut Draft, option: &str, number: usize) -> Finding {
 /// # Errors
 /// Why not.
 pub(super) fn check(option: &str) -> Result<(), String> {
-    match one(&mut Draft::new(PUSHED), option, 1).verdict {
+    match taken(&mut Draft::new(PUSHED), &directive(option, 1), 1).verdict {
         Verdict::Accepted | Verdict::Doubtful { .. } | Verdict::Ignored { .. } => Ok(()),
         Verdict::Refused { why, .. } => Err(why),
     }

@@ -159,7 +159,7 @@ const EITHER: u8 = SERVER | CCD;
 pub(super) const TABLE: &[Entry] = &[
     read("auth-gen-token", SERVER, 0, 3, auth_gen_token),
     read("auth-gen-token-secret", SERVER, 1, 1, |draft, d| {
-        draft.server.token_secret = value::material(d)?;
+        draft.server.token_secret = value::material(d)?.or_else(|| draft.server.token_secret.take());
         draft.announce(d)
     }),
     read("auth-user-pass-optional", SERVER, 0, 0, |draft, _| {

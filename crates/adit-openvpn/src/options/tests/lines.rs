@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::super::lexer::{self, BLOCKS, lex};
 use super::super::{
-    ControlWrap, Family, KeyDirection, MAX_LINE, MAX_TEXT, Material, MssFix, PeerName, Transport, Verdict, catalogue,
-    explain,
+    ControlWrap, Family, KeyDirection, MAX_LINE, MAX_TEXT, Material, MssFix, PeerName, SecretText, TlsVersion,
+    Transport, Verdict, catalogue, explain,
 };
 use super::{CLIENT, client, client_with, hint, of, of_client, why};
 use crate::Cipher;
@@ -77,6 +77,17 @@ fn an_option_that_nobody_knows_is_refused_and_the_nearest_is_named() {
 fn what_may_be_a_secret_is_not_shown() {
     let key = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIBAQC7";
     assert!(!of_client(key).to_string().contains(&key[20..]));
+    // Static keys are lines of digits in base 16, which could be taken for a word.
+    let hex = "cafe0123456789abcdef0123456789ab";
+    for line in [hex, &hex[..16], "abcdefabcdefabcdefabcdefabcdefab", "hunter2", "a1b2c3-d4e5f6-a7b8c9", "-abc-defg"] {
+        let shown = of_client(line);
+        assert!(!shown.to_string().contains(&line[5..]) && shown.option.chars().count() <= 5, "{shown}");
+    }
+    assert!(
+        !of_client("auth-user-pas joe secret-word").to_string().contains("secret-word"),
+        "of a name that is mistyped"
+    );
+    assert!(!of_client("http-proxy-option CUSTOM-HEADER A secret-word x").to_string().contains("secret-word"));
     assert!(!of_client("auth-user-pass joe secret-word").to_string().contains("secret-word"));
     assert!(!of_client("askpass a secret-word").to_string().contains("secret-word"));
     let shown = format!("{:?}", super::super::parse(&format!("{CLIENT}<tls-crypt>\nsecret-word\n</tls-crypt>\n")));
@@ -274,6 +285,8 @@ fn what_is_missing_or_excludes_each_other_is_said_of_the_whole_file() {
     assert!(whole(&format!("{CLIENT}http-proxy p 1\n")).contains("no datagrams"));
     assert!(whole(&format!("{CLIENT}proto tcp\nhttp-proxy p 1\nsocks-proxy s\n")).contains("exclude each other"));
     assert!(whole(&format!("{CLIENT}mode server\n")).contains("`mode server`"));
+    assert!(whole(&format!("{CLIENT}tls-version-min 1.3\ntls-version-max 1.2\n")).contains("no version of TLS"));
+    assert_eq!(client_with("tls-version-min 1.2\ntls-version-max 1.2\n").common.tls.least, Some(TlsVersion::V1_2));
     assert!(whole("tls-server\nca x\n").contains("two machines"));
 }
 
@@ -290,8 +303,66 @@ fn every_option_has_one_entry_and_every_block_is_an_option() {
     }
 }
 
+/// OpenVPN takes them together too: what one line asks for is not taken back by the next.
+#[test]
+fn lines_that_redirect_hold_together_and_say_so() {
+    for lines in [
+        "redirect-gateway def1\nredirect-private block-local\n",
+        "redirect-private block-local\nredirect-gateway def1\n",
+    ] {
+        let redirect = client_with(lines).common.inside.redirect.unwrap();
+        assert!(redirect.v4 && redirect.block_local && !redirect.v6);
+        assert!(why(&of(&format!("{CLIENT}{lines}"), 9)).contains("together"));
+    }
+    let same = of(&format!("{CLIENT}redirect-gateway def1\nredirect-gateway autolocal\n"), 9);
+    assert_eq!(same.verdict, Verdict::Accepted, "it asks for nothing more");
+    assert!(!client_with("redirect-gateway def1 !ipv4 ipv6\n").common.inside.redirect.unwrap().v4);
+}
+
+#[test]
+fn the_last_line_of_key_usages_counts() {
+    assert_eq!(client_with("remote-cert-ku a0 88\nremote-cert-ku 80\n").common.peer.key_usages, [0x80]);
+    assert!(why(&of(&format!("{CLIENT}remote-cert-ku a0\nremote-cert-ku 80\n"), 9)).contains("this one counts"));
+}
+
+#[test]
+fn what_is_announced_after_its_block_takes_nothing_from_it() {
+    let block = |name: &str| format!("<{name}>\njoe\npw\n</{name}>\n{name} [inline]\n");
+    let client = client(&format!(
+        "{CLIENT}proto tcp\nhttp-proxy p 1\n{}{}",
+        block("auth-user-pass"),
+        block("http-proxy-user-pass")
+    ));
+    let inline = Some(Material::Inline(SecretText::new("joe\npw\n".to_owned())));
+    assert_eq!(client.login.login.unwrap().source, inline);
+    assert_eq!(client.remotes[0].proxy.as_ref().unwrap().login, inline);
+    assert!(why(&of_client("auth-user-pass [inline]")).contains("does not come"));
+}
+
+#[test]
+fn what_may_be_left_out_counts_as_if_it_stood_alone() {
+    let text = format!(
+        "setenv opt client\nsetenv opt script-security 2\nsetenv opt up /bin/x\n{}",
+        CLIENT.replacen("client", "", 1)
+    );
+    let client = client(&text);
+    assert_eq!((client.pulling.pull, client.common.hooks.run.len()), (true, 1));
+}
+
 #[test]
 fn bounds_hold() {
+    let headers = |n: usize| (0..n).map(|n| format!("http-proxy-option CUSTOM-HEADER X-{n} v\n")).collect::<String>();
+    let most = super::super::MAX_HEADERS;
+    assert_eq!(
+        client_with(&format!("proto tcp\nhttp-proxy p 1\n{}", headers(most))).remotes[0]
+            .proxy
+            .as_ref()
+            .unwrap()
+            .headers
+            .len(),
+        most
+    );
+    assert!(why(&of(&format!("{CLIENT}{}", headers(most + 1)), 8 + most)).contains("more than"));
     let many = (0..super::super::MAX_REMOTES + 1).map(|n| format!("remote h{n}\n")).collect::<String>();
     let last = CLIENT.lines().count() + super::super::MAX_REMOTES;
     assert!(why(&of(&format!("{CLIENT}{many}"), last)).contains("more than"));

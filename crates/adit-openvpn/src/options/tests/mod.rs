@@ -1,5 +1,7 @@
-//! Tests of configurations: verdicts on lines, whole files of the kinds that exist, pushes, random texts.
+//! Tests of configurations: verdicts on lines, whole files of the kinds that exist, files that are taken in, pushes, random
+//! texts.
 
+mod embedding;
 mod lines;
 mod properties;
 mod pushes;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::{
     Destination, FilterAction, Framing, MAX_PUSHED, PullFilter, Pulling, Pushed, Rejected, Topology, Verdict, Via,
+    WhyRejected, parse,
 };
 use super::why;
 use crate::Cipher;
@@ -77,11 +78,61 @@ fn filters_of_the_file_decide_first() {
     assert_eq!(pushed.inside.routes.len(), 1);
     assert_eq!(
         Pushed::read(["dhcp-option DNS 10.0.0.1"], &pulling),
-        Err(Rejected { option: "dhcp-option DNS 10.0.0.1".to_owned() })
+        Err(Rejected { option: "dhcp-option DNS 10.0.0.1".to_owned(), why: WhyRejected::Filter })
     );
     let no_routes = Pulling { no_routes: true, ..Pulling::default() };
     let pushed = Pushed::read(["route 10.0.0.0 255.0.0.0", "dhcp-option DNS 1.1.1.1", "ping 5"], &no_routes).unwrap();
     assert_eq!((pushed.inside.routes.len(), pushed.dns.servers.len(), pushed.life.ping.is_some()), (0, 0, true));
+}
+
+/// A server may write its options in many ways; each is read once, and what was read is judged.
+#[test]
+fn nothing_gets_past_a_filter_by_how_it_is_written() {
+    let ways = [
+        "\"route\" 10.0.0.0 255.0.0.0",
+        "'route' 10.0.0.0 255.0.0.0",
+        "--route 10.0.0.0 255.0.0.0",
+        "\"--route\" 10.0.0.0 255.0.0.0",
+        "  route\t 10.0.0.0   255.0.0.0",
+        "setenv opt route 10.0.0.0 255.0.0.0",
+        "setenv opt \"route\" 10.0.0.0 255.0.0.0",
+        "route 10.0.0.0 255.0.0.0\nroute 10.0.0.0 255.0.0.0",
+    ];
+    let ignore = PullFilter { action: FilterAction::Ignore, beginning: "route ".to_owned() };
+    let rules =
+        [Pulling { no_routes: true, ..Pulling::default() }, Pulling { filters: vec![ignore], ..Pulling::default() }];
+    for (pulling, way) in rules.iter().flat_map(|pulling| ways.map(|way| (pulling, way))) {
+        let pushed = Pushed::read([way], pulling).unwrap();
+        assert!(pushed.inside.routes.is_empty(), "{way}: {:?}", pushed.findings);
+        assert!(matches!(pushed.findings[0].verdict, Verdict::Ignored { .. }));
+    }
+    let reject = PullFilter { action: FilterAction::Reject, beginning: "route 10.".to_owned() };
+    let pulling = Pulling { filters: vec![reject], ..Pulling::default() };
+    for way in &ways[..5] {
+        let rejected = Pushed::read([*way], &pulling).unwrap_err();
+        assert_eq!(rejected.option, "route 10.0.0.0 255.0.0.0");
+    }
+    assert!(
+        read("setenv opt route 10.0.0.0 255.0.0.0").inside.routes.is_empty(),
+        "its own name is all that a server has"
+    );
+    let file = super::client_with("pull-filter ignore \"dhcp-option   DNS \"\n");
+    assert_eq!(file.pulling.filters[0].beginning, "dhcp-option DNS ");
+    assert!(parse("client\nsetenv opt float\n").findings.iter().any(|f| f.option == "float"));
+}
+
+#[test]
+fn a_flag_that_nobody_knows_ends_it() {
+    let flags = |flags: &str| Pushed::read([format!("protocol-flags {flags}").as_str()], &Pulling::default());
+    assert!(flags("tls-ekm cc-exit").unwrap().only.key_export);
+    let rejected = flags("tls-ekm frobnicate").unwrap_err();
+    assert_eq!(rejected.why, WhyRejected::UnknownFlag);
+    assert!(rejected.to_string().contains("protocol-flags tls-ekm frobnicate"), "{rejected}");
+    let token = PullFilter { action: FilterAction::Reject, beginning: "auth-token".to_owned() };
+    let pulling = Pulling { filters: vec![token], ..Pulling::default() };
+    for way in ["auth-token very-secret", "\"auth-token\" very-secret", "auth-token 'very-secret"] {
+        assert!(!Pushed::read([way], &pulling).unwrap_err().to_string().contains("very-secret"), "{way}");
+    }
 }
 
 #[test]

@@ -136,11 +136,3 @@ fn a_static_key_is_refused_with_one_reason() {
     assert_eq!(refused.len(), 1, "{refused:#?}");
     assert_eq!((refused[0].line, refused[0].column), (4, Some(1)));
 }
-
-#[test]
-fn a_file_that_would_end_its_block_is_not_taken_in() {
-    let bad = embed("client\nca x\n", |_| Some(SecretText::new("a\n</ca>\nup /bin/sh\n".to_owned())));
-    assert!(bad.unwrap_err().to_string().contains("would end its block"));
-    let direction = embed("tls-auth ta.key 1\n", |_| Some(SecretText::new("k".to_owned()))).unwrap();
-    assert_eq!(direction.expose(), "key-direction 1\n<tls-auth>\nk\n</tls-auth>\n");
-}

@@ -39,8 +39,17 @@ fn a_server_is_read_with_its_pushes() {
 }
 
 #[test]
+fn only_keepalive_means_twice_as_long_at_the_server() {
+    let silence = |lines: &str| with(lines).common.life.silence.unwrap();
+    assert_eq!(silence("keepalive 10 60\n"), (Duration::from_secs(120), OnSilence::Restart));
+    assert_eq!(silence("ping 10\nping-restart 60\n"), (Duration::from_secs(60), OnSilence::Restart));
+    assert_eq!(silence("keepalive 10 60\nping-restart 90\n"), (Duration::from_secs(90), OnSilence::Restart));
+}
+
+#[test]
 fn what_lets_everybody_in_is_refused() {
     let whole = |lines: &str| of(&format!("{SERVER}{lines}"), 0).to_string();
+    assert!(whole("tls-version-min 1.3\ntls-version-max 1.2\n").contains("no version of TLS"));
     assert!(whole("verify-client-cert none\n").contains("everybody could come in"));
     assert!(whole("ccd-exclusive\n").contains("let nobody in"));
     let good = with("verify-client-cert none\nscript-security 2\nauth-user-pass-verify /bin/check via-file\n");
