@@ -7,6 +7,9 @@
 //!
 //! What is left: it can open TCP and UDP sockets, which a database on another machine needs.
 
+#[cfg(test)]
+mod sys;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -249,10 +252,18 @@ const REFUSED: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_lchown,
     FCHMODAT2,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    OPEN_TREE_ATTR,
+    FILE_SETATTR,
 ];
 
-/// `fchmodat2`, by its number on every architecture; newer than what names it.
+// By their numbers on every architecture; newer than what names them.
 const FCHMODAT2: i64 = 452;
+const SETXATTRAT: i64 = 463;
+const REMOVEXATTRAT: i64 = 466;
+const OPEN_TREE_ATTR: i64 = 467;
+const FILE_SETATTR: i64 = 469;
 
 #[cfg(test)]
 mod tests {
@@ -282,6 +293,10 @@ mod tests {
         let open = std::fs::Permissions::from_mode(0o777);
         assert!(std::fs::set_permissions(other, open).is_err());
         assert!(std::os::unix::fs::chown(other, Some(1), None).is_err());
+        // Newer than some kernels: refused all the same, before it is known whether they are there.
+        for call in [FCHMODAT2, SETXATTRAT, REMOVEXATTRAT, OPEN_TREE_ATTR, FILE_SETATTR] {
+            assert_eq!(sys::call_with_nothing(call).raw_os_error(), Some(libc::EPERM), "{call}");
+        }
         // Threads are still to be had, though one call to make them is gone.
         std::thread::spawn(|| ()).join().unwrap();
     }
