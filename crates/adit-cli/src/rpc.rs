@@ -1,6 +1,6 @@
 //! What the commands and the daemon say to each other: one JSON object a line (docs/spec/daemon-protocol.md).
 //!
-//! Not here: the socket (`places`), who calls (`client`), who answers (`daemon::server`).
+//! Not here: the socket (`places`), who calls (`client`), who answers (`daemon::house`).
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -24,7 +24,13 @@ use crate::rpc::{self, Answer, Json, MAX_REQUEST};
 /// The most commands served at once.
 const MAX_CLIENTS: usize = 32;
 
-/// A client that says nothing for so long is sent away.
+/// So many of these places are kept for root, however many members of the group come.
+const KEPT_FOR_OWNERS: usize = 4;
+
+/// The most clients that are told at once why they are refused; further ones are sent away without a word.
+const MAX_REFUSED: usize = 32;
+
+/// A client that says nothing for so long is sent away, and so is one that takes so long to read an answer.
 pub(crate) const IDLE: Duration = Duration::from_secs(60);
 
 /// How long a client that is refused may take to see it.
@@ -71,7 +77,10 @@ pub(crate) trait Answers: Send + Sync + 'static {
 
 /// How many clients there are.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Clients(Arc<AtomicUsize>);
+pub(crate) struct Clients {
+    served: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+}
 
 /// One of them; counted until dropped.
 #[derive(Debug)]
@@ -80,13 +89,25 @@ struct Seat(Arc<AtomicUsize>);
 impl Clients {
     /// Whether nobody is connected.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.load(Ordering::Relaxed) == 0
+        self.served.load(Ordering::Relaxed) == 0
     }
 
-    fn sit(&self) -> Option<Seat> {
-        let seat = Seat(self.0.clone());
+    /// A place for whoever is served.
+    fn sit(&self, caller: Caller) -> Option<Seat> {
+        Seat::below(&self.served, places(caller))
+    }
+
+    /// A place for whoever is refused.
+    fn stand(&self) -> Option<Seat> {
+        Seat::below(&self.refused, MAX_REFUSED)
+    }
+}
+
+impl Seat {
+    fn below(count: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
+        let seat = Self(count.clone());
         // Counted first, so that the drop of a refused seat is right as well.
-        (self.0.fetch_add(1, Ordering::Relaxed) < MAX_CLIENTS).then_some(seat)
+        (count.fetch_add(1, Ordering::Relaxed) < most).then_some(seat)
     }
 }
 
@@ -122,20 +143,36 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
                 continue;
             }
         };
-        let seat = clients.sit();
-        let desk = desk.clone();
-        tokio::spawn(async move {
-            match caller(&stream, desk.group()).and_then(|caller| desk.may_speak(caller).map(|()| caller)) {
-                Err(failure) => refuse(stream, failure).await,
-                Ok(_) if seat.is_none() => {
-                    let busy = Failure::failed(format!("this process already serves {MAX_CLIENTS} commands"));
-                    refuse(stream, busy.hint("try again when some of them have ended")).await;
-                }
-                Ok(caller) => converse(stream, caller, &desk).await,
+        let allowed = caller(&stream, desk.group()).and_then(|caller| desk.may_speak(caller).map(|()| caller));
+        let seated =
+            allowed.and_then(|caller| clients.sit(caller).map(|seat| (caller, seat)).ok_or_else(|| busy(caller)));
+        match seated {
+            Ok((caller, seat)) => {
+                let desk = desk.clone();
+                tokio::spawn(async move {
+                    converse(stream, caller, &desk).await;
+                    drop(seat);
+                });
             }
-            drop(seat);
-        });
+            Err(failure) => {
+                let Some(place) = clients.stand() else { continue };
+                tokio::spawn(async move {
+                    refuse(stream, failure).await;
+                    drop(place);
+                });
+            }
+        }
     }
+}
+
+/// How many places there are for this caller.
+fn places(caller: Caller) -> usize {
+    if caller.is_owner() { MAX_CLIENTS } else { MAX_CLIENTS - KEPT_FOR_OWNERS }
+}
+
+fn busy(caller: Caller) -> Failure {
+    Failure::failed(format!("this process already serves {} commands", places(caller)))
+        .hint("try again when some of them have ended")
 }
 
 fn caller(stream: &UnixStream, group: Option<u32>) -> Result<Caller> {
@@ -168,12 +205,14 @@ impl Caller {
 }
 
 async fn refuse(mut stream: UnixStream, failure: Failure) {
-    let _gone = stream.write_all(&Answer::error(0, failure).line()).await;
-    // Closing with its request unread would take the answer away from it.
-    let _gone = stream.shutdown().await;
-    let mut unread = [0; 1024];
-    let drained = async { while stream.read(&mut unread).await.is_ok_and(|n| n > 0) {} };
-    let _late = tokio::time::timeout(GRACE, drained).await;
+    let told = async {
+        let _gone = stream.write_all(&Answer::error(0, failure).line()).await;
+        // Closing with its request unread would take the answer away from it.
+        let _gone = stream.shutdown().await;
+        let mut unread = [0; 1024];
+        while stream.read(&mut unread).await.is_ok_and(|n| n > 0) {}
+    };
+    let _late = tokio::time::timeout(GRACE, told).await;
 }
 
 async fn converse<A: Answers>(stream: UnixStream, caller: Caller, desk: &Arc<A>) {
@@ -190,13 +229,14 @@ async fn converse<A: Answers>(stream: UnixStream, caller: Caller, desk: &Arc<A>)
             Ok(Ok(Line::End)) => return,
             Ok(Ok(Line::TooLong)) => {
                 let failure = Failure::usage(format!("a request has at most {limit} bytes"));
-                let _gone = write.write_all(&Answer::error(0, failure).line()).await;
+                let _late = tokio::time::timeout(IDLE, write.write_all(&Answer::error(0, failure).line())).await;
                 return;
             }
             Ok(Ok(Line::Whole)) => answer(&line, caller, desk, &mut talk).await,
         };
-        if write.write_all(&answer.line()).await.is_err() {
-            return;
+        match tokio::time::timeout(IDLE, write.write_all(&answer.line())).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }
@@ -300,13 +340,70 @@ mod tests {
         assert!(!caller(&one, Some(4_000_000_001)).unwrap().is_member && !caller(&one, None).unwrap().is_member);
     }
 
+    fn owner() -> Caller {
+        Caller { uid: 0, pid: None, is_member: false }
+    }
+
+    fn member() -> Caller {
+        let somebody = rustix::process::geteuid().as_raw() + 1;
+        Caller { uid: somebody, pid: None, is_member: true }
+    }
+
     #[test]
     fn only_so_many_clients_have_a_seat() {
         let clients = Clients::default();
-        let seats: Vec<_> = (0..MAX_CLIENTS).map(|_| clients.sit().unwrap()).collect();
-        assert!(clients.sit().is_none());
+        let seats: Vec<_> = (0..MAX_CLIENTS).map(|_| clients.sit(owner()).unwrap()).collect();
+        assert!(clients.sit(owner()).is_none());
         drop(seats);
         assert!(clients.is_empty());
-        assert!(clients.sit().is_some());
+        assert!(clients.sit(owner()).is_some());
+        let places: Vec<_> = (0..MAX_REFUSED).map(|_| clients.stand().unwrap()).collect();
+        assert!(clients.stand().is_none() && clients.is_empty());
+        drop(places);
+        assert!(clients.stand().is_some());
+    }
+
+    #[test]
+    fn members_leave_seats_for_root() {
+        let clients = Clients::default();
+        let seats: Vec<_> = std::iter::from_fn(|| clients.sit(member())).take(MAX_CLIENTS).collect();
+        assert_eq!(seats.len(), MAX_CLIENTS - KEPT_FOR_OWNERS);
+        let kept: Vec<_> = (0..KEPT_FOR_OWNERS).map(|_| clients.sit(owner()).unwrap()).collect();
+        assert!(clients.sit(owner()).is_none() && clients.sit(member()).is_none());
+        drop(kept);
+    }
+
+    /// Answers everything with more than a socket holds.
+    struct Talkative;
+
+    impl Answers for Talkative {
+        type Method = serde::de::IgnoredAny;
+        type Talk = ();
+
+        fn may_speak(&self, _: Caller) -> Result<()> {
+            Ok(())
+        }
+
+        fn group(&self) -> Option<u32> {
+            None
+        }
+
+        fn admit(&self, _: Caller, (): &mut (), _: &Self::Method) -> Result<()> {
+            Ok(())
+        }
+
+        async fn perform(self: Arc<Self>, _: Caller, _: Self::Method) -> Result<Json> {
+            rpc::value(&"x".repeat(1 << 22))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_the_answer_is_sent_away() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(b"{\"adit\":1,\"id\":1}\n").await.unwrap();
+        let desk = Arc::new(Talkative);
+        let conversation = converse(ours, owner(), &desk);
+        assert!(tokio::time::timeout(IDLE * 10, conversation).await.is_ok(), "it waits for ever");
+        drop(theirs);
     }
 }
