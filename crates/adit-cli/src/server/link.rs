@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::gateway::{Step, Whole};
 use super::monitor::Monitor;
 use crate::client::Client;
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::report::{State, StatusReport, TunnelReport};
 use crate::rpc::{Done, Method};
 
@@ -22,6 +22,8 @@ use crate::rpc::{Done, Method};
 const EVERY: Duration = Duration::from_secs(2);
 /// The pause between two questions, in times that an answer takes.
 const SHARE: u32 = 50;
+/// The longest pause: what is counted in between is lost if this process is killed.
+const SELDOM: Duration = Duration::from_secs(60);
 /// How soon for the first time: what devices are told of the web site depends on it.
 const FIRST: Duration = Duration::from_millis(100);
 /// How long after a failure it is tried again.
@@ -30,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is ordered.
 enum Order {
     Run(Arc<Whole>, oneshot::Sender<Result<()>>),
-    Report(oneshot::Sender<Option<TunnelReport>>),
+    Report(oneshot::Sender<Result<Option<TunnelReport>>>),
     Down(oneshot::Sender<Result<()>>),
 }
 
@@ -103,12 +105,32 @@ impl Link {
     pub(crate) async fn last_report(&self) -> Option<TunnelReport> {
         let (reply, report) = oneshot::channel();
         self.orders.send(Order::Report(reply)).ok()?;
-        report.await.ok()?
+        report.await.ok()?.ok()?
+    }
+
+    /// Whether the daemon runs a tunnel by this name; so it is as well if that cannot be known.
+    pub(crate) async fn may_be_up(&self) -> bool {
+        let (reply, report) = oneshot::channel();
+        if self.orders.send(Order::Report(reply)).is_err() {
+            return true;
+        }
+        match report.await {
+            Ok(Ok(report)) => report.is_some(),
+            Ok(Err(failure)) => failure.kind != Exit::NotConnected,
+            Err(_ended) => true,
+        }
     }
 
     /// What is wrong at the moment, a sentence.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.borrow().clone()
+    }
+
+    /// A link over a connection that a test holds the other end of.
+    #[cfg(test)]
+    pub(crate) fn over(client: Client, interface: &str) -> Result<(Self, Reports)> {
+        let monitor = Arc::new(Monitor::gone()?);
+        Connected { monitor, interface: interface.to_owned(), client }.start()
     }
 
     async fn order(&self, order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order) -> Result<()> {
@@ -138,7 +160,7 @@ impl Keeper {
                     let _asker_left = reply.send(done);
                 }
                 Ok(Order::Report(reply)) => {
-                    let _asker_left = reply.send(self.report().unwrap_or_default());
+                    let _asker_left = reply.send(self.report());
                 }
                 Ok(Order::Down(reply)) => {
                     let down = Method::Down { name: self.interface.clone() };
@@ -146,24 +168,26 @@ impl Keeper {
                     return;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) if self.wanted.is_none() => next = Instant::now() + FIRST,
                 Err(RecvTimeoutError::Timeout) => {
-                    let begun = Instant::now();
                     let asked = self.ask();
                     self.note(asked.as_ref().err());
-                    // The status of very many peers takes its time, which is not to be all there is.
-                    let pause = EVERY.max(begun.elapsed() * SHARE);
-                    next = Instant::now() + if asked.is_ok() { pause } else { AGAIN };
+                    next = Instant::now() + asked.map_or(AGAIN, pause_after);
                 }
             }
         }
     }
 
-    fn ask(&mut self) -> Result<()> {
+    /// How long the daemon took to answer.
+    fn ask(&mut self) -> Result<Duration> {
         if self.runs != self.wanted {
             self.serve()?;
             tracing::info!("the daemon runs the network again");
         }
-        if let Some(tunnel) = self.report()? {
+        let begun = Instant::now();
+        let report = self.report()?;
+        let took = begun.elapsed();
+        if let Some(tunnel) = report {
             if tunnel.state == State::Failed {
                 // Its interface was removed, or worse; it is served anew.
                 self.runs = None;
@@ -173,7 +197,7 @@ impl Keeper {
             // A reader that has not taken the last one yet gets the next.
             let _busy = self.reports.try_send(tunnel);
         }
-        Ok(())
+        Ok(took)
     }
 
     fn report(&mut self) -> Result<Option<TunnelReport>> {
@@ -233,5 +257,24 @@ impl Keeper {
             *before = now;
             true
         });
+    }
+}
+
+/// The pause after an answer that took so long: the status of very many peers takes its time, which is not to be all there
+/// is.
+fn pause_after(took: Duration) -> Duration {
+    took.saturating_mul(SHARE).clamp(EVERY, SELDOM)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_daemon_is_asked_seldom_and_not_hardly_ever() {
+        assert_eq!(pause_after(Duration::from_millis(1)), EVERY);
+        assert_eq!(pause_after(Duration::from_millis(100)), Duration::from_secs(5));
+        assert_eq!(pause_after(Duration::from_secs(30)), SELDOM);
+        assert_eq!(pause_after(Duration::MAX), SELDOM);
     }
 }

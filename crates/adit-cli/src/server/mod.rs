@@ -2,8 +2,8 @@
 //!
 //! A process of its own, without the daemon's rights: what it decides goes to the daemon over its socket (`link`), and if
 //! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine` what it gives
-//! up; `state` its directory, `found` the first run, `desk` answers commands, `enrol` devices that join, `metrics`
-//! scrapers, `gateway` what the daemon is to run.
+//! up; `state` its directory, `found` the first run, `serving` what it does from then on, `desk` answers commands, `enrol`
+//! devices that join, `metrics` scrapers, `gateway` what the daemon is to run.
 
 pub(crate) mod api;
 mod confine;
@@ -14,23 +14,21 @@ mod gateway;
 mod link;
 mod metrics;
 mod monitor;
+mod serving;
 mod state;
 
 use std::net::{Ipv6Addr, TcpListener};
 use std::os::unix::net::UnixListener as StdListener;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 
 use adit::profile::wg_quick::WebSite;
 use adit_control::{
-    Actor, Backup, Command, Counters, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust,
-    UnixTime, Usage, UsageDelta, Web, decide,
+    Actor, Backup, Command, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust, Usage, Web,
+    decide,
 };
 use adit_wireguard::{PrivateKey, PublicKey};
 use ipnet::Ipv6Net;
-use tokio::net::UnixListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::api::NewInvite;
 use self::desk::{Desk, now};
@@ -38,24 +36,17 @@ pub(crate) use self::found::DATABASE;
 use self::gateway::Whole;
 use self::link::{Connected, Link, Reports};
 pub(crate) use self::monitor::{MONITOR, Monitor, run as run_monitor};
+use self::serving::Serving;
 pub(crate) use self::state::for_the_daemon;
-use self::state::{Certificate, Settings, State, WebSettings};
+use self::state::{Certificate, Settings, State};
 use crate::args::network::ServerUpArgs;
 use crate::client::Client;
 use crate::exit::{Failure, Result};
 use crate::members;
 use crate::places::Places;
-use crate::report::TunnelReport;
 use crate::rpc::Served;
 use crate::secret::SecretText;
-use crate::socket::{self, Clients};
-
-/// How long after the clock said that something changes it is looked at again: clocks are set.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// How long the daemon may take to say how the tunnel is for the first time.
-const FIRST_REPORT: Duration = Duration::from_secs(10);
-/// How long the first invite of a new network is good for.
-const FIRST_INVITE: Duration = Duration::from_secs(24 * 3600);
+use crate::socket;
 
 /// A server that is about to serve: everything is opened that needs rights.
 #[derive(Debug)]
@@ -134,110 +125,10 @@ impl Server {
             tally: metrics::Tally::default(),
             members,
         });
-        let gateway = Gateway { desk: desk.clone(), web: settings.web, last: None };
-        let mut serving = Serving { desk, gateway, reports, counters: Counting::new(), was_up: false };
+        let mut serving = Serving::new(desk, settings.web, reports);
         let served = serving.run(listener, metrics, &monitor, begun).await;
         let _not_systemd = monitor.stopping();
         serving.end(served).await
-    }
-}
-
-/// A server that serves.
-struct Serving {
-    desk: Arc<Desk>,
-    gateway: Gateway,
-    reports: Reports,
-    counters: Counting,
-    /// Whether the tunnel is older than this process: an earlier one was killed.
-    was_up: bool,
-}
-
-impl Serving {
-    /// Until it is told to end.
-    async fn run(
-        &mut self,
-        listener: StdListener,
-        metrics: Option<TcpListener>,
-        monitor: &Monitor,
-        begun: impl FnOnce(Begun),
-    ) -> Result<()> {
-        let heard = |e: std::io::Error| Failure::io("cannot listen for signals", &e);
-        let mut terminate = signal(SignalKind::terminate()).map_err(heard)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(heard)?;
-        let desk = self.desk.clone();
-        let mut models = desk.service.watch();
-        models.mark_unchanged();
-        let mut sleep = self.gateway.run().await?;
-        if let Ok(Some(report)) = tokio::time::timeout(FIRST_REPORT, self.reports.recv()).await {
-            self.was_up = self.counters.is_older(&report);
-            *desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-            self.gateway.follow_certificate().await;
-            sleep = self.gateway.run().await?;
-        }
-        let mut enrolling = std::pin::pin!(enrol::serve(desk.clone()));
-        let listener = UnixListener::from_std(listener).map_err(|e| Failure::io("cannot listen to commands", &e))?;
-        let _commands = AbortOnDrop(tokio::spawn(socket::serve(listener, desk.clone(), Clients::default())));
-        let _scrapers = metrics.map(|listener| AbortOnDrop(tokio::spawn(metrics::serve(listener, desk.clone()))));
-        // Beside the others: an invite is made when it runs.
-        let mut announcing = std::pin::pin!(announce(&desk, begun));
-        let mut announced = false;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                changed = models.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
-                    sleep = self.gateway.run_or_say(sleep).await;
-                }
-                Some(report) = self.reports.recv() => {
-                    if self.take(report).await {
-                        sleep = self.gateway.run_or_say(sleep).await;
-                    }
-                    self.gateway.follow_certificate().await;
-                }
-                () = &mut enrolling => return Ok(()),
-                begun = &mut announcing, if !announced => {
-                    begun?;
-                    announced = true;
-                    monitor.ready()?;
-                }
-                () = tokio::time::sleep(sleep) => sleep = self.gateway.run_or_say(sleep).await,
-            }
-        }
-    }
-
-    /// Writes down what devices used since the last report; whether they used anything.
-    async fn take(&mut self, report: TunnelReport) -> bool {
-        let deltas = self.counters.of(&self.desk, &report);
-        *self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-        let used = !deltas.is_empty();
-        if used && let Err(e) = self.desk.service.record_usage(deltas, now()).await {
-            tracing::warn!("what devices used is not written down yet: {e}");
-        }
-        used
-    }
-
-    /// Takes down what runs. A tunnel that was up before a failure to start goes on, as it did without us.
-    async fn end(mut self, served: Result<()>) -> Result<()> {
-        if served.is_err() && self.was_up {
-            return served;
-        }
-        if let Some(last) = self.desk.link.last_report().await {
-            self.take(last).await;
-        }
-        let down = self.desk.link.down().await;
-        served.and(down)
-    }
-}
-
-/// A task that has no purpose without its owner.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 
@@ -407,99 +298,4 @@ fn listen(places: &Places, members: Option<u32>) -> Result<StdListener> {
             .hint("end that one; a second network needs a machine, container or network namespace of its own"));
     }
     socket::bind(&places.server_socket(), members)
-}
-
-async fn announce(desk: &Desk, begun: impl FnOnce(Begun)) -> Result<()> {
-    let network = desk.report()?;
-    let nobody = network.peers == 0 && network.open_invites == 0;
-    let invite = if nobody { Some(desk.invite(&own(), None, FIRST_INVITE.as_secs(), 1, &[]).await?) } else { None };
-    begun(Begun { network, invite });
-    Ok(())
-}
-
-/// Sees to it that the daemon runs what is decided.
-struct Gateway {
-    desk: Arc<Desk>,
-    web: Option<WebSettings>,
-    last: Option<Arc<Whole>>,
-}
-
-impl Gateway {
-    /// Runs what is to run now; how long until that changes by itself.
-    async fn run(&mut self) -> Result<Duration> {
-        let now = now();
-        let desired = Desired::of(&self.desk.service.model(), &self.desk.service.usage(), now)
-            .ok_or_else(|| Failure::failed("there is no network"))?;
-        let whole = Whole::of(&desired, self.web.as_ref().map(|web| web.port));
-        if self.last.as_deref() != Some(&whole) {
-            let whole = Arc::new(whole);
-            self.desk.link.run(whole.clone()).await?;
-            self.last = Some(whole);
-        }
-        self.desk.ran(desired.revision);
-        let until = desired.next_change.map(|at| Duration::from_secs(at.0.saturating_sub(now.0)));
-        Ok(until.map_or(LONGEST_SLEEP, |until| until.clamp(Duration::from_millis(100), LONGEST_SLEEP)))
-    }
-
-    /// As [`run`](Self::run); what goes wrong is said, and tried again.
-    async fn run_or_say(&mut self, before: Duration) -> Duration {
-        match self.run().await {
-            Ok(sleep) => sleep,
-            Err(failure) => {
-                self.last = None;
-                tracing::warn!("what is decided does not run yet: {failure}");
-                before.min(Duration::from_secs(1))
-            }
-        }
-    }
-
-    /// Devices are to know the key that the web site proves to have.
-    async fn follow_certificate(&self) {
-        let is_pinned = self.web.as_ref().is_some_and(|web| web.certificate != Certificate::Acme);
-        let model = self.desk.service.model();
-        let Some(web) = model.network.as_ref().and_then(|network| network.web.clone()).filter(|_| is_pinned) else {
-            return;
-        };
-        let Some(pin) = self.desk.pin() else { return };
-        if web.trust != Trust::Pin(pin) {
-            let web = Some(Some(Web { trust: Trust::Pin(pin), ..web }));
-            let change = Command::ChangeNetwork(NetworkChange { web, ..NetworkChange::default() });
-            if let Err(e) = self.desk.service.execute(change, own(), now()).await {
-                tracing::warn!("devices that join now do not learn the web site's key: {e}");
-            }
-        }
-    }
-}
-
-/// Makes differences of the daemon's counters.
-struct Counting {
-    counters: Counters,
-    begun: Instant,
-    /// Whether there was no report yet.
-    is_first: bool,
-}
-
-impl Counting {
-    fn new() -> Self {
-        Self { counters: Counters::default(), begun: Instant::now(), is_first: true }
-    }
-
-    fn of(&mut self, desk: &Desk, report: &TunnelReport) -> Vec<UsageDelta> {
-        let model = desk.service.model();
-        let seen: std::collections::HashMap<&str, _> =
-            report.peers.iter().map(|peer| (peer.public_key.as_str(), peer)).collect();
-        let counted = model.peers.values().filter_map(|peer| {
-            let seen = seen.get(peer.key.to_string().as_str())?;
-            let at = seen.last_handshake_unix.map(UnixTime);
-            Some((peer.id, seen.traffic.received, seen.traffic.sent, at))
-        });
-        let deltas = self.counters.advance(counted);
-        // A tunnel that is older than we are has counted what an earlier run of ours wrote down.
-        if std::mem::replace(&mut self.is_first, false) && self.is_older(report) { Vec::new() } else { deltas }
-    }
-
-    /// Whether the tunnel was up before this process was.
-    fn is_older(&self, report: &TunnelReport) -> bool {
-        report.up_seconds > self.begun.elapsed().as_secs() + 5
-    }
 }

@@ -82,6 +82,13 @@ impl Monitor {
         way.map(|way| Some(Self(way))).map_err(|e| Failure::io("cannot reach the process that started it", &e))
     }
 
+    /// One that has ended.
+    #[cfg(test)]
+    pub(crate) fn gone() -> Result<Self> {
+        let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        pair.map(|(ours, _)| Self(ours)).map_err(|e| Failure::io("no pair of sockets", &e.into()))
+    }
+
     /// A connection to the daemon that is good for this interface alone; `None` if there is no daemon.
     pub(crate) fn connect(&self, interface: &str) -> Result<Option<Client>> {
         say(self.0.as_fd(), &Ask::Connect { interface: interface.to_owned() }, None)?;
