@@ -1,4 +1,4 @@
-//! A small ping: ICMP echo over a raw socket, one at a time, of any size.
+//! A small ping: ICMP echo over a raw socket, one at a time, of any size, through one interface and no other.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use adit_protocol::Checksum;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, ipproto, sockopt};
 use serde::Serialize;
+use socket2::SockRef;
 
 /// What came of several pings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,10 +43,18 @@ pub(crate) const USUAL: u16 = 84;
 /// The headers of IPv4 and of the request.
 const HEADERS: u16 = 28;
 
-/// Sends one echo request, a packet of this length, from this thread's namespace, and waits for its answer.
-pub(crate) fn ping(to: Ipv4Addr, sequence: u16, length: u16, patience: Duration) -> std::io::Result<Option<Duration>> {
+/// Sends one echo request, a packet of this length, by this interface of this thread's namespace, and waits for its answer:
+/// what comes by another way, or from somebody else, is none.
+pub(crate) fn ping(
+    interface: &str,
+    to: Ipv4Addr,
+    sequence: u16,
+    length: u16,
+    patience: Duration,
+) -> std::io::Result<Option<Duration>> {
     let flags = SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::RAW, flags, Some(ipproto::ICMP))?;
+    SockRef::from(&socket).bind_device(Some(interface.as_bytes()))?;
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Recv, Some(patience))?;
     let id = std::process::id() as u16;
     let begun = Instant::now();
@@ -57,7 +66,7 @@ pub(crate) fn ping(to: Ipv4Addr, sequence: u16, length: u16, patience: Duration)
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => continue,
             Err(e) => return Err(e.into()),
         };
-        if is_answer(buffer.get(..length).unwrap_or_default(), id, sequence) {
+        if is_answer(buffer.get(..length).unwrap_or_default(), to, id, sequence) {
             return Ok(Some(begun.elapsed()));
         }
     }
@@ -75,9 +84,12 @@ fn request(id: u16, sequence: u16, length: u16) -> Vec<u8> {
     packet
 }
 
-/// Whether an IPv4 packet is the answer to that request.
-fn is_answer(packet: &[u8], id: u16, sequence: u16) -> bool {
+/// Whether an IPv4 packet is this host's answer to that request.
+fn is_answer(packet: &[u8], from: Ipv4Addr, id: u16, sequence: u16) -> bool {
     let header = packet.first().map_or(0, |b| usize::from(b & 15) * 4);
+    if packet.get(12..16) != Some(&from.octets()[..]) {
+        return false;
+    }
     let Some(icmp) = packet.get(header..).and_then(|p| p.first_chunk::<8>()) else { return false };
     icmp[0] == ECHO_REPLY && icmp[4..6] == id.to_be_bytes() && icmp[6..8] == sequence.to_be_bytes()
 }
@@ -100,12 +112,24 @@ mod tests {
         let mut packet = vec![0x45; 1];
         packet.resize(20, 0);
         packet.extend(request(7, 9, USUAL));
-        assert!(!is_answer(&packet, 7, 9), "that is the request");
+        let from = Ipv4Addr::new(10, 77, 0, 1);
+        packet[12..16].copy_from_slice(&from.octets());
+        assert!(!is_answer(&packet, from, 7, 9), "that is the request");
         packet[20] = ECHO_REPLY;
-        assert!(is_answer(&packet, 7, 9));
-        assert!(!is_answer(&packet, 7, 8));
-        assert!(!is_answer(&packet[..24], 7, 9));
-        assert!(!is_answer(&[], 7, 9));
+        assert!(is_answer(&packet, from, 7, 9));
+        assert!(!is_answer(&packet, from, 7, 8));
+        assert!(!is_answer(&packet, Ipv4Addr::new(10, 77, 0, 2), 7, 9), "somebody else's");
+        assert!(!is_answer(&packet[..24], from, 7, 9));
+        assert!(!is_answer(&[], from, 7, 9));
+    }
+
+    /// Needs root.
+    #[cfg(feature = "lab")]
+    #[test]
+    fn it_takes_the_interface_that_it_is_told_and_no_other() {
+        let ping = |interface| ping(interface, Ipv4Addr::LOCALHOST, 1, USUAL, Duration::from_secs(5));
+        assert!(ping("lo").unwrap().is_some());
+        assert_eq!(ping("no-such-link").unwrap_err().raw_os_error(), Some(libc::ENODEV));
     }
 
     #[test]

@@ -74,8 +74,9 @@ impl Peer {
 
     /// One ping from here.
     pub(super) fn ping(&self, to: Ipv4Addr, sequence: u16, patience: Duration) -> Result<Option<Duration>> {
+        let interface = self.side.interface();
         self.room
-            .run(move || ping::ping(to, sequence, ping::USUAL, patience))?
+            .run(move || ping::ping(&interface, to, sequence, ping::USUAL, patience))?
             .map_err(|e| Failure::failed(format!("cannot ping through the tunnel: {e}")))
     }
 

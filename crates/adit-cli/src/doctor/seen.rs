@@ -13,6 +13,9 @@ use adit_host::Looked as Machine;
 
 use crate::report::TunnelReport;
 
+/// How long, in seconds, a tunnel that keeps itself alive has to be up until its server must have answered, if it does.
+const AWHILE: u64 = 30;
+
 /// All of it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
@@ -138,6 +141,13 @@ impl Tunnel {
     pub(crate) fn answers(&self) -> bool {
         let nobody_to_ask = self.path.is_none_or(|path| path.to.is_none());
         self.heard || self.path.is_some_and(|path| path.small) || nobody_to_ask && self.has_session()
+    }
+
+    /// Whether somebody was asked through it, by a ping or by the tunnel itself for a while: else silence says nothing.
+    pub(crate) fn was_asked(&self) -> bool {
+        let asks_by_itself =
+            self.report.up_seconds >= AWHILE && self.report.peers.iter().any(|peer| peer.persistent_keepalive > 0);
+        self.path.is_some_and(|path| path.to.is_some()) || asks_by_itself
     }
 
     /// Whether it has a session with somebody.

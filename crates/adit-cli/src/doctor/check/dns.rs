@@ -39,8 +39,12 @@ fn judge(seen: &Seen, tunnel: &Tunnel, profile: &Profile) -> Checked {
         outside_of_links(links, tunnel.name())
     } else {
         let outside = asked.iter().filter(|server| {
-            let way = seen.ways.get(server).and_then(Option::as_deref);
-            !profile.dns.contains(server) && !server.is_loopback() && way != Some(tunnel.name())
+            // Where it is not known by which way it is asked, a server of the tunnel's own is taken for one beyond it.
+            let is_inside = match seen.ways.get(server).and_then(Option::as_deref) {
+                Some(way) => way == tunnel.name(),
+                None => profile.dns.contains(server),
+            };
+            !is_inside && !server.is_loopback()
         });
         outside.map(|server| (*server, seen.ways.get(server).cloned().flatten().unwrap_or_default())).collect()
     };
@@ -106,6 +110,11 @@ mod tests {
         assert_eq!(found.what, "names are asked outside of home: of 192.168.8.1 by eth0");
         seen.ways.insert("192.168.8.1".parse().unwrap(), Some("home".into()));
         assert_eq!(check(&seen)[0].verdict, Verdict::Sound, "another server, but nobody sees it");
+        let mut seen = scene::device();
+        seen.ways.insert("10.77.0.1".parse().unwrap(), Some("eth0".into()));
+        assert_eq!(check(&seen)[0].verdict, Verdict::Wrong, "the tunnel's own server, and not asked through it");
+        seen.ways.clear();
+        assert_eq!(check(&seen)[0].verdict, Verdict::Sound);
     }
 
     #[test]

@@ -171,12 +171,17 @@ fn blocked(tunnel: &Tunnel, what: &str, passage: &Passage, dropped: &Dropped, ru
     }
 }
 
+/// Whether iptables means this interface: with a `+` at its end, whatever begins so.
+fn is_named(pattern: &str, link: &str) -> bool {
+    pattern.strip_suffix('+').map_or(pattern == link, |begin| link.starts_with(begin))
+}
+
 /// Whether what comes by this interface is certainly dropped: the policy drops, and no rule may accept it.
 fn legacy_drops(rules: &str, link: &str) -> bool {
     let accepts = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let after = |flag: &str| words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1]);
-        let elsewhere = after("-i").is_some_and(|of| of != link);
+        let elsewhere = after("-i").is_some_and(|of| !is_named(of, link));
         let later = line.contains("ESTABLISHED") && !line.contains("NEW");
         let silent = matches!(after("-j"), None | Some("DROP" | "REJECT" | "LOG"));
         line.starts_with("-A FORWARD ") && !elsewhere && !later && !silent
@@ -264,6 +269,9 @@ mod tests {
             "-P FORWARD DROP\n-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
             "home"
         ));
+        assert!(!legacy_drops("-P FORWARD DROP\n-A FORWARD -i ho+ -j ACCEPT", "home"), "whatever begins so");
+        assert!(!legacy_drops("-P FORWARD DROP\n-A FORWARD -i + -j ACCEPT", "home"));
+        assert!(legacy_drops("-P FORWARD DROP\n-A FORWARD -i wg+ -j ACCEPT", "home"));
         assert!(!legacy_drops("-P FORWARD ACCEPT", "home"));
     }
 }

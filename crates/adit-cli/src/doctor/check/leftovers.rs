@@ -16,9 +16,18 @@ pub(super) fn check(seen: &Seen) -> Vec<Checked> {
         let wrong =
             Checked::wrong(Check::Leftovers, format!("a killed run of {name} left its changes on this machine"))
                 .about(name.as_str())
-                .known_by(format!("the journal of {name} is not empty, and no process holds it"))
-                .advise(format!("`adit down {name}` undoes them; `adit up {name}` does so first, too"));
-        if seen.daemon { wrong } else { wrong.fixed_by(Fix::Recover) }
+                .known_by(format!("the journal of {name} is not empty, and no process holds it"));
+        if seen.daemon {
+            // It knows nothing of them, so `adit down` would say that there is no such tunnel.
+            return wrong
+                .advise(format!("`adit up {name}` undoes them first; `adit down {name}` then leaves nothing"))
+                .advise(
+                    "or `systemctl restart adit`: a daemon undoes all of them when it starts, and its tunnels go down",
+                );
+        }
+        wrong
+            .advise(format!("`adit down {name}` undoes them; `adit up {name}` does so first, too"))
+            .fixed_by(Fix::Recover)
     };
     machine.leftovers.iter().map(left).collect()
 }
@@ -38,6 +47,11 @@ mod tests {
         let found = &check(&seen)[0];
         assert_eq!((found.verdict, found.about.as_deref()), (Verdict::Wrong, Some("home")));
         assert_eq!(found.fix, Some(Fix::Recover));
+        assert!(found.advice[0].starts_with("`adit down home` undoes"), "{:?}", found.advice);
+        seen.daemon = true;
+        let found = &check(&seen)[0];
+        assert_eq!(found.fix, None);
+        assert!(found.advice[0].starts_with("`adit up home` undoes"), "a daemon that runs has no such tunnel to end");
         seen.machine = None;
         assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
     }

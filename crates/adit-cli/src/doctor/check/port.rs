@@ -45,6 +45,10 @@ fn judge(tunnel: &Tunnel) -> Checked {
         };
     }
     match &tunnel.site {
+        // Who answers a visit in place of the server was seen, whoever was asked through the tunnel.
+        site if !tunnel.was_asked() && !matches!(site, Some(Looked { trouble: Some(Trouble::Untrusted(_)), .. })) => {
+            nobody_was_asked(tunnel, &where_to)
+        }
         Some(Looked { trouble: None, .. }) if now == "udp" => udp_is_blocked(tunnel, &where_to),
         Some(Looked { trouble: None, .. }) => {
             Checked::wrong(Check::Port, format!("{where_to} shows its web site, and nothing comes through the tunnel"))
@@ -70,6 +74,22 @@ fn judge(tunnel: &Tunnel) -> Checked {
             )
             .advise("if not, look at the server: is it running, is its port open, does it know this device's key"),
     }
+}
+
+fn nobody_was_asked(tunnel: &Tunnel, server: &str) -> Checked {
+    let why = match tunnel.path {
+        Some(_) => "no address beyond the tunnel is known of which an answer could be expected",
+        None => "no packets could be sent through the tunnel: `sudo adit doctor` may",
+    };
+    let checked =
+        Checked::unknown(Check::Port, format!("nobody was asked whether {server} answers through the tunnel"));
+    match &tunnel.site {
+        Some(Looked { trouble: Some(Trouble::Unreachable(site) | Trouble::Broken(site)), .. }) => {
+            checked.known_by(format!("{why}; over HTTPS it does not answer: {}", first_line(site)))
+        }
+        Some(_) | None => checked.known_by(why),
+    }
+    .advise("use the tunnel, and look again: `adit status` shows then whether there was a handshake")
 }
 
 fn udp_is_blocked(tunnel: &Tunnel, server: &str) -> Checked {
@@ -124,6 +144,7 @@ fn first_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::super::report::Verdict;
+    use super::super::super::seen::Path;
     use super::super::scene;
     use super::*;
 
@@ -172,6 +193,21 @@ mod tests {
         assert!(said(&seen).1.contains("not shown to be the server"));
         seen.tunnels[0].site = None;
         assert_eq!(said(&seen), (Verdict::Wrong, "203.0.113.2:51820 does not answer over UDP".into()));
+    }
+
+    #[test]
+    fn silence_says_nothing_where_nobody_was_asked() {
+        let mut seen = scene::device();
+        let tunnel = &mut seen.tunnels[0];
+        (tunnel.heard, tunnel.path, tunnel.report.peers[0].has_session) = (false, None, false);
+        assert_eq!(said(&seen).0, Verdict::Unknown);
+        seen.tunnels[0].path = Some(Path { to: None, small: false, longest: 0, mtu: 1420 });
+        seen.tunnels[0].site = None;
+        assert_eq!(said(&seen).0, Verdict::Unknown);
+        seen.tunnels[0].report.up_seconds = 3600;
+        assert_eq!(said(&seen).0, Verdict::Wrong, "it keeps itself alive: it has asked long enough");
+        seen.tunnels[0].report.peers[0].persistent_keepalive = 0;
+        assert_eq!(said(&seen).0, Verdict::Unknown);
     }
 
     #[test]

@@ -24,7 +24,7 @@ fn judge(kept: &Kept) -> Checked {
             .fixed_by(Fix::Protect { file: kept.file.clone() })
             .about(file);
     }
-    Checked::sound(Check::Profile, format!("{file} can be used, and only its owner reads it")).about(file)
+    Checked::sound(Check::Profile, format!("{file} can be used, and is not for everybody to read")).about(file)
 }
 
 #[cfg(test)]

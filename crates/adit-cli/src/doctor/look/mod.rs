@@ -160,7 +160,7 @@ async fn visit_and_ping(
     let is_down = report.state == State::Failed;
     let mtu = Host::new().mtu_of(&report.name).await.ok().flatten();
     let path = match mtu.filter(|_| !is_down) {
-        Some(mtu) => path::measure(mtu, addresses).await,
+        Some(mtu) => path::measure(report.name.clone(), mtu, addresses).await,
         None => None,
     };
     let config = adit::https::client(&profile, report.fwmark, Some(&state.join("visits")));

@@ -19,8 +19,8 @@ const TRIES: u16 = 3;
 /// The length is found this exactly.
 const STEP: u16 = 8;
 
-/// Sends them through an interface that takes up to `mtu` bytes; nothing if this user may not.
-pub(super) async fn measure(mtu: u32, addresses: Vec<Ipv4Addr>) -> Option<Path> {
+/// Sends them through this interface, which takes up to `mtu` bytes; nothing if this user may not.
+pub(super) async fn measure(interface: String, mtu: u32, addresses: Vec<Ipv4Addr>) -> Option<Path> {
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
     let none = Path { to: None, small: false, longest: 0, mtu };
     if addresses.is_empty() {
@@ -28,20 +28,20 @@ pub(super) async fn measure(mtu: u32, addresses: Vec<Ipv4Addr>) -> Option<Path> 
     }
     let measured = tokio::task::spawn_blocking(move || {
         let mut sequence = 0;
-        let found = first_to_answer(&addresses, &mut sequence)?;
+        let found = first_to_answer(&interface, &addresses, &mut sequence)?;
         let Some(to) = found else { return Ok(Path { to: addresses.first().copied(), ..none }) };
-        let longest = longest(mtu, |length| gets_through(to, length, &mut sequence))?;
+        let longest = longest(mtu, |length| gets_through(&interface, to, length, &mut sequence))?;
         Ok(Path { to: Some(to), small: true, longest, mtu })
     });
     let measured: io::Result<Path> = measured.await.ok()?;
     measured.inspect_err(|error| tracing::debug!("no pings: {error}")).ok()
 }
 
-fn first_to_answer(addresses: &[Ipv4Addr], sequence: &mut u16) -> io::Result<Option<Ipv4Addr>> {
+fn first_to_answer(interface: &str, addresses: &[Ipv4Addr], sequence: &mut u16) -> io::Result<Option<Ipv4Addr>> {
     let begun = Instant::now();
     for to in addresses.iter().cycle() {
         *sequence += 1;
-        match ping::ping(*to, *sequence, USUAL, PATIENCE) {
+        match ping::ping(interface, *to, *sequence, USUAL, PATIENCE) {
             Ok(Some(_)) => return Ok(Some(*to)),
             Ok(None) => {}
             Err(e) if e.kind() == io::ErrorKind::PermissionDenied => return Err(e),
@@ -55,10 +55,10 @@ fn first_to_answer(addresses: &[Ipv4Addr], sequence: &mut u16) -> io::Result<Opt
     Ok(None)
 }
 
-fn gets_through(to: Ipv4Addr, length: u16, sequence: &mut u16) -> io::Result<bool> {
+fn gets_through(interface: &str, to: Ipv4Addr, length: u16, sequence: &mut u16) -> io::Result<bool> {
     for _ in 0..TRIES {
         *sequence += 1;
-        if ping::ping(to, *sequence, length, PATIENCE)?.is_some() {
+        if ping::ping(interface, to, *sequence, length, PATIENCE)?.is_some() {
             return Ok(true);
         }
     }
