@@ -13,6 +13,8 @@ use crate::name::{check_name, directories};
 pub(crate) const GROUP: &str = "adit";
 /// Groups of the system are below this (`groupadd --system`). The private group of a user who is called `adit` is not.
 const FIRST_USER: u32 = 1_000;
+/// In a directory's mode: others than its owner and its group come in, or it is shared as /tmp is.
+const SHARED: u32 = 0o1007;
 /// Much more than the file has.
 const MAX_FILE: usize = 4 << 20;
 
@@ -28,8 +30,27 @@ fn number_in(text: &str) -> Option<u32> {
     (1..FIRST_USER).contains(&number).then_some(number)
 }
 
-/// Lets the group's members come as far as the sockets in this directory, and see nothing else of it.
-pub(crate) fn open_directory(directory: &Path, group: u32) -> std::io::Result<()> {
+/// Lets the group's members come as far as the sockets in this directory, and see nothing else of it. One that others use
+/// as well is left as it is, and refused: its mode is not adit's to change.
+pub(crate) fn open_directory(directory: &Path, group: u32) -> Result<()> {
+    let failed = |e: std::io::Error| Failure::io(format!("cannot let the group adit into {}", directory.display()), &e);
+    let found = fs::symlink_metadata(directory).map_err(failed)?;
+    let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
+    if !is_own || found.mode() & SHARED != 0 {
+        return Err(Failure::failed(format!(
+            "{0} is not for adit alone (mode {1:04o}), so the group adit is not let in by changing its mode",
+            directory.display(),
+            found.mode() & 0o7777
+        ))
+        .hint(format!(
+            "set ADIT_RUNTIME_DIR to a directory that is not there yet, or `chmod 700 {}` if nobody else uses it",
+            directory.display()
+        )));
+    }
+    admit(directory, group).map_err(failed)
+}
+
+fn admit(directory: &Path, group: u32) -> std::io::Result<()> {
     // What is in it is not theirs, whatever its own modes are.
     for inner in ["host", "state"] {
         match fs::set_permissions(directory.join(inner), Permissions::from_mode(0o700)) {
@@ -85,6 +106,24 @@ mod tests {
         for none in ["", "root:x:0:\n", "adit:x:1000:\n", "adit:x:0:\n", "adit:x:\n", "adit:x:-1:\n", "radit:x:5:\n"] {
             assert_eq!(number_in(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_directory_that_others_use_is_not_changed() {
+        let directory = std::env::temp_dir().join(format!("adit-members-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let own = rustix::process::getegid().as_raw();
+        for mode in [0o1777, 0o777, 0o1700, 0o755, 0o711] {
+            fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
+            let refused = open_directory(&directory, own).unwrap_err();
+            assert!(refused.message.contains("not for adit alone"), "{refused}");
+            assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, mode);
+        }
+        fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
+        open_directory(&directory, own).unwrap();
+        open_directory(&directory, own).unwrap();
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o710);
+        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]

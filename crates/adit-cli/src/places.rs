@@ -77,6 +77,13 @@ impl Places {
         self.state().join("server")
     }
 
+    /// The directories of adit's own that lead to the sockets, the outermost first: another namespace's is inside of the
+    /// machine's own.
+    pub(crate) fn on_the_way(&self) -> Vec<&Path> {
+        let outer = self.directory.parent().filter(|parent| *parent == Path::new(RUNTIME_DIR));
+        outer.into_iter().chain([self.directory.as_path()]).collect()
+    }
+
     /// Makes the directory, for nobody but its owner.
     pub(crate) fn create(&self) -> Result<()> {
         let what = || format!("cannot create {}", self.directory.display());
@@ -128,6 +135,17 @@ mod tests {
         assert_eq!(directory_for(Some(1), Some(1)), Path::new("/run/adit"));
         assert_eq!(directory_for(Some(7), Some(1)), Path::new("/run/adit/netns-7"));
         assert_eq!(directory_for(Some(7), None), Path::new("/run/adit"), "an ordinary user may not look at init");
+    }
+
+    #[test]
+    fn another_namespace_s_directory_is_reached_through_the_machine_s_own() {
+        let way = |directory: &str| {
+            let places = Places::new(directory.into(), None);
+            places.on_the_way().into_iter().map(Path::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(way("/run/adit/netns-7"), [Path::new("/run/adit"), Path::new("/run/adit/netns-7")]);
+        assert_eq!(way("/run/adit"), [Path::new("/run/adit")]);
+        assert_eq!(way("/tmp/x/run"), [Path::new("/tmp/x/run")], "what is around it is not ours");
     }
 
     #[test]

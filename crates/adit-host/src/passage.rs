@@ -21,6 +21,9 @@ const OWN: &str = "adit";
 /// Extensions of iptables that do something to a packet and let it go on.
 const NO_VERDICT: [&str; 8] = ["LOG", "NFLOG", "MARK", "CONNMARK", "TCPMSS", "CHECKSUM", "CT", "ECN"];
 
+/// Words of a rule that fit or not by what passed before.
+const COUNTED: [&str; 6] = ["limit", "quota", "ct count", "set", "map", "meter"];
+
 /// The first packet of a conversation, on its way through this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Passage {
@@ -264,7 +267,8 @@ fn fits_all(rule: &[Value], passage: &Passage) -> Fits {
     for word in rule {
         let fits = match word.as_object().and_then(|object| object.iter().next()) {
             Some((name, value)) if name == "match" => fits(value, passage),
-            Some((name, value)) if name == "limit" || name == "xt" && target(value).is_none() => Fits::Maybe,
+            Some((name, value)) if name == "xt" && target(value).is_none() => Fits::Maybe,
+            Some((name, _)) if COUNTED.contains(&name.as_str()) => Fits::Maybe,
             _ => Fits::Yes,
         };
         all = match (all, fits) {
@@ -367,7 +371,9 @@ fn holds(right: &Value, is: impl Fn(&Value) -> Option<bool>) -> Fits {
     for value in list {
         // An element of a set may carry a counter or a timeout.
         let value = value.pointer("/elem/val").unwrap_or(value);
-        match is(value) {
+        // What is in a set that is named is not looked up.
+        let is_named_set = value.as_str().is_some_and(|text| text.starts_with('@'));
+        match if is_named_set { None } else { is(value) } {
             Some(true) => return Fits::Yes,
             Some(false) => {}
             None => open = true,

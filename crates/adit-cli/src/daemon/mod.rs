@@ -67,8 +67,7 @@ pub(crate) async fn run(places: Places, mode: Mode) -> Result<()> {
 fn members_of(places: &Places) -> Result<Option<u32>> {
     let group = members::group().filter(|_| rustix::process::geteuid().is_root());
     if let Some(group) = group {
-        members::open_directory(&places.directory, group)
-            .map_err(|e| Failure::io(format!("cannot let the group adit into {}", places.directory.display()), &e))?;
+        places.on_the_way().into_iter().try_for_each(|directory| members::open_directory(directory, group))?;
     }
     Ok(group)
 }

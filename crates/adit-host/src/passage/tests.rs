@@ -80,10 +80,30 @@ fn a_rule_that_drops_it_is_found_under_a_policy_of_accept() {
     assert!(!is_dropped(&[("in", ACCEPTS, &[&other])]));
 }
 
+/// What a set holds is not looked up, whatever is compared with it.
+#[test]
+fn a_set_by_name_may_have_it_or_not() {
+    let sets = [
+        r#"{"match":{"op":"==","left":{"meta":{"key":"iifname"}},"right":"@lan"}}"#,
+        r#"{"match":{"op":"==","left":{"payload":{"protocol":"udp","field":"dport"}},"right":"@open"}}"#,
+        r#"{"match":{"op":"==","left":{"meta":{"key":"l4proto"}},"right":"@protocols"}}"#,
+        r#"{"match":{"op":"in","left":{"ct":{"key":"state"}},"right":"@states"}}"#,
+    ];
+    for set in sets {
+        let not = set.replace("\"==\"", "\"!=\"").replace("\"in\"", "\"!=\"");
+        for word in [set, &not] {
+            assert!(!is_dropped(&[("in", DROPS, &[&rule(&[word], ACCEPT)])]), "{word}");
+            assert!(!is_dropped(&[("in", ACCEPTS, &[&rule(&[word], DROP)])]), "{word}");
+        }
+    }
+}
+
 /// Nothing is claimed that may be otherwise.
 #[test]
 fn what_cannot_be_told_from_the_rules_is_left_open() {
-    for word in [FROM_SOME, EXTENSION, r#"{"limit":{"rate":4,"per":"second"}}"#, r#"{"xt":null}"#] {
+    for word in
+        [FROM_SOME, EXTENSION, r#"{"limit":{"rate":4,"per":"second"}}"#, r#"{"ct count":{"val":9}}"#, r#"{"xt":null}"#]
+    {
         let maybe = rule(&[word], ACCEPT);
         assert!(!is_dropped(&[("in", DROPS, &[&maybe])]), "{word}");
         let maybe = rule(&[word], DROP);
