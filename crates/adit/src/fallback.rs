@@ -27,14 +27,29 @@ struct Turn {
     unanswered: u32,
 }
 
+impl Turn {
+    fn current(&self) -> Option<&Endpoint> {
+        self.endpoints.get(self.at)
+    }
+}
+
 impl Fallbacks {
-    /// Takes the endpoints of a peer, the first choice first. If they stay the same, it is looked for where it was.
-    pub(crate) fn set(&mut self, peer: PublicKey, endpoints: Vec<Endpoint>) {
-        if endpoints.len() < 2 {
-            self.peers.remove(&peer);
-        } else if self.peers.get(&peer).is_none_or(|turn| turn.endpoints != endpoints) {
-            self.peers.insert(peer, Turn { endpoints, at: 0, unanswered: 0 });
+    /// Takes the endpoints of a peer, the first choice first, and gives the one to look for it at. If the first choice stays
+    /// the same, and where it is looked for is still one of them, that is there.
+    pub(crate) fn set(&mut self, peer: PublicKey, endpoints: Vec<Endpoint>) -> Option<Endpoint> {
+        let before = self.peers.remove(&peer).filter(|turn| turn.endpoints.first() == endpoints.first());
+        let (current, unanswered) = before.as_ref().map_or((None, 0), |turn| (turn.current(), turn.unanswered));
+        let at = endpoints.iter().position(|endpoint| Some(endpoint) == current).unwrap_or(0);
+        let found = endpoints.get(at).cloned();
+        if endpoints.len() > 1 {
+            self.peers.insert(peer, Turn { endpoints, at, unanswered });
         }
+        found
+    }
+
+    /// Where a peer of several endpoints is looked for.
+    pub(crate) fn current(&self, peer: &PublicKey) -> Option<&Endpoint> {
+        self.peers.get(peer)?.current()
     }
 
     /// Forgets the peers that are not kept.
@@ -59,7 +74,7 @@ impl Fallbacks {
         }
         turn.unanswered = 0;
         turn.at = (turn.at + 1) % turn.endpoints.len();
-        turn.endpoints.get(turn.at)
+        turn.current()
     }
 }
 
@@ -107,8 +122,14 @@ mod tests {
     fn the_same_endpoints_again_leave_it_where_it_is() {
         let mut fallbacks = three();
         assert_eq!(fallbacks.unanswered(&PEER, true), Some(&endpoint(2)));
-        fallbacks.set(PEER, (1..=3).map(endpoint).collect());
+        assert_eq!(fallbacks.set(PEER, (1..=3).map(endpoint).collect()), Some(endpoint(2)));
         assert_eq!(fallbacks.unanswered(&PEER, true), Some(&endpoint(3)));
+        let reordered = [1, 4, 3].map(endpoint).to_vec();
+        assert_eq!(fallbacks.set(PEER, reordered), Some(endpoint(3)), "it is still one of them");
+        assert_eq!(fallbacks.set(PEER, vec![endpoint(1), endpoint(2)]), Some(endpoint(1)), "it is none of them");
+        assert_eq!(fallbacks.unanswered(&PEER, true), Some(&endpoint(2)));
+        assert_eq!(fallbacks.set(PEER, vec![endpoint(5), endpoint(2)]), Some(endpoint(5)), "another first choice");
+        assert_eq!(fallbacks.set(PEER, Vec::new()), None);
         fallbacks.set(PEER, vec![endpoint(1)]);
         assert_eq!(fallbacks.unanswered(&PEER, true), None, "one endpoint is no choice");
     }

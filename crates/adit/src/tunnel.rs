@@ -342,7 +342,12 @@ async fn attend(
                 None => return,
             },
             order = orders.recv() => match order {
-                Some(order) => me.obey(order),
+                Some(order) => {
+                    let change = me.obey(order);
+                    if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
+                        return;
+                    }
+                }
                 None => return,
             },
             Some(answer) = questions.join_next() => {
@@ -390,7 +395,12 @@ impl Attendant {
         tracing::debug!(%endpoint, "a peer that does not answer is looked for elsewhere");
         // One that is a name is asked for first.
         self.names.set(*peer, Some(endpoint), Instant::now());
-        Some(at(*peer, resolve::address(endpoint)?))
+        let name = self.names.name_of(peer);
+        self.named.send_modify(|named| match name {
+            Some(name) => drop(named.insert(*peer, name)),
+            None => drop(named.remove(peer)),
+        });
+        Some(only(at(*peer, resolve::address(endpoint)?)))
     }
 
     fn pass_on(&mut self, event: Event) {
@@ -401,18 +411,26 @@ impl Attendant {
         drop(self.events.send(event));
     }
 
-    fn obey(&mut self, order: Order) {
+    /// Takes new endpoints. A peer that answers at one of several stays there, if it may; one that may not is to move.
+    fn obey(&mut self, order: Order) -> Option<DeviceChange> {
         let Order::Endpoints(endpoints) = order;
         let now = Instant::now();
+        let mut moved = DeviceChange::default();
         for (peer, endpoints) in &endpoints {
-            self.fallbacks.set(*peer, endpoints.clone());
-            self.names.set(*peer, endpoints.first(), now);
+            let before = self.fallbacks.current(peer).cloned();
+            let endpoint = self.fallbacks.set(*peer, endpoints.clone());
+            self.names.set(*peer, endpoint.as_ref(), now);
+            if before.is_some() && before != endpoint {
+                // One that is a name is asked for first.
+                moved.peers.extend(endpoint.as_ref().and_then(resolve::address).map(|to| at(*peer, to)));
+            }
         }
         let endpoints: BTreeMap<_, _> = endpoints.into_iter().collect();
         self.names.retain(|peer| endpoints.contains_key(peer));
         self.fallbacks.retain(|peer| endpoints.contains_key(peer));
         let names = endpoints.keys().filter_map(|peer| Some((*peer, self.names.name_of(peer)?)));
         self.named.send_replace(names.collect());
+        (!moved.peers.is_empty()).then_some(moved)
     }
 
     fn learn(&mut self, (peer, endpoint, found): Answer) -> Option<DeviceChange> {
@@ -422,13 +440,16 @@ impl Attendant {
             Vec::new()
         });
         let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
-        Some(at(peer, address))
+        Some(only(at(peer, address)))
     }
 }
 
 /// The peer, if it is there, is at this address.
-fn at(peer: PublicKey, address: std::net::SocketAddr) -> DeviceChange {
-    let change = PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) };
+fn at(peer: PublicKey, address: std::net::SocketAddr) -> PeerChange {
+    PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) }
+}
+
+fn only(change: PeerChange) -> DeviceChange {
     DeviceChange { peers: vec![change], ..DeviceChange::default() }
 }
 
@@ -452,3 +473,62 @@ async fn sleep_until(at: Option<Instant>) {
 const EVENTS: usize = 256;
 /// Orders that may wait for the attendant.
 const ORDERS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::wg_quick::Host;
+
+    const PEER: PublicKey = PublicKey::new([1; 32]);
+
+    fn gateway(number: u8) -> Endpoint {
+        Endpoint { host: Host::Name(format!("gateway{number}.example.org")), port: 51_820 }
+    }
+
+    fn address(last: u8) -> Endpoint {
+        Endpoint { host: Host::Ip([192, 0, 2, last].into()), port: 51_820 }
+    }
+
+    fn attendant() -> Attendant {
+        Attendant {
+            events: broadcast::Sender::new(1),
+            names: Names::default(),
+            fallbacks: Fallbacks::default(),
+            visitor: None,
+            named: watch::Sender::default(),
+            prefer: Prefer::default(),
+            calls: None,
+        }
+    }
+
+    fn moved(change: Option<DeviceChange>) -> Vec<Option<std::net::SocketAddr>> {
+        change.into_iter().flat_map(|change| change.peers).map(|peer| peer.endpoint).collect()
+    }
+
+    #[test]
+    fn a_reload_leaves_a_peer_at_the_endpoint_where_it_answers() {
+        let mut me = attendant();
+        let reload = |me: &mut Attendant, ways: &[Endpoint]| me.obey(Order::Endpoints(vec![(PEER, ways.to_vec())]));
+        assert!(reload(&mut me, &[gateway(1), gateway(2), address(3)]).is_none());
+        let unanswered = Event::HandshakeUnanswered(PEER);
+        assert!(me.hear(&unanswered).is_none() && me.hear(&unanswered).is_none(), "its name is asked for first");
+        me.hear(&Event::HandshakeCompleted(PEER));
+        assert!(reload(&mut me, &[gateway(1), gateway(2), address(3)]).is_none());
+        assert_eq!(me.names.name_of(&PEER).as_deref(), Some("gateway2.example.org:51820"));
+        assert_eq!(me.named.borrow().get(&PEER).map(String::as_str), Some("gateway2.example.org:51820"));
+        assert!(me.hear(&unanswered).is_none());
+        assert_eq!(moved(me.hear(&unanswered)), [Some(([192, 0, 2, 3], 51_820).into())]);
+        assert!(reload(&mut me, &[gateway(1), address(3)]).is_none());
+        assert_eq!(me.names.name_of(&PEER), None, "it is at an address");
+    }
+
+    #[test]
+    fn a_peer_whose_endpoint_is_none_any_more_moves_to_the_first() {
+        let mut me = attendant();
+        let reload = |me: &mut Attendant, ways: &[Endpoint]| me.obey(Order::Endpoints(vec![(PEER, ways.to_vec())]));
+        assert!(reload(&mut me, &[address(1), address(2)]).is_none());
+        let unanswered = Event::HandshakeUnanswered(PEER);
+        assert!(me.hear(&unanswered).is_none() && me.hear(&unanswered).is_some());
+        assert_eq!(moved(reload(&mut me, &[address(1)])), [Some(([192, 0, 2, 1], 51_820).into())]);
+    }
+}
