@@ -190,16 +190,19 @@ impl Client {
     }
 
     /// What the data channel will be, from the server's settings and ours.
-    fn agreed(&self, pushed: &crate::push::Pushed) -> Result<Agreed, String> {
+    fn agreed(&self, pushed: &crate::push::Pushed) -> Result<Agreed, Ended> {
+        if let Some(flags) = &pushed.unknown_flags {
+            return Err(Ended::Flags(flags.clone()));
+        }
         if let Some(name) = &pushed.unknown_cipher {
-            return Err(name.clone());
+            return Err(Ended::Cipher(name.clone()));
         }
         // A server that chooses none may have said what it is configured with.
         let configured = match &self.state {
             State::Connecting(connection) => connection.session.newest.peer.as_ref().and_then(KeyMessage::cipher),
             State::Stopped | State::Waiting(_) => None,
         };
-        let cipher = self.config.choose(pushed.cipher, configured)?;
+        let cipher = self.config.choose(pushed.cipher, configured).map_err(Ended::Cipher)?;
         let framing = pushed.framing.unwrap_or(self.config.framing);
         let epochs = pushed.epoch_keys && cipher.is_aead() && pushed.peer_id.is_some();
         Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing, epochs })

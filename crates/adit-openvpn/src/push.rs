@@ -1,16 +1,17 @@
 //! What a server tells its clients about their settings, as text and as values.
 //!
-//! Not here: routes, DNS and everything else that concerns the machine: those stay text, each an option as a
-//! configuration file would have it, for whoever knows the machine.
+//! Not here: the words and values of options (`options`, the one reader of them); routes, DNS and everything else that concerns
+//! the machine: those stay text, each an option as a configuration file would have it, for whoever knows the machine.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::Cipher;
 use crate::constants::MAX_PUSH;
 use crate::data::Framing;
-use crate::{Cipher, constants::NO_PEER_ID};
+use crate::options::{self, Directive};
 
 /// Settings from a server, all the pieces of a reply together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,6 +24,8 @@ pub struct Pushed {
     pub cipher: Option<Cipher>,
     /// A cipher that we do not have.
     pub unknown_cipher: Option<String>,
+    /// Flags that are not all known: packets would look different from what we take them for.
+    pub unknown_flags: Option<String>,
     /// The number to put before our packets.
     pub peer_id: Option<u32>,
     /// The server wants to hear of us this often (`ping`); zero: it need not.
@@ -106,42 +109,6 @@ fn split(piece: &str) -> impl Iterator<Item = &str> {
     piece.split(',').map(str::trim).filter(|option| !option.is_empty())
 }
 
-/// Options that a server may push and that we pass on as they are.
-const PASSED_ON: [&str; 29] = [
-    "topology",
-    "route",
-    "route-ipv6",
-    "route-gateway",
-    "route-metric",
-    "route-delay",
-    "redirect-gateway",
-    "redirect-private",
-    "dhcp-option",
-    "dns",
-    "block-ipv6",
-    "block-outside-dns",
-    "sndbuf",
-    "rcvbuf",
-    "socket-flags",
-    "setenv",
-    "setenv-safe",
-    "shaper",
-    "inactive",
-    "session-timeout",
-    "persist-tun",
-    "persist-key",
-    "verb",
-    "mute",
-    "explicit-exit-notify",
-    "echo",
-    "parameter",
-    "ip-win32",
-    "mssfix",
-];
-
-/// The longest `ping` and `ping-restart` that we take: a day.
-const MAX_PING: u64 = 86_400;
-
 impl Pushed {
     /// Reads the options of a whole reply. What cannot be read is refused, not guessed.
     pub(crate) fn parse(options: Vec<String>) -> Self {
@@ -157,55 +124,49 @@ impl Pushed {
     }
 
     fn take(&mut self, option: &str) -> Option<()> {
-        let mut words = option.split_whitespace();
-        let name = words.next()?;
-        let arguments: Vec<&str> = words.collect();
-        match (name, arguments.as_slice()) {
-            ("ifconfig", [local, other]) => self.address4 = Some((local.parse().ok()?, other.parse().ok()?)),
-            ("ifconfig-ipv6", [local, ..]) => {
-                let (address, prefix) = local.split_once('/')?;
-                self.address6 = Some((address.parse().ok()?, prefix.parse().ok().filter(|bits| *bits <= 128)?));
-            }
-            ("cipher", [cipher]) => match Cipher::from_name(cipher) {
-                Some(known) => self.cipher = Some(known),
-                None => self.unknown_cipher = Some((*cipher).to_owned()),
-            },
-            ("peer-id", [number]) => self.peer_id = Some(number.parse().ok().filter(|id| *id <= NO_PEER_ID)?),
-            ("ping", [seconds]) => self.ping = Some(duration(seconds)?),
-            ("ping-restart" | "ping-exit", [seconds]) => self.ping_restart = Some(duration(seconds)?),
-            ("keepalive", [ping, restart]) => {
-                (self.ping, self.ping_restart) = (Some(duration(ping)?), Some(duration(restart)?));
-            }
-            // Below 576 IPv4 has no meaning any more; whoever routes IPv6 raises it.
-            ("tun-mtu", [mtu]) => self.mtu = Some(mtu.parse().ok().filter(|mtu| *mtu >= 576)?),
-            ("key-derivation", ["tls-ekm"]) => self.exported_keys = true,
-            ("protocol-flags", flags) => flags.iter().for_each(|flag| self.flag(flag)),
-            ("auth-token", [token]) => self.auth_token = Some(Token((*token).to_owned())),
-            ("auth-token-user", [name]) => self.auth_token_user = Some((*name).to_owned()),
-            ("comp-lzo", ["no"]) => self.framing = Some(Framing::Lzo),
-            ("compress", []) => self.framing = Some(Framing::Swap),
-            ("compress", ["stub"]) => self.framing = Some(Framing::Swap),
-            ("compress", ["stub-v2"]) => self.framing = Some(Framing::StubV2),
-            _ if PASSED_ON.contains(&name) => self.options.push(option.to_owned()),
-            _ => return None,
+        // A token leaves no copies behind: it does not pass the reader of words.
+        if let Some(token) = option.strip_prefix("auth-token ").filter(|token| !token.contains(char::is_whitespace)) {
+            self.auth_token = Some(Token(token.to_owned()));
+            return Some(());
+        }
+        let (read, values) = options::alone(option)?;
+        match (read.name(), values) {
+            ("cipher", None) => self.unknown_cipher = Some(read.word(1)?.to_owned()),
+            ("protocol-flags", None) => self.unknown_flags = Some(read.rest()),
+            (_, None) | ("push-continuation", _) => return None,
+            (name, Some(values)) => self.set(name, values, &read),
         }
         Some(())
     }
 
-    fn flag(&mut self, flag: &str) {
-        match flag {
-            "tls-ekm" => self.exported_keys = true,
-            "dyn-tls-crypt" => self.dynamic_envelope = true,
-            "aead-epoch" => self.epoch_keys = true,
-            "cc-exit" => self.control_exit = true,
-            _ => self.refused.push(format!("protocol-flags {flag}")),
+    /// Takes what one option sets.
+    fn set(&mut self, name: &str, values: options::Pushed, read: &Directive) {
+        let options::Pushed { inside, life, only, .. } = values;
+        let silence = life.silence.map_or(Duration::ZERO, |(time, _)| time);
+        match name {
+            "ifconfig" => self.address4 = inside.ifconfig.map(|ifconfig| (ifconfig.local, ifconfig.other)),
+            "ifconfig-ipv6" => {
+                self.address6 = inside.ifconfig6.map(|ifconfig| (ifconfig.local.addr(), ifconfig.local.prefix_len()));
+            }
+            "cipher" => self.cipher = values.cipher,
+            "peer-id" => self.peer_id = only.peer_id,
+            "ping" => self.ping = Some(life.ping.unwrap_or_default()),
+            "ping-restart" | "ping-exit" => self.ping_restart = Some(silence),
+            "keepalive" => (self.ping, self.ping_restart) = (life.ping, Some(silence)),
+            "tun-mtu" => self.mtu = values.tun_mtu,
+            "key-derivation" | "protocol-flags" => {
+                self.exported_keys |= only.key_export;
+                self.dynamic_envelope |= only.dynamic_wrap;
+                self.epoch_keys |= only.epochs;
+                self.control_exit |= only.exit_by_control;
+            }
+            "auth-token" => self.auth_token = only.token.map(|token| Token(token.expose().to_owned())),
+            "auth-token-user" => self.auth_token_user = only.token_user,
+            "comp-lzo" | "compress" => self.framing = values.framing.map(Framing::from),
+            // As it would be written, so that its name comes first, whatever the server wrote.
+            _ => self.options.push(read.to_string()),
         }
     }
-}
-
-fn duration(seconds: &str) -> Option<Duration> {
-    let seconds: u64 = seconds.parse().ok()?;
-    (seconds <= MAX_PING).then(|| Duration::from_secs(seconds))
 }
 
 #[cfg(test)]
@@ -240,12 +201,40 @@ mod tests {
 
     #[test]
     fn what_no_server_may_push_or_cannot_be_read_is_refused() {
-        let pushed =
-            pushed("up /bin/sh,tun-mtu 5,ifconfig 10.0.0.1,ping x,ping 86401,peer-id 16777216,cipher BF-CBC,dns 1");
-        assert_eq!(pushed.refused.len(), 6);
+        let pushed = pushed(
+            "up /bin/sh,tun-mtu 5,ifconfig 10.0.0.1,ping x,ping 86401,peer-id 16777216,cipher BF-CBC,dns 1,\
+             dns search-domains a.example",
+        );
+        assert_eq!(pushed.refused.len(), 7);
         assert_eq!(pushed.unknown_cipher.as_deref(), Some("BF-CBC"));
-        assert_eq!(pushed.options, ["dns 1"]);
+        assert_eq!(pushed.options, ["dns search-domains a.example"]);
         assert_eq!((pushed.mtu, pushed.ping, pushed.peer_id), (None, None, None));
+    }
+
+    /// There is one reader of what is pushed: both ways of asking it see the same words and the same values.
+    #[test]
+    fn what_the_core_takes_is_what_a_configuration_would() {
+        let text = "\"ifconfig\" 10.8.0.2 \"255.255.255.0\",ifconfig-ipv6 fd00::2/64 fd00::1,--ping 7,'ping-restart' 50,tun-mtu 575,\
+            tun-mtu 1400,compress lz4-v2,peer-id  9,key-derivation tls-ekm,\"route\" 10.0.0.0   255.0.0.0,up /bin/sh,setenv opt up x";
+        let core = pushed(text);
+        let read = options::Pushed::read(text.split(','), &options::Pulling::default()).unwrap();
+        assert_eq!(core.address4, read.inside.ifconfig.map(|pair| (pair.local, pair.other)));
+        assert_eq!(core.address6.map(|(address, _)| address), read.inside.ifconfig6.map(|pair| pair.local.addr()));
+        assert_eq!((core.ping, core.ping_restart), (read.life.ping, read.life.silence.map(|(time, _)| time)));
+        assert_eq!((core.mtu, core.peer_id), (read.tun_mtu, read.only.peer_id));
+        assert_eq!((core.framing, core.exported_keys), (Some(Framing::StubV2), read.only.key_export));
+        assert_eq!(core.options, ["route 10.0.0.0 255.0.0.0"], "its name comes first");
+        assert_eq!(core.refused, ["tun-mtu 575", "up /bin/sh", "setenv opt up x"]);
+        let rest =
+            options::Pushed::read(core.options.iter().map(String::as_str), &options::Pulling::default()).unwrap();
+        assert_eq!(rest.inside.routes, read.inside.routes);
+    }
+
+    #[test]
+    fn flags_that_nobody_knows_are_told_apart() {
+        let known = pushed("protocol-flags tls-ekm aead-epoch");
+        assert!(known.exported_keys && known.epoch_keys && known.unknown_flags.is_none());
+        assert_eq!(pushed("protocol-flags tls-ekm frobnicate").unknown_flags.as_deref(), Some("tls-ekm frobnicate"));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Client {
         }
         let agreed = match self.agreed(&pushed) {
             Ok(agreed) => agreed,
-            Err(cipher) => return self.end(now, Ended::Cipher(cipher)),
+            Err(why) => return self.end(now, why),
         };
         let State::Connecting(connection) = &mut self.state else { return };
         connection.session.agree(Role::Client, agreed, pushed.exported_keys, now.instant);

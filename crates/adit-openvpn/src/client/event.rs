@@ -41,6 +41,11 @@ pub enum Ended {
         "the server uses the cipher `{0}`, which is not among `data-ciphers`\n  hint: add it if you trust it, or ask the server's owner for AES-256-GCM"
     )]
     Cipher(String),
+    /// The server changes packets in a way that we do not know.
+    #[error(
+        "the server changes packets in a way that adit does not know (`protocol-flags {0}`)\n  hint: ask its owner to turn that off"
+    )]
+    Flags(String),
     /// Nothing was heard for `ping-restart`.
     #[error("nothing was heard of the server for {0} s (`ping-restart`)")]
     Silent(u64),
@@ -102,6 +107,7 @@ impl Ended {
         match self {
             Self::Auth(AuthFailure::Denied(_) | AuthFailure::Challenge { .. })
             | Self::Cipher(_)
+            | Self::Flags(_)
             | Self::Halt(_)
             | Self::Asked => true,
             Self::Auth(AuthFailure::SessionOver(_) | AuthFailure::Temporary(_))
@@ -130,6 +136,7 @@ impl Ended {
             Self::Auth(AuthFailure::Denied(_) | AuthFailure::Challenge { .. })
             | Self::Session(_)
             | Self::Cipher(_)
+            | Self::Flags(_)
             | Self::Silent(_)
             | Self::Restart(_)
             | Self::Halt(_)

@@ -1,5 +1,7 @@
 //! The byte that peers configured for compression put before (or into) a packet. Nothing is ever compressed here.
 
+use crate::options;
+
 /// How a packet says that it is not compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Framing {
@@ -12,6 +14,17 @@ pub enum Framing {
     Swap,
     /// `compress stub-v2`, `compress lz4-v2`: nothing, unless a packet begins with 0x50 (which none of IP does).
     StubV2,
+}
+
+impl From<options::Framing> for Framing {
+    fn from(framing: options::Framing) -> Self {
+        match framing {
+            options::Framing::None => Self::None,
+            options::Framing::Lzo => Self::Lzo,
+            options::Framing::Stub => Self::Swap,
+            options::Framing::StubV2 => Self::StubV2,
+        }
+    }
 }
 
 const LZO_NOT: u8 = 0xfa;

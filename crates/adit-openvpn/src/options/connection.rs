@@ -365,7 +365,9 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     read("tls-crypt-v2", HERE, 1, 2, tls_crypt_v2),
     read("tun-mtu", HERE | PUSHED, 1, 2, |draft, d| {
-        draft.connection.sizes.tun_mtu = Some(short(d, 1, 68..=65_535)?);
+        // Nobody needs a tunnel below what IPv4 was made for, and a server could stop traffic with one.
+        let least = if draft.is_pushed() { 576 } else { 68 };
+        draft.connection.sizes.tun_mtu = Some(short(d, 1, least..=65_535)?);
         Ok(Said::Accepted)
     }),
     ignored("tun-mtu-extra", HERE, 1, 1, "it makes room in OpenVPN's own buffers"),

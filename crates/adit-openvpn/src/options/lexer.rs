@@ -99,7 +99,7 @@ impl Directive {
     }
 
     /// The words after the option, as they could be written again.
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         let words: Vec<_> = self.words.iter().skip(1).map(|word| Quoted(&word.text).to_string()).collect();
         words.join(" ")
     }

@@ -171,20 +171,23 @@ impl Pushed {
             }
             findings.push(finding);
         }
-        let cipher = draft.cipher.cipher;
-        Ok(Self {
+        Ok(Self::of(draft, framed, findings))
+    }
+
+    fn of(draft: Draft, framed: bool, findings: Vec<Finding>) -> Self {
+        Self {
+            cipher: draft.cipher.cipher,
             inside: draft.inside,
             dns: draft.dns,
             life: draft.life,
             socket: draft.socket,
             environment: draft.hooks.environment,
-            cipher,
             framing: framed.then_some(draft.data.framing),
             tun_mtu: draft.connection.sizes.tun_mtu,
             exit_notify: draft.connection.exit_notify,
             only: draft.pushed,
             findings,
-        })
+        }
     }
 
     /// Where routes into the tunnel lead over: what is pushed, or the other end's address.
@@ -235,6 +238,18 @@ fn taken(draft: &mut Draft, read: &Result<Directive, Finding>, number: usize) ->
         }
         Err(finding) => finding.clone(),
     }
+}
+
+/// The words of one option, and what it sets by itself: for the core, so that there is one reader of what is pushed. Its values are
+/// `None` if no server may push it so; all of it, if it cannot be read.
+pub(crate) fn alone(option: &str) -> Option<(Directive, Option<Pushed>)> {
+    let read = directive(option, 1);
+    let mut draft = Draft::new(PUSHED);
+    let finding = taken(&mut draft, &read, 1);
+    let read = read.ok()?;
+    let framed = read.name().starts_with("comp");
+    let values = (!finding.is_refused()).then(|| Pushed::of(draft, framed, vec![finding]));
+    Some((read, values))
 }
 
 /// Whether a client takes this option from a push.

@@ -290,6 +290,19 @@ fn without_a_common_cipher_both_learn_why() {
 }
 
 #[test]
+fn flags_of_packets_that_nobody_knows_end_it_with_words() {
+    let papers = Papers::new();
+    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
+    world.door = |_| {
+        let options = vec!["protocol-flags tls-ekm frobnicate".into()];
+        Answer::Accept(Box::new(ClientSettings { options, ..ClientSettings::default() }))
+    };
+    let flags = ClientEvent::Ended(Ended::Flags("tls-ekm frobnicate".into()));
+    world.until("an end", |world| world.clients[0].events.contains(&flags));
+    assert!(!world.clients[0].core.is_up());
+}
+
+#[test]
 fn a_server_that_shuts_down_says_so_and_clients_come_back() {
     let mut world = World::connected();
     world.server.apply(world.now, ServerChange::Shutdown);
