@@ -58,7 +58,6 @@ pub(crate) enum Command {
     #[command(
         after_help = "What is kept is /etc/adit/NAME.ovpn, readable by nobody but its owner. Keys and certificates that the\n\
         file names are taken in, from the directory of the file and below.\n\n\
-        This build reads OpenVPN profiles and checks them; it does not connect by them yet.\n\n\
         Examples:\n  adit import office.ovpn\n  adit import ~/Downloads/client.ovpn --name work"
     )]
     Import(ImportArgs),

@@ -30,7 +30,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// What `adit up` is given: a path if it has a slash or ends in `.conf`, else a name.
+    /// What `adit up` is given: a path if it has a slash or ends in `.conf` or `.ovpn`, else a name.
     pub(crate) fn find(text: &str) -> Result<Self> {
         Self::find_in(text, &directories().each_ref().map(PathBuf::as_path))
     }
@@ -42,9 +42,6 @@ impl Source {
     }
 
     fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {
-        if is_openvpn(Path::new(text)) {
-            return Err(reads_only(text));
-        }
         if is_path(text) {
             let name = name_of_path(text)?;
             let file = std::path::absolute(text)
@@ -67,7 +64,7 @@ impl Source {
             }
         }
         match openvpn_profile_in(text, directories) {
-            Some(profile) => Err(reads_only(&profile.display().to_string())),
+            Some(file) => Ok(Self { name: text.to_owned(), file }),
             None => Err(unknown_name(text, directories)),
         }
     }
@@ -87,16 +84,6 @@ fn openvpn_profile_in(name: &str, directories: &[&Path]) -> Option<PathBuf> {
     let named = |directory: &&Path, ending: &str| directory.join(format!("{name}.{ending}"));
     let is_free = check_name(name).is_ok() && !directories.iter().any(|d| named(d, "conf").exists());
     directories.iter().map(|d| named(d, "ovpn")).find(|file| is_free && file.is_file())
-}
-
-/// An OpenVPN configuration where a tunnel is to be brought up.
-fn reads_only(file: &str) -> Failure {
-    Failure::usage(format!(
-        "{file} is an OpenVPN configuration, and this build of adit does not connect by OpenVPN yet"
-    ))
-    .hint(format!(
-        "`adit check {file}` says what will become of each line; until then, bring it up with `openvpn --config {file}`"
-    ))
 }
 
 /// The name of a running tunnel from what a person types: the name, or the file it was brought up from.
@@ -120,17 +107,25 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
 }
 
 fn is_path(text: &str) -> bool {
-    text.contains('/') || text.ends_with(".conf")
+    text.contains('/') || text.ends_with(".conf") || is_openvpn(Path::new(text))
 }
 
 fn name_of_path(text: &str) -> Result<String> {
     let path = Path::new(text);
-    let name =
-        path.file_name().and_then(OsStr::to_str).and_then(|file| file.strip_suffix(".conf")).ok_or_else(|| {
-            Failure::usage(format!("{text} does not end in .conf, so it names no interface"))
-                .hint("call the file like the interface it is for, such as home.conf")
-        })?;
-    check_name(name)?;
+    let ending = if is_openvpn(path) { path.extension() } else { Some(OsStr::new("conf")) };
+    let stem = path.file_stem().filter(|_| path.extension() == ending).and_then(OsStr::to_str);
+    let name = stem.ok_or_else(|| {
+        Failure::usage(format!("{text} does not end in .conf or .ovpn, so it names no interface"))
+            .hint("call the file like the interface it is for, such as home.conf")
+    })?;
+    check_name(name).map_err(|failure| {
+        // Such files are called by whoever hands them out.
+        if is_openvpn(path) {
+            failure.hint(format!("`adit import '{text}'` keeps it under a name that fits"))
+        } else {
+            failure
+        }
+    })?;
     Ok(name.to_owned())
 }
 
@@ -162,7 +157,7 @@ fn known_names(directories: &[&Path]) -> Vec<String> {
         .filter_map(|d| d.read_dir().ok())
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|file| file.strip_suffix(".conf").map(str::to_owned))
+        .filter_map(|file| file.strip_suffix(".conf").or_else(|| file.strip_suffix(".ovpn")).map(str::to_owned))
         .filter(|name| check_name(name).is_ok())
         .collect();
     names.sort();
@@ -190,6 +185,9 @@ mod tests {
         assert_eq!(tunnel_name("./x/home.conf"), Ok("home".to_owned()));
         assert_eq!(tunnel_name("home.conf"), Ok("home".to_owned()));
         assert_eq!(tunnel_name("home"), Ok("home".to_owned()));
+        assert_eq!(tunnel_name("a/office.ovpn"), Ok("office".to_owned()));
+        assert_eq!(tunnel_name("OFFICE.OVPN"), Ok("OFFICE".to_owned()));
+        assert!(tunnel_name("Head Office.ovpn").unwrap_err().hints[1].contains("adit import"));
         assert_eq!(tunnel_name("./home.txt").unwrap_err().kind, Exit::Usage);
     }
 
@@ -211,8 +209,7 @@ mod tests {
         assert_eq!((unknown.kind, unknown.hints), (Exit::Usage, vec!["known: home, work".to_owned()]));
         std::fs::write(first.join("office.ovpn"), "").unwrap();
         std::fs::write(first.join("work.ovpn"), "").unwrap();
-        let kept = Source::find_in("office", &directories).unwrap_err();
-        assert!(kept.message.contains("does not connect by OpenVPN yet"), "{kept}");
+        assert_eq!(Source::find_in("office", &directories).unwrap().file, first.join("office.ovpn"));
         assert_eq!(openvpn_profile_in("office", &directories), Some(first.join("office.ovpn")));
         assert_eq!(openvpn_profile_in("work", &directories), None, "the other profile is the one of this name");
         assert_eq!(openvpn_profile_in("../office", &directories), None);

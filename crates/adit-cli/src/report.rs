@@ -38,6 +38,25 @@ pub(crate) enum State {
     Failed,
 }
 
+/// How an OpenVPN client is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenVpnReport {
+    /// The server: its address, and the name the configuration calls it by.
+    pub(crate) server: Option<String>,
+    /// The cipher of packets.
+    pub(crate) cipher: Option<String>,
+    /// Since when packets flow.
+    pub(crate) connected_seconds: Option<u64>,
+    /// How often it was connected.
+    pub(crate) connections: u64,
+    /// How often keys were renewed in this connection.
+    pub(crate) renewals: u64,
+    /// Why the last attempt or connection ended.
+    pub(crate) trouble: Option<String>,
+    /// What the server has to say to its user.
+    pub(crate) said: Option<String>,
+}
+
 /// One tunnel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TunnelReport {
@@ -67,9 +86,12 @@ pub(crate) struct TunnelReport {
     /// The web site of this end, if it is one.
     #[serde(default)]
     pub(crate) web_site: Option<WebSiteStatus>,
+    /// What only an OpenVPN client has; a tunnel without it is of WireGuard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) openvpn: Option<OpenVpnReport>,
     /// What the kernel does for us, by side.
     pub(crate) offloads: Offloads,
-    /// Bytes of WireGuard messages, all peers together.
+    /// Bytes of WireGuard messages, all peers together; with OpenVPN, of packets inside.
     pub(crate) traffic: Traffic,
     /// Dropped packets by reason; reasons that never happened are left out.
     pub(crate) drops: BTreeMap<String, u64>,
@@ -102,6 +124,7 @@ impl TunnelReport {
             transport: "udp".to_owned(),
             carrier: None,
             web_site: None,
+            openvpn: None,
             offloads: Offloads::default(),
             traffic: Traffic::default(),
             drops: BTreeMap::new(),

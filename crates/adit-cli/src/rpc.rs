@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Exit, Failure};
+use crate::secret::SecretText;
 
 /// The version of this protocol. Another number on the other side means: refuse, and say so.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -36,6 +37,9 @@ pub(crate) enum Method {
         name: String,
         /// The file, absolute.
         file: PathBuf,
+        /// User and password, where the file leaves them to be asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        login: Option<Login>,
     },
     /// Take it down and undo what it changed.
     Down {
@@ -93,6 +97,15 @@ impl Method {
             Self::Up { .. } | Self::Reload { .. } | Self::Mend { .. } => false,
         }
     }
+}
+
+/// User and password of an OpenVPN client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Login {
+    /// The user.
+    pub(crate) user: String,
+    /// The password, with the answer to a question in it where one goes with it.
+    pub(crate) password: SecretText,
 }
 
 /// A network as its server wants it run.
@@ -356,7 +369,12 @@ mod tests {
         let name = || "home".to_owned();
         for method in [
             Method::Info,
-            Method::Up { name: name(), file: "/etc/adit/home.conf".into() },
+            Method::Up { name: name(), file: "/etc/adit/home.conf".into(), login: None },
+            Method::Up {
+                name: name(),
+                file: "/etc/adit/office.ovpn".into(),
+                login: Some(Login { user: "alice".to_owned(), password: "secret".parse().unwrap() }),
+            },
             Method::Down { name: name() },
             Method::Reload { name: name() },
             Method::Status { name: None },
@@ -402,7 +420,7 @@ mod tests {
 
         #[test]
         fn no_mangled_request_panics(at in 0_usize..64, byte in any::<u8>(), cut in 0_usize..80) {
-            let mut bytes = line(&Request::new(1, Method::Up { name: "home".into(), file: "/x/home.conf".into() }));
+            let mut bytes = line(&Request::new(1, Method::Up { name: "home".into(), file: "/x/home.conf".into(), login: None }));
             let at = at % bytes.len();
             bytes[at] = byte;
             bytes.truncate(cut);

@@ -220,7 +220,7 @@ fn each_line_of_an_openvpn_file_is_explained() {
 }
 
 #[test]
-fn an_openvpn_file_is_kept_with_its_files_and_up_says_that_it_cannot_connect_yet() {
+fn an_openvpn_file_is_kept_with_its_files_and_what_this_build_cannot_do_is_said() {
     let dir = Dir::new("import");
     let file = dir.file("Head Office.ovpn", &openvpn("tls-auth ta.key 1\npkcs12 me.p12\n"), 0o644);
     dir.file("ta.key", "shared-key\n", 0o644);
@@ -236,11 +236,14 @@ fn an_openvpn_file_is_kept_with_its_files_and_up_says_that_it_cannot_connect_yet
         "{content}"
     );
     assert_eq!(std::fs::metadata(&profile).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(code(&kept(&dir, &["check", "head-office"])), 0);
-    for source in ["head-office", text(&file)] {
+    assert!(json["warnings"][0].as_str().unwrap().contains("pkcs12"), "{json}");
+    let check = kept(&dir, &["check", "head-office"]);
+    assert_eq!(code(&check), 2);
+    assert!(out(&check).contains("refused") && out(&check).contains("openssl pkcs12"), "{}", out(&check));
+    for (source, said) in [("head-office", "`pkcs12`"), (text(&file), "adit import")] {
         let up = kept(&dir, &["up", source]);
         assert_eq!(code(&up), 2);
-        assert!(err(&up).contains("does not connect by OpenVPN yet"), "{}", err(&up));
+        assert!(err(&up).contains(said), "{}", err(&up));
     }
     let again = kept(&dir, &["import", text(&file), "--name", "head-office"]);
     assert_eq!(code(&again), 2, "{}", err(&again));

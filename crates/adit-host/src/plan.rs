@@ -12,7 +12,7 @@ use crate::dns::{self, Machine};
 use crate::firewall::Ruleset;
 use crate::gateway::{self, Gateway, GatewayTable, OtherFirewall, SeenChain};
 
-/// What a tunnel's packet adds: 40 bytes of IPv6, 8 of UDP, 32 of WireGuard.
+/// What a packet of WireGuard adds: 40 bytes of IPv6, 8 of UDP, 32 of its own.
 const OVERHEAD: u32 = 80;
 /// Outer path when nothing is known of it: Ethernet.
 const MTU_ETHERNET: u32 = 1500;
@@ -40,6 +40,10 @@ pub struct HostPlan {
     pub addresses: Vec<IpNet>,
     /// The largest packet in bytes; worked out from the path to the endpoints if absent.
     pub mtu: Option<u32>,
+    /// What the tunnel adds to each packet, in bytes, with the headers of IP outside; absent, what WireGuard adds.
+    pub overhead: Option<u32>,
+    /// No more than this where the largest packet is worked out.
+    pub mtu_at_most: Option<u32>,
     /// Where routes go.
     pub table: Table,
     /// What is reached through the tunnel: all allowed IPs of all peers.
@@ -303,7 +307,8 @@ pub(crate) fn accept_ra(link: &str) -> String {
 /// What is left of an outer path for the packets inside. IPv6 is not done with less than its least: on such a path the
 /// tunnel's datagrams are sent in fragments.
 fn mtu_for(outer: Option<u32>, desired: &HostPlan) -> u32 {
-    let left = outer.unwrap_or(MTU_ETHERNET).min(MTU_LARGEST).saturating_sub(OVERHEAD);
+    let left = outer.unwrap_or(MTU_ETHERNET).min(MTU_LARGEST).saturating_sub(desired.overhead.unwrap_or(OVERHEAD));
+    let left = left.min(desired.mtu_at_most.unwrap_or(MTU_LARGEST));
     let v6 = desired.addresses.iter().chain(&desired.routes).any(|net| net.addr().is_ipv6());
     left.max(if v6 { MTU_LEAST_V6 } else { MTU_LEAST_V4 })
 }

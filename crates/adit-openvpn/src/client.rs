@@ -60,6 +60,8 @@ pub struct Client {
 enum State {
     /// Until somebody says otherwise.
     Stopped,
+    /// Until there is a server to try.
+    Nowhere,
     /// Until the next attempt.
     Waiting(Instant),
     Connecting(Box<Connection>),
@@ -133,7 +135,7 @@ impl Client {
     /// Begins a session with the next remote.
     fn connect(&mut self, now: Now) {
         let Some(path) = self.config.remotes.get(self.remote % self.config.remotes.len().max(1)).copied() else {
-            self.state = State::Stopped;
+            self.state = State::Nowhere;
             return;
         };
         self.remote = self.remote.wrapping_add(1);
@@ -163,6 +165,14 @@ impl Client {
         }
     }
 
+    /// Takes other servers. Where there were none to try, that is what was waited for.
+    fn set_remotes(&mut self, now: Now, remotes: Vec<Path>) {
+        self.config.remotes = remotes;
+        if matches!(self.state, State::Nowhere) {
+            self.state = State::Waiting(now.instant);
+        }
+    }
+
     /// Gives the session up, and tries again later unless that cannot help.
     fn end(&mut self, now: Now, why: Ended) {
         self.seals.clear();
@@ -176,7 +186,10 @@ impl Client {
             State::Stopped
         } else {
             let at = now.instant + self.pause.max(why.backoff());
-            self.pause = (self.pause * 2).min(self.config.reconnect.1);
+            // Each of the remotes is tried before patience grows.
+            if self.remote.is_multiple_of(self.config.remotes.len().max(1)) {
+                self.pause = (self.pause * 2).min(self.config.reconnect.1);
+            }
             State::Waiting(at)
         };
         self.tell(ClientEvent::Ended(why));
@@ -200,7 +213,7 @@ impl Client {
         // A server that chooses none may have said what it is configured with.
         let configured = match &self.state {
             State::Connecting(connection) => connection.session.newest.peer.as_ref().and_then(KeyMessage::cipher),
-            State::Stopped | State::Waiting(_) => None,
+            State::Stopped | State::Nowhere | State::Waiting(_) => None,
         };
         let cipher = self.config.choose(pushed.cipher, configured).map_err(Ended::Cipher)?;
         let framing = pushed.framing.unwrap_or(self.config.framing);

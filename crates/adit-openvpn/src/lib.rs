@@ -15,10 +15,12 @@
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
+//! | `assemble` | a client as its configuration describes it, in the terms of the core |
 //!
 //! Not there yet: `fragment`; a client that clamps the MSS (`mssfix`);
 //! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
 
+mod assemble;
 mod cipher;
 mod client;
 mod constants;
@@ -43,6 +45,7 @@ mod update;
 mod verify;
 mod wrap;
 
+pub use assemble::{Unusable, client as client_of, ends_on_silence};
 pub use cipher::{Cipher, Digest};
 pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
 pub use data::{Framing, OpenJob, Opened, SealJob};

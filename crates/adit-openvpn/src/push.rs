@@ -116,11 +116,16 @@ impl Pushed {
         for option in options {
             // There may be a token in it.
             let option = Zeroizing::new(option);
-            if pushed.take(&option).is_none() {
-                pushed.refused.push(option.to_string());
-            }
+            pushed.add(&option);
         }
         pushed
+    }
+
+    /// Takes one option in; the last of those that stand once counts.
+    pub fn add(&mut self, option: &str) {
+        if self.take(option).is_none() {
+            self.refused.push(option.to_owned());
+        }
     }
 
     fn take(&mut self, option: &str) -> Option<()> {

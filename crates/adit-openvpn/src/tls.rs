@@ -16,8 +16,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, InvalidMessage, OtherError, ServerConfig,
-    ServerConnection, SupportedProtocolVersion, version,
+    CertificateError, CipherSuite, ClientConfig, ClientConnection, Connection, InvalidMessage, NamedGroup, OtherError,
+    ServerConfig, ServerConnection, SupportedProtocolVersion, version,
 };
 use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -39,6 +39,10 @@ pub struct TlsSettings {
     pub only_tls13: bool,
     /// Only TLS 1.2 (`tls-version-max 1.2`).
     pub only_tls12: bool,
+    /// Suites that may be used (`tls-cipher`, `tls-ciphersuites`); empty: all that are spoken.
+    pub suites: Vec<CipherSuite>,
+    /// Groups that keys may be agreed on (`tls-groups`); empty: all that are spoken.
+    pub groups: Vec<NamedGroup>,
 }
 
 /// Settings that TLS cannot be run with.
@@ -97,7 +101,7 @@ impl TimeProvider for Clock {
 
 impl TlsFactory {
     pub(crate) fn new(role: Role, settings: TlsSettings) -> Result<Self, TlsSettingsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(provider(&settings));
         let clock = Arc::new(Clock::default());
         let config = match role {
             Role::Client => Config::Client(client_config(settings, provider, Arc::clone(&clock))?),
@@ -122,6 +126,21 @@ impl TlsFactory {
         };
         Ok(Tls { connection: connection.map_err(failure)? })
     }
+}
+
+/// What TLS is done with: the suites and groups that the settings leave.
+fn provider(settings: &TlsSettings) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if !settings.suites.is_empty() {
+        provider.cipher_suites.retain(|suite| settings.suites.contains(&suite.suite()));
+    }
+    if !settings.groups.is_empty() {
+        // Groups beyond the usual ones are there when they are asked for.
+        provider.kx_groups = aws_lc_rs::ALL_KX_GROUPS.to_vec();
+        provider.kx_groups.retain(|group| settings.groups.contains(&group.name()));
+        provider.kx_groups.sort_by_key(|group| settings.groups.iter().position(|asked| *asked == group.name()));
+    }
+    provider
 }
 
 static BOTH: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];

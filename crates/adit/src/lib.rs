@@ -18,6 +18,7 @@
 //! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
 //! - [`invite`] is how a device comes to a network: as a link; [`join`] redeems it, without root; [`enrol`] is what the two
 //!   ends say then, and the server's half.
+//! - [`openvpn`] is a client of OpenVPN's servers, the same way.
 //! - [`meter`] limits how fast the packets of single devices pass.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!
@@ -32,6 +33,7 @@ pub mod https;
 pub mod invite;
 pub mod join;
 pub mod meter;
+pub mod openvpn;
 mod outside;
 pub mod profile;
 pub mod resolve;

@@ -12,7 +12,11 @@ const ARROWS: [(&str, &[&str], &[&str]); 12] = [
     ("adit-examine", &[], &["clap", "zbus", "rtnetlink"]),
     ("adit-control", &["adit-wireguard"], &["clap", "socket2", "rtnetlink", "openssl"]),
     ("adit-host", &["adit-protocol"], &["clap", "quinn-udp"]),
-    ("adit", &["adit-protocol", "adit-wireguard", "adit-engine", "adit-transport", "adit-host"], &["clap"]),
+    (
+        "adit",
+        &["adit-protocol", "adit-wireguard", "adit-openvpn", "adit-engine", "adit-transport", "adit-host"],
+        &["clap"],
+    ),
     (
         "adit-cli",
         &[

@@ -4,10 +4,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use adit::profile::{file, wg_quick};
-use adit_openvpn::options;
+use adit_openvpn::{Unusable, options};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use super::import;
 use crate::args::CheckArgs;
 use crate::exit::{Exit, Failure, Result};
 use crate::name::{self, Source};
@@ -160,7 +161,20 @@ fn of_wireguard(file: &str, parsed: &wg_quick::Parsed, warnings: Vec<String>) ->
 }
 
 fn of_openvpn(file: &str, text: &str, warnings: Vec<String>) -> CheckReport {
-    report(file, "openvpn", options::explain(text).iter().map(CheckLine::from).collect(), warnings)
+    let mut lines: Vec<_> = options::explain(text).iter().map(CheckLine::from).collect();
+    let unusable = options::parse(text).config.as_ref().and_then(import::not_spoken);
+    if let Some(unusable @ Unusable::NotSpoken { option, why, hint }) = &unusable {
+        let at = lines.iter_mut().find(|line| line.key == *option);
+        let (line, column) = at.as_ref().map_or((0, None), |line| (line.line, line.column));
+        let (found, why, write_instead) = ((*option).to_owned(), (*why).to_owned(), Some((*hint).to_owned()));
+        let verdict = CheckVerdict::Refused { found, why, write_instead };
+        let refused = CheckLine { line, column, key: (*option).to_owned(), verdict, sentence: unusable.to_string() };
+        match at {
+            Some(line) => *line = refused,
+            None => lines.insert(0, refused),
+        }
+    }
+    report(file, "openvpn", lines, warnings)
 }
 
 fn report(file: &str, format: &'static str, lines: Vec<CheckLine>, warnings: Vec<String>) -> CheckReport {

@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use adit::profile::file;
+use adit_openvpn::Unusable;
 use adit_openvpn::options::{self, Config, Finding, Needed, SecretText};
 use base64ct::{Base64, Encoding as _};
 use rustix::fs::OFlags;
@@ -45,8 +46,10 @@ pub(super) fn run(args: &ImportArgs) -> Result<Exit> {
     let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
     let name = profiles.choose(args.name.as_deref(), &stem)?;
     let kept = profiles.keep_openvpn(&name, whole.expose())?;
-    let warnings: Vec<_> =
+    let mut warnings: Vec<_> =
         options::explain(&text).iter().filter(|f| f.is_trouble()).map(|f| in_file(f, &args.file)).collect();
+    // It is kept all the same: for another build, or for the line to be changed there.
+    warnings.extend(not_spoken(&config).map(|unusable| unusable.to_string()));
     say(args.json, Imported { name, file: kept, taken_in, warnings });
     Ok(Exit::Done)
 }
@@ -62,7 +65,12 @@ fn say(json: bool, imported: Imported) {
         names => format!(", with {}", names.join(", ")),
     };
     render::line(&format!("{} is kept in {}{files}", imported.name, imported.file.display()));
-    render::line("this build of adit does not connect by OpenVPN yet; the profile waits for one that does");
+}
+
+/// What of a client's configuration this build does not do, if it is that which keeps it from connecting.
+pub(super) fn not_spoken(config: &Config) -> Option<Unusable> {
+    let Config::Client(client) = config else { return None };
+    adit_openvpn::client_of(client, None).err().filter(|unusable| matches!(unusable, Unusable::NotSpoken { .. }))
 }
 
 /// The finding with its place in front.
@@ -146,6 +154,14 @@ impl Home {
         let is_hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
         path.strip_prefix(&self.top).is_ok_and(|below| below.components().any(is_hidden))
     }
+}
+
+/// The text with every file that it names, if every line of it can be taken.
+pub(crate) fn with_its_files(file: &Path, text: &str) -> Result<SecretText> {
+    let config = usable(file, text)?;
+    nothing_stays_behind(text, &config)?;
+    let home = Home::of(file, &config)?;
+    whole(text, &home).map(|(whole, _)| whole)
 }
 
 /// The text with every file that it names, and their names. Never longer than a configuration may be, however often it names

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 use adit::profile::file;
 use serde::Serialize;
 
+use super::login;
 use crate::args::UpArgs;
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
-use crate::name::Source;
+use crate::name::{self, Source};
 use crate::places::Places;
 use crate::report::{State, StatusReport, TunnelReport};
 use crate::rpc::{Done, Method};
@@ -22,6 +23,9 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit> {
         }
         found => found?,
     };
+    if name::is_openvpn(&source.file) {
+        return openvpn(args, &source);
+    }
     // Read here first, so that a wrong line is found before anything is started, whoever is to do it.
     let loaded = file::load(&source.file).map_err(|e| super::load_failure(&e))?;
     let mut notes: Vec<String> =
@@ -35,9 +39,35 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit> {
     if args.foreground {
         super::needs_net_admin("bringing a tunnel up")?;
         render::log_to_stderr();
-        return super::block_on(tunnel::foreground(&source, &places))?.map(|()| Exit::Done);
+        return super::block_on(tunnel::foreground(&source, None, &places))?.map(|()| Exit::Done);
     }
     show(args, &bring_up(&source, &places)?)
+}
+
+/// A client of an OpenVPN server.
+fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
+    let asked = tunnel::AskedOpenVpn::of_file(&source.file, None)?;
+    asked.notes.iter().for_each(|note| render::warning(note));
+    if args.dry_run {
+        let changes = tunnel::dry_run_openvpn(&source.name, &asked);
+        return show_dry_run(args, source, changes);
+    }
+    let places = Places::of_this_process();
+    if args.foreground || Client::connect(&places)?.is_none() {
+        // Before anybody is asked for a password.
+        super::needs_net_admin("bringing a tunnel up")?;
+    }
+    let login = asked.question().map(|question| login::ask(&question, &source.name)).transpose()?;
+    if args.foreground {
+        render::log_to_stderr();
+        return super::block_on(tunnel::foreground(source, login, &places))?.map(|()| Exit::Done);
+    }
+    let mut client = Client::connect_or_start(&places)?;
+    let file = source.file.clone();
+    let done: Done = client.call(Method::Up { name: source.name.clone(), file, login })?;
+    let report: StatusReport = client.call(Method::Status { name: Some(source.name.clone()) })?;
+    let tunnel = report.tunnels.into_iter().next().unwrap_or_else(|| TunnelReport::empty(&source.name));
+    show(args, &IsUp::of(source, done.notes, &tunnel))
 }
 
 /// A tunnel whose file is for root alone, by its name: the daemon, if it runs, may bring it up for members of its group.
@@ -69,6 +99,10 @@ struct DryRun {
 fn dry_run(args: &UpArgs, source: &Source, loaded: file::Loaded) -> Result<Exit> {
     let changes =
         super::block_on(tunnel::dry_run(&source.name, tunnel::Asked::of_loaded(loaded), &Places::of_this_process()))??;
+    show_dry_run(args, source, changes)
+}
+
+fn show_dry_run(args: &UpArgs, source: &Source, changes: Vec<String>) -> Result<Exit> {
     if args.json {
         render::json(&DryRun { name: source.name.clone(), changes });
     } else {
@@ -85,17 +119,41 @@ pub(super) struct IsUp {
     notes: Vec<String>,
     handshakes: usize,
     peers: usize,
+    /// Of an OpenVPN client: the server it is connected to, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openvpn: Option<Connected>,
+}
+
+/// Whether an OpenVPN client is connected, and where to.
+#[derive(Serialize)]
+struct Connected {
+    connected: bool,
+    server: Option<String>,
+    addresses: Vec<String>,
 }
 
 impl IsUp {
     fn of(source: &Source, notes: Vec<String>, tunnel: &TunnelReport) -> Self {
         let handshakes = tunnel.peers.iter().filter(|p| p.has_session).count();
-        Self { name: source.name.clone(), notes, handshakes, peers: tunnel.peers.len() }
+        let openvpn = tunnel.openvpn.as_ref().map(|client| Connected {
+            connected: tunnel.state == State::Connected,
+            server: client.server.clone(),
+            addresses: tunnel.addresses.clone(),
+        });
+        let notes = notes.into_iter().chain(openvpn.iter().flat_map(|_| tunnel.notes.iter().cloned())).collect();
+        Self { name: source.name.clone(), notes, handshakes, peers: tunnel.peers.len(), openvpn }
     }
 
     /// The same for people.
     pub(super) fn lines(&self) -> Vec<String> {
-        let first = format!("{} is up; {}", self.name, handshake_sentence(self.handshakes, self.peers));
+        let how = match &self.openvpn {
+            None => handshake_sentence(self.handshakes, self.peers),
+            Some(Connected { connected: true, server: Some(server), addresses }) => {
+                format!("connected to {server} as {}", addresses.join(", "))
+            }
+            Some(_) => "it is not connected yet".to_owned(),
+        };
+        let first = format!("{} is up; {how}", self.name);
         std::iter::once(first).chain(self.notes.iter().cloned()).collect()
     }
 }
@@ -118,7 +176,7 @@ pub(super) fn bring_up(source: &Source, places: &Places) -> Result<IsUp> {
         super::needs_net_admin("bringing a tunnel up")?;
     }
     let mut client = Client::connect_or_start(places)?;
-    let done: Done = client.call(Method::Up { name: source.name.clone(), file: source.file.clone() })?;
+    let done: Done = client.call(Method::Up { name: source.name.clone(), file: source.file.clone(), login: None })?;
     let tunnel = wait_for_handshake(&mut client, &source.name)?;
     Ok(IsUp::of(source, done.notes, &tunnel))
 }

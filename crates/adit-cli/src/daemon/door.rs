@@ -60,7 +60,7 @@ impl Answers for House {
         let done = match method {
             Method::Info => return rpc::value(&self.info()),
             Method::Status { name } => return rpc::value(&self.status(name.as_deref()).await?),
-            Method::Up { name, file } => self.up(&name, &file).await,
+            Method::Up { name, file, login } => self.up(&name, &file, login).await,
             Method::Down { name } => self.down(&name).await,
             Method::Reload { name } => self.reload(&name).await,
             Method::Mend { name } => self.mend(&name).await,
@@ -78,7 +78,7 @@ impl House {
     fn may_member(&self, method: &Method) -> Result<()> {
         match method {
             Method::Info | Method::Status { .. } => Ok(()),
-            Method::Up { name, file } => members::check_file(name, file),
+            Method::Up { name, file, login: _ } => members::check_file(name, file),
             Method::Down { name } | Method::Reload { name } => match self.file_of(name) {
                 Some(Some(file)) => members::check_file(name, &file),
                 Some(None) => Err(Failure::privilege(format!("{name} is a network, which its server takes down"))
@@ -120,7 +120,7 @@ mod tests {
         let (profile, peers) = (String::new(), ServedPeers::Here);
         let network = Box::new(Served { profile, names: Vec::new(), gateway: None, limits: Vec::new(), peers });
         for refused in [
-            Method::Up { name: name(), file: "/tmp/home.conf".into() },
+            Method::Up { name: name(), file: "/tmp/home.conf".into(), login: None },
             Method::Serve { name: name(), network },
             Method::Peers { name: name(), change: Box::default() },
             Method::Mend { name: name() },
@@ -149,7 +149,7 @@ mod tests {
             Method::Status { name: Some(other()) },
             Method::Down { name: other() },
             Method::Confine { name: other() },
-            Method::Up { name: name(), file: "/etc/adit/home.conf".into() },
+            Method::Up { name: name(), file: "/etc/adit/home.conf".into(), login: None },
             Method::Reload { name: name() },
         ] {
             assert!(house.admit(ROOT, &mut talk, &refused).is_err(), "{refused:?}");

@@ -13,8 +13,8 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::process;
 use crate::report::{SCHEMA, State, StatusReport};
-use crate::rpc::{Done, Info, PeersChange, Served, ServedPeers};
-use crate::tunnel::Asked;
+use crate::rpc::{Done, Info, Login, PeersChange, Served, ServedPeers};
+use crate::tunnel::{Asked, Wanted};
 
 /// The most tunnels of one daemon.
 const MAX_TUNNELS: usize = 256;
@@ -62,9 +62,9 @@ impl House {
     }
 
     /// Brings a tunnel up from its file.
-    pub(super) async fn up(&self, name: &str, file: &Path) -> Result<Done> {
+    pub(super) async fn up(&self, name: &str, file: &Path, login: Option<Login>) -> Result<Done> {
         let keeper = self.move_in(name, Some(file.to_owned()))?;
-        let asked = Asked::of_file(file);
+        let asked = Wanted::of_file(file, login);
         self.begin(name, keeper, asked).await
     }
 
@@ -78,7 +78,7 @@ impl House {
             return Err(Failure::not_connected(format!("{name} is not up")).hint("say the whole network"));
         }
         let keeper = self.move_in(name, None)?;
-        let asked = Asked::of_served(*served, &self.places);
+        let asked = Asked::of_served(*served, &self.places).map(Box::new).map(Wanted::WireGuard);
         self.begin(name, keeper, asked).await
     }
 
@@ -87,7 +87,7 @@ impl House {
         self.keeper(name)?.change_peers(change).await
     }
 
-    async fn begin(&self, name: &str, keeper: Arc<Keeper>, asked: Result<Asked>) -> Result<Done> {
+    async fn begin(&self, name: &str, keeper: Arc<Keeper>, asked: Result<Wanted>) -> Result<Done> {
         let up = async { keeper.up(asked?, &self.places).await };
         match up.await {
             Ok(done) => {

@@ -13,7 +13,7 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
 use crate::rpc::{Done, PeersChange, Served};
-use crate::tunnel::{Asked, AskedPeers, Running};
+use crate::tunnel::{Asked, AskedPeers, Running, Wanted};
 
 /// Orders that may wait while one is carried out.
 const MAX_ORDERS: usize = 8;
@@ -76,7 +76,7 @@ impl Keeper {
     }
 
     /// Brings it up. Once.
-    pub(super) async fn up(&self, asked: Asked, places: &Places) -> Result<Done> {
+    pub(super) async fn up(&self, asked: Wanted, places: &Places) -> Result<Done> {
         let inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
         let inbox = inbox.ok_or_else(|| Failure::failed("this tunnel was brought up before"))?;
         let (reply, outcome) = oneshot::channel();
@@ -179,7 +179,7 @@ fn gone() -> Failure {
 }
 
 /// The life of a tunnel.
-async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc::Receiver<Order>, reply: Reply) {
+async fn keep(shared: Arc<Shared>, asked: Wanted, places: Places, mut inbox: mpsc::Receiver<Order>, reply: Reply) {
     let running = match Running::up(&shared.name, asked, &places).await {
         Ok((running, done)) => {
             let running = Arc::new(running);
@@ -232,7 +232,7 @@ async fn keep(shared: Arc<Shared>, asked: Asked, places: Places, mut inbox: mpsc
 
 async fn reload(running: &Running, file: Option<&Path>) -> Result<Done> {
     match file {
-        Some(file) => running.reload(Asked::of_file(file)?).await,
+        Some(file) => running.reload(Wanted::of_file(file, None)?).await,
         None => Ok(Done { notes: vec!["A network has no file to be read again.".to_owned()] }),
     }
 }
@@ -241,7 +241,7 @@ async fn serve(running: &Running, shared: &Shared, served: Served, places: &Plac
     if let Some(file) = &shared.file {
         return Err(is_of_a_file(&shared.name, file));
     }
-    running.reload(Asked::of_served(served, places)?).await
+    running.reload(Wanted::WireGuard(Box::new(Asked::of_served(served, places)?))).await
 }
 
 async fn change_peers(running: &Running, shared: &Shared, change: PeersChange) -> Result<Done> {

@@ -59,7 +59,7 @@ impl Peer {
 
     pub(super) fn up(&mut self) -> Result<()> {
         let name = self.side.interface();
-        self.client.call::<Done>(Method::Up { name, file: self.file.clone() }).map(drop)
+        self.client.call::<Done>(Method::Up { name, file: self.file.clone(), login: None }).map(drop)
     }
 
     pub(super) fn down(&mut self) -> Result<()> {

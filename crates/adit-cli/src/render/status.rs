@@ -4,7 +4,7 @@ use super::units::{ago, bits_per_second, bytes, duration, until};
 use super::{Style, Tone};
 use adit::status::{CarrierStatus, WebSiteStatus};
 
-use crate::report::{Deadline, Offloads, PeerReport, State, StatusReport, Traffic, TunnelReport};
+use crate::report::{Deadline, Offloads, OpenVpnReport, PeerReport, State, StatusReport, Traffic, TunnelReport};
 
 /// Width of the labels, so that the values stand in a column.
 const LABEL: usize = 11;
@@ -20,8 +20,13 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     page.text = format!("{}  {}", style.paint(Tone::Strong, &t.name), state(t, style));
     page.text.push('\n');
     page.row("interface", &interface(t));
-    page.row("public key", t.public_key.as_deref().unwrap_or("none"));
+    if t.openvpn.is_none() {
+        page.row("public key", t.public_key.as_deref().unwrap_or("none"));
+    }
     page.row("transport", &transport(t));
+    if let Some(client) = &t.openvpn {
+        openvpn(&mut page, client);
+    }
     if let Some(carrier) = &t.carrier {
         carriers(&mut page, carrier);
     }
@@ -52,6 +57,21 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
         peer(&mut page, p, why);
     }
     page.text
+}
+
+/// What only an OpenVPN client has.
+fn openvpn(page: &mut Page, client: &OpenVpnReport) {
+    page.row("server", client.server.as_deref().unwrap_or("not known yet"));
+    if let Some(cipher) = &client.cipher {
+        page.row("cipher", cipher);
+    }
+    if let Some(since) = client.connected_seconds {
+        let renewals = if client.renewals == 1 { "once".to_owned() } else { format!("{} times", client.renewals) };
+        page.row("connection", &format!("for {}; keys renewed {renewals}", duration(since)));
+    }
+    for text in client.said.iter().chain(&client.trouble) {
+        page.row("note", &page.style.paint(Tone::Warning, text));
+    }
 }
 
 fn peer(page: &mut Page, p: &PeerReport, why: bool) {
@@ -95,6 +115,9 @@ fn state(t: &TunnelReport, style: Style) -> String {
     let for_ = duration(t.up_seconds);
     match t.state {
         State::Starting => style.paint(Tone::Warning, "starting"),
+        State::Waiting if t.openvpn.is_some() => {
+            format!("{}, up for {for_}", style.paint(Tone::Warning, "not connected"))
+        }
         State::Waiting => format!("{}, up for {for_}", style.paint(Tone::Warning, "no handshake yet")),
         State::Connected => format!("{}, up for {for_}", style.paint(Tone::Good, "connected")),
         State::Stopping => style.paint(Tone::Warning, "stopping"),
@@ -249,6 +272,7 @@ home  connected, up for 3 min 5 s
                 transport: "udp".to_owned(),
                 carrier: None,
                 web_site: None,
+                openvpn: None,
                 offloads: Offloads {
                     inside: vec!["tso4".to_owned(), "tso6".to_owned()],
                     outside: vec!["gso".to_owned(), "gro".to_owned()],

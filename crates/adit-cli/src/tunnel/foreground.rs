@@ -2,19 +2,19 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Asked, Running};
+use super::{Running, Wanted};
 use crate::exit::{Failure, Result};
 use crate::name::Source;
 use crate::places::Places;
-use crate::rpc::Done;
+use crate::rpc::{Done, Login};
 
 /// Brings it up, waits for a signal, undoes everything. SIGHUP reads the file again.
-pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
+pub(crate) async fn foreground(source: &Source, login: Option<Login>, places: &Places) -> Result<()> {
     let listen = |kind| signal(kind).map_err(|e| Failure::io("cannot listen for signals", &e));
     let (mut interrupt, mut terminate, mut hangup) =
         (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?, listen(SignalKind::hangup())?);
     places.create()?;
-    let (running, done) = Running::up(&source.name, Asked::of_file(&source.file)?, places).await?;
+    let (running, done) = Running::up(&source.name, Wanted::of_file(&source.file, login)?, places).await?;
     done.notes.iter().for_each(|note| tracing::warn!("{note}"));
     tracing::info!("{} is up; Ctrl-C takes it down", source.name);
     let ended = loop {
@@ -37,5 +37,5 @@ pub(crate) async fn foreground(source: &Source, places: &Places) -> Result<()> {
 }
 
 async fn reload(running: &Running, source: &Source) -> Result<Done> {
-    running.reload(Asked::of_file(&source.file)?).await
+    running.reload(Wanted::of_file(&source.file, None)?).await
 }

@@ -1,24 +1,28 @@
 //! One tunnel on this machine: a profile brought up, reloaded, looked at and taken down.
 //!
-//! Joins the library's tunnel, the engine's TUN and UDP, and the host's plan. Not here: who owns it (`daemon`), what the
+//! `wireguard` and `openvpn` join the library's tunnel, the engine's TUN and UDP, and the host's plan. Not here: who owns it (`daemon`), what the
 //! profile asks of the machine (`plan`), which sentence an error of the system becomes (`why`).
 
 mod asked;
 mod foreground;
 mod network;
+mod openvpn;
 mod plan;
 mod running;
 mod save;
 mod status;
 mod why;
+mod wireguard;
 
 pub(crate) use self::asked::{Asked, AskedPeers};
 pub(crate) use self::foreground::foreground;
-pub(crate) use self::running::Running;
+pub(crate) use self::openvpn::{Asked as AskedOpenVpn, Question};
+pub(crate) use self::running::{Running, Wanted};
 
 use std::path::Path;
 
 use adit::uapi_socket::{self, UapiSocket};
+use adit_engine::Offload;
 use adit_host::{Host, HostError};
 
 use crate::exit::{Failure, Result};
@@ -54,6 +58,15 @@ pub(crate) async fn dry_run(name: &str, asked: Asked, places: &Places) -> Result
     Ok(first.into_iter().chain(web_site).chain(changes.iter().map(ToString::to_string)).collect())
 }
 
+/// What bringing an OpenVPN client up would do; what its server sets is not known before it has said so.
+pub(crate) fn dry_run_openvpn(name: &str, asked: &AskedOpenVpn) -> Vec<String> {
+    let servers = asked.servers().into_iter().map(|server| format!("connect to {server}"));
+    std::iter::once(format!("create the interface {name}"))
+        .chain(servers)
+        .chain(std::iter::once("set the addresses, routes and name servers that the server says".to_owned()))
+        .collect()
+}
+
 /// Undoes what killed runs left: of one tunnel, or of all. Says what was undone.
 pub(crate) async fn recover(places: &Places, name: Option<&str>) -> Result<Vec<String>> {
     let host = host(places);
@@ -81,6 +94,14 @@ fn remove_dead_socket(name: &str) -> Option<String> {
     // Binding replaces a dead one, and dropping removes what was bound.
     let bound = there.then(|| UapiSocket::bind(name).ok())??;
     Some(format!("the control socket {}", bound.path().display()))
+}
+
+/// `ADIT_OFFLOAD`: which offloads may be used.
+fn offload() -> Result<Offload> {
+    match std::env::var("ADIT_OFFLOAD") {
+        Ok(list) => list.parse().map_err(|e| Failure::usage(format!("ADIT_OFFLOAD: {e}"))),
+        Err(_) => Ok(Offload::AUTO),
+    }
 }
 
 fn host_failure(error: &HostError) -> Failure {

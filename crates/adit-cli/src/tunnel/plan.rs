@@ -17,6 +17,8 @@ pub(super) fn of_profile(name: &str, profile: &Profile) -> Result<HostPlan> {
         name: name.to_owned(),
         addresses: interface.addresses.clone(),
         mtu: interface.mtu.map(u32::from),
+        overhead: None,
+        mtu_at_most: None,
         table: table(&interface.table)?,
         routes: profile.peers.iter().flat_map(|peer| peer.allowed_ips.iter().copied()).collect(),
         fwmark: interface.fwmark,

@@ -8,6 +8,7 @@ mod daemon;
 mod demo;
 mod errors;
 mod join;
+mod openvpn;
 mod recovery;
 mod tunnels;
 mod world;

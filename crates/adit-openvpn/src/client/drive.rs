@@ -57,7 +57,7 @@ impl Protocol for Client {
 
     fn handle_timeout(&mut self, now: Now) {
         match &mut self.state {
-            State::Stopped => {}
+            State::Stopped | State::Nowhere => {}
             State::Waiting(at) => {
                 if *at <= now.instant {
                     self.connect(now);
@@ -101,6 +101,7 @@ impl Protocol for Client {
         }
         let (at, why) = match &mut self.state {
             State::Stopped => return Output::Timeout(None, Why("stopped")),
+            State::Nowhere => return Output::Timeout(None, Why("no remote")),
             State::Waiting(at) => (*at, Why("connect-retry")),
             State::Connecting(connection) => {
                 if let Some(datagram) = connection.session.poll_transmit(now.instant) {
@@ -127,6 +128,12 @@ impl Protocol for Client {
             }
             ClientChange::Reconnect => self.state = State::Waiting(now.instant),
             ClientChange::Disconnect => self.disconnect(now),
+            ClientChange::Remotes(remotes) => self.set_remotes(now, remotes),
+            ClientChange::CarrierLost(why) => {
+                if matches!(self.state, State::Connecting(_)) {
+                    self.end(now, Ended::Carrier(why));
+                }
+            }
             ClientChange::Say(text) => {
                 if let State::Connecting(connection) = &mut self.state {
                     connection.session.send(&text);

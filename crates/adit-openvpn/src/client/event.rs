@@ -6,8 +6,10 @@ use adit_protocol::Path;
 use thiserror::Error;
 
 use crate::constants::MAX_BACKOFF;
+use crate::exchange::ExchangeFailure;
 use crate::push::Pushed;
 use crate::session::{Credentials, SessionEnd};
+use crate::tls::TlsFailure;
 use crate::update::Update;
 
 /// News.
@@ -55,6 +57,9 @@ pub enum Ended {
     /// The server wants us gone.
     #[error("the server ends the connection: {0}")]
     Halt(String),
+    /// What carried the packets is gone.
+    #[error("the connection is gone: {0}")]
+    Carrier(String),
     /// We were asked to.
     #[error("disconnected as asked")]
     Asked,
@@ -99,9 +104,19 @@ pub enum ClientChange {
     Disconnect,
     /// Send a line to the server, such as `CR_RESPONSE,…`.
     Say(String),
+    /// The servers are these from now on, tried in this order, again and again; one that is connected to stays. Where there
+    /// were none, the first attempt begins.
+    Remotes(Vec<Path>),
+    /// What carried the session is gone: a stream has ended.
+    CarrierLost(String),
 }
 
 impl Ended {
+    /// Whether it was we who did not accept the server: its certificate is not what the rules demand.
+    pub const fn is_refused_by_us(&self) -> bool {
+        matches!(self, Self::Session(SessionEnd::Failed(ExchangeFailure::Tls(TlsFailure::Refused(_)))))
+    }
+
     /// Whether a new attempt must wait for a person.
     pub const fn is_final(&self) -> bool {
         match self {
@@ -113,6 +128,7 @@ impl Ended {
             Self::Auth(AuthFailure::SessionOver(_) | AuthFailure::Temporary(_))
             | Self::Session(_)
             | Self::Silent(_)
+            | Self::Carrier(_)
             | Self::Restart(_) => false,
         }
     }
@@ -138,6 +154,7 @@ impl Ended {
             | Self::Cipher(_)
             | Self::Flags(_)
             | Self::Silent(_)
+            | Self::Carrier(_)
             | Self::Restart(_)
             | Self::Halt(_)
             | Self::Asked => false,

@@ -1,0 +1,71 @@
+//! Asking a person for user and password: on the terminal, where nothing of the password is seen, or from standard input.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use zeroize::Zeroizing;
+
+use crate::exit::{Failure, Result};
+use crate::rpc::Login;
+use crate::secret::SecretText;
+use crate::tunnel::Question;
+
+/// The longest answer that is taken.
+const MAX_ANSWER: usize = 4096;
+
+/// Asks for what is missing. From a pipe: a line each, in this order: user, password, answer.
+pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
+    let user = match &question.user {
+        Some(user) => user.clone(),
+        None => shown(&format!("User for {tunnel}: "))?,
+    };
+    let password: SecretText = if question.asks_password() {
+        hidden(&format!("Password of {user} for {tunnel}: "))?.into()
+    } else {
+        Zeroizing::new(String::new()).into()
+    };
+    let answer = match &question.challenge {
+        None => Zeroizing::new(String::new()),
+        Some(challenge) if challenge.echo => Zeroizing::new(shown(&format!("{} ", for_people(&challenge.question)))?),
+        Some(challenge) => hidden(&format!("{} ", for_people(&challenge.question)))?,
+    };
+    Ok(question.answered(&user, &password, &answer))
+}
+
+fn shown(prompt: &str) -> Result<String> {
+    say(prompt)?;
+    line().map(|text| text.to_string())
+}
+
+fn hidden(prompt: &str) -> Result<Zeroizing<String>> {
+    if !io::stdin().is_terminal() {
+        return line();
+    }
+    let failed = |e: io::Error| Failure::io("cannot ask on the terminal", &e);
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed)
+}
+
+/// Only where somebody sees it.
+fn say(prompt: &str) -> Result<()> {
+    if !io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut out = io::stderr();
+    let said = out.write_all(prompt.as_bytes()).and_then(|()| out.flush());
+    said.map_err(|e| Failure::io("cannot ask on the terminal", &e))
+}
+
+fn line() -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(MAX_ANSWER));
+    let mut input = io::Read::take(io::stdin().lock(), MAX_ANSWER as u64);
+    input.read_line(&mut text).map_err(|e| Failure::io("cannot read the answer", &e))?;
+    if text.is_empty() {
+        return Err(Failure::usage("the configuration asks for user and password, and there was no answer")
+            .hint("answer on a terminal, or give a line each on standard input"));
+    }
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// A configuration's text, without what a terminal would take for an order.
+fn for_people(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}

@@ -1,0 +1,191 @@
+//! What an OpenVPN client is asked to be: a configuration with the files that it names, and a login.
+
+use std::path::Path;
+
+use adit::profile::file;
+use adit_openvpn::Credentials;
+use adit_openvpn::options::{self, ClientConfig, Config, Finding, Material, StaticChallenge};
+use base64ct::{Base64, Encoding as _};
+use zeroize::Zeroizing;
+
+use crate::cmd::import;
+use crate::exit::{Exit, Failure, Result};
+use crate::rpc::Login;
+use crate::secret::SecretText;
+
+/// What an OpenVPN client is asked to be.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(super) config: Box<ClientConfig>,
+    login: Option<Login>,
+    /// What a person should hear of it.
+    pub(crate) notes: Vec<String>,
+}
+
+/// What a person has to be asked before the client can connect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The user, where the file names one.
+    pub(crate) user: Option<String>,
+    /// The password, where the file has it.
+    password: Option<SecretText>,
+    /// What goes with them.
+    pub(crate) challenge: Option<StaticChallenge>,
+}
+
+impl Asked {
+    /// By a file, and what a person was asked for; one that is wrong says so.
+    pub(crate) fn of_file(file: &Path, login: Option<Login>) -> Result<Self> {
+        let (text, mode) = file::read(file).map_err(|e| {
+            let denied = matches!(e, file::LoadError::Denied { .. });
+            Failure::new(if denied { Exit::Privilege } else { Exit::Usage }, e)
+        })?;
+        let whole = import::with_its_files(file, &text)?;
+        let config = match options::parse(whole.expose()).config {
+            Some(Config::Client(config)) => config,
+            Some(Config::Server(_)) => {
+                return Err(Failure::usage(format!("{} is the configuration of an OpenVPN server", file.display()))
+                    .hint("this build of adit is a client of OpenVPN's; a network of adit's own begins with `adit server up`"));
+            }
+            // What is wrong was said above, with the lines of the file.
+            None => return Err(Failure::usage(format!("{} cannot be used with the files it names", file.display()))),
+        };
+        if let Some(hook) = config.common.hooks.run.first() {
+            return Err(Failure::usage(format!(
+                "{}:{}: the file has `{}` run, and this build of adit runs no programs for OpenVPN yet",
+                file.display(),
+                hook.line,
+                hook.command.join(" ")
+            ))
+            .hint("remove the line; adit sets addresses, routes and name servers itself"));
+        }
+        adit_openvpn::client_of(&config, None).map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
+        let mut notes: Vec<String> =
+            options::explain(&text).iter().filter(|f| f.is_trouble()).map(|f| in_file(f, file)).collect();
+        if mode & 0o044 != 0 && text.contains("PRIVATE KEY-----") {
+            notes.push(format!(
+                "{}: everybody on this machine may read the private key in it (mode {:04o})\n  hint: chmod 600 {0}",
+                file.display(),
+                mode & 0o7777
+            ));
+        }
+        Ok(Self { config, login, notes })
+    }
+
+    /// The servers, in the order in which they are tried.
+    pub(crate) fn servers(&self) -> Vec<String> {
+        let transport = |remote: &options::Remote| match remote.transport {
+            options::Transport::Udp => "UDP",
+            options::Transport::Tcp => "TCP",
+        };
+        let remotes = self.config.remotes.iter();
+        remotes.map(|remote| format!("{} port {} over {}", remote.host, remote.port, transport(remote))).collect()
+    }
+
+    /// What has to be asked before it can connect, if something has.
+    pub(crate) fn question(&self) -> Option<Question> {
+        let login = self.config.login.login.as_ref().filter(|_| self.login.is_none())?;
+        let (user, password) = match &login.source {
+            Some(Material::Inline(text)) => lines(text.expose()),
+            Some(Material::File(_)) | None => (None, None),
+        };
+        let challenge = self.config.login.challenge.clone();
+        let complete = user.is_some() && password.is_some() && challenge.is_none();
+        (!complete).then_some(Question { user, password, challenge })
+    }
+
+    /// User and password, from wherever they are.
+    ///
+    /// # Errors
+    /// They have to be asked for, and nobody was.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
+        let Some(login) = &self.config.login.login else { return Ok(None) };
+        if let Some(Login { user, password }) = &self.login {
+            return Ok(Some(credentials(user, password.expose())));
+        }
+        if self.question().is_some() {
+            return Err(Failure::usage("the configuration asks for user and password (`auth-user-pass`)").hint(
+                "bring it up on a terminal, where `adit up` asks for them, or put them into a file of two lines and write \
+                 `auth-user-pass FILE`",
+            ));
+        }
+        let (user, password) = match &login.source {
+            Some(Material::Inline(text)) => lines(text.expose()),
+            Some(Material::File(_)) | None => (None, None),
+        };
+        Ok(user.zip(password).map(|(user, password)| credentials(&user, password.expose())))
+    }
+}
+
+fn credentials(user: &str, password: &str) -> Credentials {
+    Credentials { username: user.to_owned(), password: Zeroizing::new(password.to_owned()) }
+}
+
+/// The first line is the user, the second the password.
+fn lines(text: &str) -> (Option<String>, Option<SecretText>) {
+    let mut lines = text.lines().map(str::trim_end);
+    let user = lines.next().filter(|user| !user.is_empty()).map(str::to_owned);
+    (user, lines.next().map(|password| Zeroizing::new(password.to_owned()).into()))
+}
+
+impl Question {
+    /// Whether the password has to be asked for.
+    pub(crate) const fn asks_password(&self) -> bool {
+        self.password.is_none()
+    }
+
+    /// The login, from the answers: to those that were not asked for, nothing.
+    pub(crate) fn answered(&self, user: &str, password: &SecretText, answer: &str) -> Login {
+        let user = self.user.clone().unwrap_or_else(|| user.to_owned());
+        let password = self.password.as_ref().unwrap_or(password);
+        let password = match &self.challenge {
+            None => password.clone(),
+            Some(challenge) if challenge.concatenate => Zeroizing::new(format!("{}{answer}", password.expose())).into(),
+            Some(_) => {
+                let encoded = |text: &str| Zeroizing::new(Base64::encode_string(text.as_bytes()));
+                let (password, answer) = (encoded(password.expose()), encoded(answer));
+                Zeroizing::new(format!("SCRV1:{}:{}", &*password, &*answer)).into()
+            }
+        };
+        Login { user, password }
+    }
+}
+
+fn in_file(finding: &Finding, file: &Path) -> String {
+    match (finding.line, finding.column) {
+        (0, _) => format!("{}: {finding}", file.display()),
+        (line, None) => format!("{}:{line}: {finding}", file.display()),
+        (line, Some(column)) => format!("{}:{line}:{column}: {finding}", file.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(user: Option<&str>, challenge: Option<bool>) -> Question {
+        let challenge =
+            challenge.map(|concatenate| StaticChallenge { question: "PIN?".to_owned(), echo: false, concatenate });
+        Question { user: user.map(str::to_owned), password: None, challenge }
+    }
+
+    #[test]
+    fn answers_become_a_login_as_servers_expect_it() {
+        let password: SecretText = "pass word".parse().unwrap();
+        let text = |question: &Question| {
+            let login = question.answered("bob", &password, "123");
+            format!("{} {}", login.user, login.password.expose())
+        };
+        assert_eq!(text(&question(None, None)), "bob pass word");
+        assert_eq!(text(&question(Some("alice"), None)), "alice pass word");
+        assert_eq!(text(&question(None, Some(true))), "bob pass word123");
+        assert_eq!(text(&question(None, Some(false))), "bob SCRV1:cGFzcyB3b3Jk:MTIz");
+    }
+
+    #[test]
+    fn a_file_of_two_lines_is_a_login() {
+        assert_eq!(lines("alice\r\nsecret\r\n"), (Some("alice".to_owned()), Some("secret".parse().unwrap())));
+        assert_eq!(lines("alice\n"), (Some("alice".to_owned()), None));
+        assert_eq!(lines(""), (None, None));
+    }
+}

@@ -1,0 +1,229 @@
+//! What an OpenVPN server's settings ask of the machine: addresses, routes, name servers.
+//!
+//! Not here: what the machine has, and the changes between the two (`adit-host`).
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use adit::openvpn::Settings;
+use adit_host::{HostPlan, Table};
+use adit_openvpn::options::{ClientConfig, Destination, DnsTransport, Inside, Route, Topology, Transport, Via};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+/// Bytes that OpenVPN adds to a packet at most: number and operation, a tag or a MAC, what a cipher in blocks fills up.
+const OVERHEAD_AEAD: u32 = 4 + 8 + 16 + 1;
+const OVERHEAD_CBC: u32 = 4 + 64 + 16 + 16 + 4 + 1;
+/// Headers outside.
+const UDP_V4: u32 = 20 + 8;
+const UDP_V6: u32 = 40 + 8;
+/// What clients and servers agree on unless they are told otherwise (`tun-mtu`).
+const MTU: u32 = 1500;
+
+/// The plan for an interface of this name, and what of the settings is not in it, a sentence each.
+pub(super) fn of_settings(
+    name: &str,
+    config: &ClientConfig,
+    settings: &Settings,
+    server: Option<IpAddr>,
+) -> (HostPlan, Vec<String>) {
+    let mut notes = Vec::new();
+    let hands_off = config.common.hands_off;
+    let file = &config.common.inside;
+    let pushed = &settings.machine.inside;
+    let (addresses, other) = addresses(file, settings);
+    let mut routes: Vec<IpNet> = other.map(|other| IpNet::from(IpAddr::V4(other))).into_iter().collect();
+    for route in file.routes.iter().chain(&pushed.routes) {
+        match destination(route) {
+            Ok(to) => routes.push(to),
+            Err(why) => notes.push(why),
+        }
+    }
+    for redirect in [file.redirect, pushed.redirect].into_iter().flatten() {
+        routes.extend(redirect.v4.then(|| IpNet::from(Ipv4Net::default())));
+        routes.extend(redirect.v6.then(|| IpNet::from(Ipv6Net::default())));
+        if redirect.block_local {
+            notes
+                .push("`redirect-gateway block-local`: the local network stays reachable beside the tunnel".to_owned());
+        }
+    }
+    if file.block_ipv6 || pushed.block_ipv6 {
+        // Into the tunnel, where nobody takes it: nothing of it leaves beside.
+        routes.push(Ipv6Net::default().into());
+    }
+    let is_default = |v6: bool| routes.iter().any(|to| to.prefix_len() == 0 && to.addr().is_ipv6() == v6);
+    if is_default(false) && !is_default(true) {
+        notes.push(
+            "the server takes IPv4 only: what this machine sends over IPv6 does not go through the tunnel".to_owned(),
+        );
+    }
+    let (dns, search) = name_servers(config, settings, &mut notes);
+    let plan = HostPlan {
+        name: name.to_owned(),
+        addresses: if hands_off.addresses { Vec::new() } else { addresses },
+        mtu: None,
+        overhead: Some(overhead(config, settings, server)),
+        mtu_at_most: Some(largest(config, settings)),
+        table: if hands_off.routes { Table::Off } else { Table::Auto },
+        routes,
+        fwmark: config.common.socket.mark,
+        dns,
+        search,
+        endpoints: server.into_iter().collect(),
+        ..HostPlan::default()
+    };
+    (plan, notes)
+}
+
+/// Our addresses, and the other end's where it is one host.
+fn addresses(file: &Inside, settings: &Settings) -> (Vec<IpNet>, Option<Ipv4Addr>) {
+    let pushed = &settings.machine.inside;
+    let topology = pushed.topology.or(file.topology).unwrap_or_default();
+    let of_file = || file.ifconfig.map(|ifconfig| (ifconfig.local, ifconfig.other));
+    let mut other_end = None;
+    let v4 = settings.connection.address4.or_else(of_file).map(|(local, other)| match topology {
+        Topology::Subnet => Ipv4Net::with_netmask(local, other).unwrap_or_else(|_| Ipv4Net::from(local)),
+        Topology::Net30 | Topology::PointToPoint => {
+            other_end = Some(other);
+            Ipv4Net::from(local)
+        }
+    });
+    let of_file = || file.ifconfig6.map(|ifconfig| ifconfig.local);
+    let v6 = settings.connection.address6.and_then(|(local, bits)| Ipv6Net::new(local, bits).ok()).or_else(of_file);
+    (v4.map(IpNet::from).into_iter().chain(v6.map(IpNet::from)).collect(), other_end)
+}
+
+/// Where a route into the tunnel leads.
+fn destination(route: &Route) -> Result<IpNet, String> {
+    let to = match &route.to {
+        Destination::V4(net) => IpNet::from(*net),
+        Destination::V6(net) => IpNet::from(*net),
+        // The way to the server is marked, and needs no route.
+        Destination::RemoteHost => return Err("a route to the server itself is not needed, and not made".to_owned()),
+        Destination::Name(name) => {
+            return Err(format!("the route to {name} is not made: write its address, for a name may lead elsewhere"));
+        }
+    };
+    match route.via {
+        Via::Tunnel | Via::Address(_) => Ok(to),
+        Via::Before => Err(format!("the route to {to} beside the tunnel (`net_gateway`) is not made")),
+    }
+}
+
+fn name_servers(config: &ClientConfig, settings: &Settings, notes: &mut Vec<String>) -> (Vec<IpAddr>, Vec<String>) {
+    let (file, pushed) = (&config.common.dns, &settings.machine.dns);
+    let mut search = [file.search.clone(), pushed.search.clone()].concat();
+    search.dedup();
+    let ranked = pushed.ranked.values().chain(file.ranked.values()).find(|server| {
+        let is_plain = server.transport == DnsTransport::Plain;
+        if !is_plain {
+            notes.push(
+                "a name server over TLS or HTTPS is left aside: adit sets those that are asked inside the tunnel"
+                    .to_owned(),
+            );
+        }
+        is_plain
+    });
+    let servers = match ranked {
+        Some(server) => server.addresses.iter().map(std::net::SocketAddr::ip).collect(),
+        None => [file.servers.clone(), pushed.servers.clone()].concat(),
+    };
+    let only =
+        ranked.map_or_else(|| [file.only.clone(), pushed.only.clone()].concat(), |server| server.domains.clone());
+    if !only.is_empty() {
+        notes.push(format!("the name servers are asked about every name, not only about {}", only.join(", ")));
+    }
+    (servers, search)
+}
+
+fn overhead(config: &ClientConfig, settings: &Settings, server: Option<IpAddr>) -> u32 {
+    let aead = settings.connection.cipher.or(config.common.data.fallback).is_none_or(|cipher| cipher.is_aead());
+    let outside = if server.is_some_and(|server| server.is_ipv4()) { UDP_V4 } else { UDP_V6 };
+    // A stream is cut by the kernel, whatever the sizes of packets.
+    let is_stream = config.remotes.iter().all(|remote| remote.transport == Transport::Tcp);
+    let own = if aead { OVERHEAD_AEAD } else { OVERHEAD_CBC };
+    if is_stream { 0 } else { outside + own }
+}
+
+fn largest(config: &ClientConfig, settings: &Settings) -> u32 {
+    let file = config.remotes.first().and_then(|remote| remote.sizes.tun_mtu);
+    settings.connection.mtu.or(file).map_or(MTU, u32::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use adit_openvpn::Pushed;
+    use adit_openvpn::options::{self, Config, Pulling};
+
+    use super::*;
+
+    fn config(lines: &str) -> ClientConfig {
+        let text = format!("client\nremote 192.0.2.1\nauth-user-pass\n<ca>\nx\n</ca>\n{lines}");
+        match options::parse(&text) {
+            options::Parsed { config: Some(Config::Client(config)), .. } => *config,
+            parsed => panic!("{:?}", parsed.findings),
+        }
+    }
+
+    fn plan(lines: &str, pushed: &[&str]) -> (HostPlan, Vec<String>) {
+        let mut connection = Pushed::default();
+        pushed.iter().for_each(|option| connection.add(option));
+        let settings = Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }).unwrap();
+        of_settings("office", &config(lines), &settings, Some([192, 0, 2, 1].into()))
+    }
+
+    fn text<T: ToString>(list: &[T]) -> Vec<String> {
+        list.iter().map(T::to_string).collect()
+    }
+
+    #[test]
+    fn a_subnet_with_routes_and_name_servers() {
+        let (plan, notes) = plan(
+            "route 10.9.0.0 255.255.0.0\n",
+            &[
+                "topology subnet",
+                "ifconfig 10.8.0.2 255.255.255.0",
+                "ifconfig-ipv6 fd00::2/64 fd00::1",
+                "route 10.1.0.0 255.255.0.0",
+                "route-ipv6 fd01::/48",
+                "dhcp-option DNS 10.8.0.1",
+                "dhcp-option DOMAIN corp.example",
+                "tun-mtu 1400",
+                "cipher AES-256-GCM",
+            ],
+        );
+        assert_eq!(text(&plan.addresses), ["10.8.0.2/24", "fd00::2/64"]);
+        assert_eq!(text(&plan.routes), ["10.9.0.0/16", "10.1.0.0/16", "fd01::/48"]);
+        assert_eq!((text(&plan.dns), text(&plan.search)), (vec!["10.8.0.1".into()], vec!["corp.example".into()]));
+        assert_eq!((plan.mtu_at_most, plan.overhead), (Some(1400), Some(28 + 29)));
+        assert!(notes.is_empty() && !plan.is_full_tunnel(), "{notes:?}");
+    }
+
+    #[test]
+    fn everything_through_the_tunnel() {
+        let (plan, notes) = plan("", &["ifconfig 10.8.0.6 10.8.0.5", "redirect-gateway def1", "cipher AES-128-CBC"]);
+        assert_eq!(text(&plan.addresses), ["10.8.0.6/32"]);
+        assert_eq!(text(&plan.routes), ["10.8.0.5/32", "0.0.0.0/0"]);
+        assert!(plan.is_full_tunnel() && notes[0].contains("IPv6"), "{notes:?}");
+        assert_eq!(plan.overhead, Some(28 + 105));
+    }
+
+    #[test]
+    fn ipv6_that_is_blocked_goes_nowhere_else() {
+        let (plan, notes) = plan("redirect-gateway def1\nblock-ipv6\n", &["ifconfig 10.8.0.6 10.8.0.5"]);
+        assert!(text(&plan.routes).contains(&"::/0".to_owned()) && notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn what_is_left_to_others_and_what_is_left_aside() {
+        let (plan, notes) = plan(
+            "route-noexec\nifconfig-noexec\n",
+            &[
+                "ifconfig 10.8.0.6 10.8.0.5",
+                "route 192.168.7.0 255.255.255.0 net_gateway",
+                "dhcp-option DOMAIN-ROUTE a.example",
+            ],
+        );
+        assert_eq!((plan.table, plan.addresses.len()), (Table::Off, 0));
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes[0].contains("192.168.7.0/24") && notes[1].contains("a.example"));
+    }
+}

@@ -1,0 +1,54 @@
+//! From what an OpenVPN client shows to the report of the daemon.
+
+use adit::openvpn::{Phase, Shown};
+use adit_engine::Status;
+
+use crate::report::{Deadline, Offloads, OpenVpnReport, State, Traffic, TunnelReport};
+
+/// The offloads of the outside, as the engine calls them; all others are the inside's.
+const OUTSIDE: [&str; 2] = ["gso", "gro"];
+
+/// A report with what the client shows and, while its engine runs, what that knows.
+pub(super) fn of(base: TunnelReport, shown: &Shown, engine: Option<Status>) -> TunnelReport {
+    let state = match (shown.phase, &engine) {
+        (_, None) | (Phase::Ended, _) => State::Failed,
+        (Phase::Connected, _) => State::Connected,
+        (Phase::Looking | Phase::Connecting | Phase::Waiting, _) => State::Waiting,
+    };
+    let connection = shown.settings.as_ref().map(|settings| &settings.connection);
+    let openvpn = OpenVpnReport {
+        server: shown.server.as_ref().map(|(address, name)| match name.rsplit_once(':') {
+            Some((host, _)) if host == address.ip().to_string() => address.to_string(),
+            _ => format!("{address} ({name})"),
+        }),
+        cipher: connection.and_then(|pushed| pushed.cipher).map(|cipher| cipher.name().to_owned()),
+        connected_seconds: shown.since.map(|since| since.elapsed().as_secs()),
+        connections: shown.connections,
+        renewals: shown.renewals,
+        trouble: shown.trouble.clone(),
+        said: shown.said.clone(),
+    };
+    let Some(engine) = engine else { return TunnelReport { state, openvpn: Some(openvpn), ..base } };
+    let (outside, inside) =
+        engine.offloads.names().map(str::to_owned).partition(|name| OUTSIDE.contains(&name.as_str()));
+    let traffic = engine.traffic;
+    TunnelReport {
+        state,
+        mtu: u32::try_from(engine.mtu).ok(),
+        transport: shown.transport.to_owned(),
+        offloads: Offloads { inside, outside },
+        traffic: Traffic {
+            received: traffic.inside_written.bytes,
+            sent: traffic.inside_read.bytes,
+            received_per_second: None,
+            sent_per_second: None,
+        },
+        drops: engine.drops.iter().map(|(reason, n)| (reason.name().to_owned(), n)).collect(),
+        next: engine.deadline.map(|(after, why)| Deadline {
+            in_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
+            why: why.0.to_owned(),
+        }),
+        openvpn: Some(openvpn),
+        ..base
+    }
+}

@@ -1,0 +1,281 @@
+//! `adit up FILE.ovpn` against Debian's `openvpn` as the server.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Output, Stdio};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose,
+};
+
+use crate::world::{Machine, World, err, eventually};
+
+/// The server's address inside, and a network behind it.
+const INSIDE: &str = "10.29.41.1";
+const BEHIND: &str = "10.99.7.1";
+
+/// Certificates as easy-rsa makes them: a common name, usages, no host name.
+struct Papers {
+    authority: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Papers {
+    fn new() -> Self {
+        let mut params = named("Test CA");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+
+    /// Certificate and key, as text.
+    fn issue(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut params = named(name);
+        params.extended_key_usages = vec![purpose];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
+    }
+}
+
+fn named(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params
+}
+
+/// Alice with `adit`, Bob with `openvpn`.
+struct Scene {
+    world: World,
+    papers: Papers,
+    server: Option<Child>,
+}
+
+impl Scene {
+    /// A server with these options; `DIR/` in them is the directory of its files.
+    fn new(options: &str) -> Self {
+        let (world, papers) = (World::new(), Papers::new());
+        let (cert, key) = papers.issue("server", ExtendedKeyUsagePurpose::ServerAuth);
+        for (name, text) in [("ca.crt", papers.authority.pem()), ("server.crt", cert), ("server.key", key)] {
+            fs::write(world.b.dir.join(name), text).unwrap();
+        }
+        let made =
+            Command::new("openvpn").args(["--genkey", "secret"]).arg(world.b.dir.join("tc.key")).output().unwrap();
+        assert!(made.status.success(), "{}", err(&made));
+        // alice's password is `open sesame`.
+        let script = world.b.dir.join("who.sh");
+        fs::write(&script, "#!/bin/sh\n[ \"$(cat \"$1\")\" = \"$(printf 'alice\\nopen sesame')\" ]\n").unwrap();
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
+        let mut scene = Self { world, papers, server: None };
+        scene.serve(options);
+        scene
+    }
+
+    fn alice(&self) -> &Machine {
+        &self.world.a
+    }
+
+    fn bob(&self) -> &Machine {
+        &self.world.b
+    }
+
+    fn serve(&mut self, options: &str) {
+        let line = format!(
+            "--dev ovs --dev-type tun --mode server --tls-server --server 10.29.41.0 255.255.255.0 --topology subnet \
+             --port 1194 --dh none --ca DIR/ca.crt --cert DIR/server.crt --key DIR/server.key --verb 4 \
+             --keepalive 2 8 {options}"
+        );
+        let line = line.replace("DIR", self.bob().dir.to_str().unwrap());
+        let log = File::options().append(true).create(true).open(self.bob().dir.join("openvpn.log")).unwrap();
+        let mut command = self.bob().command("openvpn");
+        // `~` stands for a space inside a word.
+        command
+            .args(line.split_whitespace().map(|word| word.replace('~', " ")))
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        self.server = Some(command.spawn().unwrap());
+        eventually("the server serves", || {
+            let log = self.log();
+            assert!(!log.contains("Options error"), "{log}");
+            log.contains("Initialization Sequence Completed")
+        });
+        let address = self.bob().command("ip").args(["address", "add", &format!("{BEHIND}/32"), "dev", "ovs"]).output();
+        assert!(address.unwrap().status.success());
+    }
+
+    fn end_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            server.kill().unwrap();
+            server.wait().unwrap();
+        }
+        fs::write(self.bob().dir.join("openvpn.log"), "").unwrap();
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.bob().dir.join("openvpn.log")).unwrap_or_default()
+    }
+
+    /// A file as people get it: everything in it.
+    fn file(&self, lines: &str) -> String {
+        let (cert, key) = self.papers.issue("alice", ExtendedKeyUsagePurpose::ClientAuth);
+        let (ca, tls_crypt) = (self.papers.authority.pem(), fs::read_to_string(self.bob().dir.join("tc.key")).unwrap());
+        let papers = format!("<ca>\n{ca}</ca>\n<cert>\n{cert}</cert>\n<key>\n{key}</key>\n");
+        let wrap = format!("<tls-crypt>\n{tls_crypt}</tls-crypt>\n");
+        self.write(&format!("client\ndev tun\nremote-cert-tls server\n{lines}{papers}{wrap}"))
+    }
+
+    fn write(&self, text: &str) -> String {
+        let file = self.alice().dir.join(format!("{}.ovpn", self.alice().tunnel));
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// `adit up` with answers on standard input.
+    fn up_with(&self, file: &str, answers: &str) -> Output {
+        let mut command = self.alice().command(env!("CARGO_BIN_EXE_adit"));
+        command.args(["up", file]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut run = command.spawn().unwrap();
+        run.stdin.take().unwrap().write_all(answers.as_bytes()).unwrap();
+        run.wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _gone = server.kill();
+            let _gone = server.wait();
+        }
+    }
+}
+
+/// What makes the server ask for a password.
+const ASKS: &str = "--tls-crypt DIR/tc.key --script-security 2 --auth-user-pass-verify DIR/who.sh via-file \
+    --verify-client-cert optional --username-as-common-name --tmp-dir DIR";
+
+#[test]
+fn a_file_with_everything_in_it_connects_over_udp_and_leaves_nothing() {
+    let scene =
+        Scene::new("--proto udp --tls-crypt DIR/tc.key --push route~10.99.7.0~255.255.255.0 --explicit-exit-notify 1");
+    let alice = scene.alice();
+    let before = alice.network();
+    let file = scene.file("remote 192.0.2.2 1194 udp\n");
+    let said = alice.ok(&["up", &file]);
+    assert!(said.contains("is up; connected to 192.0.2.2:1194 as 10.29.41.2/24"), "{said}\n{}", scene.log());
+    assert!(alice.pings(INSIDE) && alice.pings(BEHIND), "{}", alice.log());
+    let status = alice.status();
+    assert_eq!((&status["state"], &status["transport"]), (&"connected".into(), &"udp".into()), "{status}");
+    assert_eq!(status["openvpn"]["cipher"], "AES-256-GCM", "{status}");
+    assert!(status["traffic"]["received"].as_u64().unwrap() > 0, "{status}");
+    let shown = alice.ok(&["status"]);
+    assert!(
+        shown.contains("connected, up for") && shown.contains("AES-256-GCM") && !shown.contains("public key"),
+        "{shown}"
+    );
+    assert!(alice.ok(&["reload", &alice.tunnel]).contains("Nothing in the file differs"));
+    assert_eq!(alice.ok(&["down", &alice.tunnel]), format!("{} is down\n", alice.tunnel));
+    assert_eq!(alice.network(), before);
+    eventually("the server hears goodbye", || scene.log().contains("client-instance exiting"));
+}
+
+#[test]
+fn a_password_is_asked_for_and_a_wrong_one_leaves_nothing() {
+    let scene = Scene::new(&format!("--proto tcp-server {ASKS}"));
+    let alice = scene.alice();
+    let before = alice.network();
+    let (ca, wrap) = (scene.papers.authority.pem(), fs::read_to_string(scene.bob().dir.join("tc.key")).unwrap());
+    let file = scene.write(&format!(
+        "client\ndev tun\nproto tcp\nremote 192.0.2.2\nremote-cert-tls server\nauth-user-pass\n<ca>\n{ca}</ca>\n\
+         <tls-crypt>\n{wrap}</tls-crypt>\n"
+    ));
+    let wrong = scene.up_with(&file, "alice\nopen barley\n");
+    assert_eq!(wrong.status.code(), Some(1), "{}\n{}", err(&wrong), scene.log());
+    assert!(err(&wrong).contains("does not let us in"), "{}", err(&wrong));
+    assert_eq!(alice.network(), before);
+    let nobody = scene.up_with(&file, "");
+    assert_eq!(nobody.status.code(), Some(2), "{}", err(&nobody));
+    let right = scene.up_with(&file, "alice\nopen sesame\n");
+    assert!(right.status.success(), "{}\n{}\n{}", err(&right), alice.log(), scene.log());
+    assert!(alice.pings(INSIDE), "{}", alice.log());
+    assert_eq!(alice.status()["transport"], "tcp");
+    assert!(!alice.log().contains("sesame") && !alice.log().contains("barley"), "a password is in the log");
+    alice.ok(&["down", &alice.tunnel]);
+    assert_eq!(alice.network(), before);
+}
+
+#[test]
+fn everything_goes_through_the_tunnel_and_nothing_beside_it_while_the_server_is_away() {
+    let options = "--proto udp --tls-crypt DIR/tc.key --push redirect-gateway~def1~ipv6 --server-ipv6 fd00:29::/64";
+    let mut scene = Scene::new(options);
+    let file = scene.file("remote 192.0.2.2 1194 udp\nconnect-retry 1 1\n");
+    let before = scene.alice().network();
+    scene.alice().ok(&["up", &file]);
+    // Only a default route leads there, and only the tunnel has one.
+    assert!(scene.alice().pings(BEHIND), "{}", scene.alice().log());
+    assert!(scene.alice().pings("fd00:29::1"), "{}", scene.alice().log());
+    scene.end_server();
+    eventually("the client notices", || scene.alice().status()["state"] == "waiting");
+    let route = scene.alice().command("ip").args(["route", "get", BEHIND]).output().unwrap();
+    let route = String::from_utf8(route.stdout).unwrap();
+    assert!(route.contains(&format!("dev {}", scene.alice().tunnel)), "{route}");
+    assert!(!scene.alice().pings(BEHIND));
+    scene.serve(options);
+    eventually("the client is connected again", || scene.alice().status()["state"] == "connected");
+    assert!(scene.alice().pings(BEHIND), "{}", scene.alice().log());
+    assert_eq!(scene.alice().status()["openvpn"]["connections"], 2);
+    scene.alice().ok(&["down", &scene.alice().tunnel.clone()]);
+    assert_eq!(scene.alice().network(), before);
+}
+
+#[test]
+fn the_next_server_is_tried_when_one_does_not_take_us() {
+    let scene = Scene::new("--proto tcp-server --tls-crypt DIR/tc.key");
+    let alice = scene.alice();
+    // Nobody listens at the first; the second is a port of UDP that answers nothing.
+    let file = scene.file(
+        "remote 192.0.2.2 1195 tcp\nremote 192.0.2.2 1194 udp\nremote 192.0.2.2 1194 tcp\nhand-window 2\nconnect-retry 1 1\n",
+    );
+    let said = alice.ok(&["up", &file]);
+    assert!(said.contains("connected to 192.0.2.2:1194"), "{said}\n{}", alice.log());
+    assert_eq!(alice.status()["transport"], "tcp");
+    assert!(alice.pings(INSIDE));
+}
+
+#[test]
+fn a_killed_client_leaves_no_trace_once_it_is_taken_down() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key --push redirect-gateway~def1");
+    let alice = scene.alice();
+    let before = alice.network();
+    let file = scene.file("remote 192.0.2.2 1194 udp\n");
+    alice.ok(&["up", &file]);
+    assert_ne!(alice.network(), before);
+    alice.signal("KILL");
+    eventually("the daemon is gone", || alice.adit(&["status"]).status.code() != Some(0));
+    let _undone = alice.adit(&["down", &alice.tunnel]);
+    assert_eq!(alice.network(), before, "{}", alice.log());
+    alice.ok(&["up", &file]);
+    assert!(alice.pings(INSIDE), "{}", alice.log());
+}
+
+#[test]
+fn what_cannot_be_done_is_said_before_anything_is() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
+    let alice = scene.alice();
+    let before = alice.network();
+    for (lines, code, said) in [
+        ("remote 192.0.2.2 1194 udp\nfragment 1200\n", 2, "`fragment`"),
+        ("remote 192.0.2.2 1194 udp\ncipher BF-CBC\n", 2, "SWEET32"),
+        ("remote 192.0.2.2 1194 udp\nscript-security 2\nup /bin/true\n", 2, "/bin/true"),
+        ("remote 192.0.2.2 1194 udp\nverify-x509-name somebody name\n", 1, "somebody"),
+    ] {
+        let failure = alice.fails(code, &["up", &scene.file(lines)]);
+        assert!(failure.contains(said), "{lines}: {failure}");
+    }
+    assert_eq!(alice.network(), before);
+    let plan = alice.ok(&["up", "--dry-run", &scene.file("remote 192.0.2.2 1194 udp\n")]);
+    assert!(plan.contains("192.0.2.2 port 1194 over UDP"), "{plan}");
+    assert_eq!(alice.network(), before);
+}
