@@ -12,7 +12,6 @@ use rustls::{CipherSuite, NamedGroup};
 use thiserror::Error;
 
 use crate::client::{ClientConfig, ControlWrap};
-use crate::data::Framing;
 use crate::key_file::{ClientKey, KeyFileError, StaticKey};
 use crate::options::{self, Crl, KeyDirection, Material, OnSilence, PeerKind, PeerName, TlsVersion};
 use crate::session::{Credentials, Times};
@@ -79,8 +78,9 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
         ciphers: common.data.ciphers.clone(),
         fallback_cipher: common.data.fallback,
         digest: common.data.digest,
-        framing: framing(common.data.framing),
+        framing: common.data.framing.into(),
         credentials: login,
+        pulling: config.pulling.clone(),
         peer_info: common.hooks.peer_info.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         mtu: first.and_then(|remote| remote.sizes.tun_mtu).unwrap_or(defaults.mtu),
         times: times(common, patience),
@@ -186,15 +186,6 @@ fn times(common: &options::Common, patience: Option<std::time::Duration>) -> Tim
         hand_window: patience.map_or(hand_window, |patience| patience.min(hand_window)),
         transition_window: rekeying.transition.unwrap_or(defaults.transition_window),
         renegotiate: rekeying.after.unwrap_or(defaults.renegotiate),
-    }
-}
-
-const fn framing(framing: options::Framing) -> Framing {
-    match framing {
-        options::Framing::None => Framing::None,
-        options::Framing::Lzo => Framing::Lzo,
-        options::Framing::Stub => Framing::Swap,
-        options::Framing::StubV2 => Framing::StubV2,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustls::{CipherSuite, NamedGroup};
 
 use super::{Unusable, client, ends_on_silence};
-use crate::options::{self, Config};
+use crate::options::{self, Config, FilterAction};
 use crate::{ClientConfig, ControlWrap, Framing};
 
 /// A certificate as a file has it.
@@ -37,7 +37,7 @@ fn what_is_written_is_what_the_core_gets() {
     let config = settings(&format!(
         "{LOGIN}remote-cert-tls server\nverify-x509-name vpn.example name\ncipher AES-128-CBC\nauth SHA256\n\
          reneg-sec 600\nhand-window 30\ntls-timeout 3\nkeepalive 5 40\nconnect-retry 2 20\ncomp-lzo no\n\
-         setenv UV_SEAT 7\npush-peer-info\ntun-mtu 1400\n"
+         setenv UV_SEAT 7\npush-peer-info\ntun-mtu 1400\npull-filter ignore ping\n"
     ));
     assert!(config.tls.peer.role_stated);
     assert_eq!(config.tls.peer.authorities.len(), 1);
@@ -49,6 +49,7 @@ fn what_is_written_is_what_the_core_gets() {
     assert_eq!(config.ping, Some(Duration::from_secs(5)));
     assert_eq!(config.reconnect, (Duration::from_secs(2), Duration::from_secs(20)));
     assert_eq!(config.peer_info, ["UV_SEAT=7"]);
+    assert_eq!(config.pulling.decide("ping 10"), FilterAction::Ignore);
     assert!(matches!(config.wrap, ControlWrap::Plain) && !config.stream);
     assert!(ends_on_silence(&options_of(&format!("{LOGIN}ping-exit 20\n"))));
     assert!(!ends_on_silence(&options_of(&format!("{LOGIN}ping-restart 20\n"))));

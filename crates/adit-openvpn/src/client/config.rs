@@ -8,6 +8,7 @@ use adit_protocol::Path;
 use crate::constants::LINK_MTU_ADDED;
 use crate::data::Framing;
 use crate::key_file::{ClientKey, StaticKey};
+use crate::options::Pulling;
 use crate::session::{Credentials, Times};
 use crate::tls::TlsSettings;
 use crate::wrap::{Direction, Envelope};
@@ -55,6 +56,8 @@ pub struct ClientConfig {
     pub framing: Framing,
     /// Name and password, if the server asks for them.
     pub credentials: Option<Credentials>,
+    /// Which of the server's settings are taken (`pull-filter`). Routes are left to whoever knows the machine.
+    pub pulling: Pulling,
     /// Lines of our own for the server, `NAME=value` (`setenv UV_…`, `push-peer-info`).
     pub peer_info: Vec<String>,
     /// `tun-mtu`.
@@ -81,6 +84,7 @@ impl Default for ClientConfig {
             digest: Digest::Sha1,
             framing: Framing::None,
             credentials: None,
+            pulling: Pulling::default(),
             peer_info: Vec::new(),
             mtu: 1500,
             times: Times::default(),

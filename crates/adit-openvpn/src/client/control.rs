@@ -7,6 +7,7 @@ use adit_protocol::Now;
 use super::{AuthFailure, Client, ClientEvent, Connection, Ended, Phase, State};
 use crate::Role;
 use crate::constants::PUSH_REQUEST_EVERY;
+use crate::options;
 use crate::push::Pushed;
 use crate::update::{NotUpdatable, Update};
 
@@ -85,6 +86,10 @@ impl Client {
             return;
         }
         let Some(options) = connection.pieces.push(rest) else { return };
+        let options = match options::filtered(options, &self.config.pulling) {
+            Ok(options) => options,
+            Err(rejected) => return self.end(now, rejected.into()),
+        };
         let pushed = Pushed::parse(options);
         self.login.take_token(&pushed);
         if phase == Phase::Up {
@@ -113,6 +118,10 @@ impl Client {
             return;
         }
         let Some(options) = connection.pieces.push(rest) else { return };
+        let options = match options::filtered(options, &self.config.pulling) {
+            Ok(options) => options,
+            Err(rejected) => return self.end(now, rejected.into()),
+        };
         match Update::parse(options) {
             Err(NotUpdatable(name)) => {
                 self.end(now, Ended::Restart(format!("it changes `{name}`, which no connection outlives")));

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::constants::MAX_BACKOFF;
 use crate::exchange::ExchangeFailure;
+use crate::options::Rejected;
 use crate::push::Pushed;
 use crate::session::{Credentials, SessionEnd};
 use crate::tls::TlsFailure;
@@ -48,6 +49,9 @@ pub enum Ended {
         "the server changes packets in a way that adit does not know (`protocol-flags {0}`)\n  hint: ask its owner to turn that off"
     )]
     Flags(String),
+    /// The server pushes what the configuration rejects (`pull-filter reject`).
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
     /// Nothing was heard for `ping-restart`.
     #[error("nothing was heard of the server for {0} s (`ping-restart`)")]
     Silent(u64),
@@ -123,6 +127,7 @@ impl Ended {
             Self::Auth(AuthFailure::Denied(_) | AuthFailure::Challenge { .. })
             | Self::Cipher(_)
             | Self::Flags(_)
+            | Self::Rejected(_)
             | Self::Halt(_)
             | Self::Asked => true,
             Self::Auth(AuthFailure::SessionOver(_) | AuthFailure::Temporary(_))
@@ -153,6 +158,7 @@ impl Ended {
             | Self::Session(_)
             | Self::Cipher(_)
             | Self::Flags(_)
+            | Self::Rejected(_)
             | Self::Silent(_)
             | Self::Carrier(_)
             | Self::Restart(_)

@@ -71,8 +71,8 @@ pub use lexer::{Block, Directive, MAX_DIRECTIVES, MAX_LINE, MAX_TEXT, MAX_WORDS,
 pub use life::{Attempts, Life, OnSilence};
 pub use material::{Material, SecretText};
 pub use process::SocketOptions;
-pub(crate) use pushed::alone;
 pub use pushed::{MAX_PUSHED, MAX_PUSHED_BYTES, Pushed, PushedOnly, Rejected, WhyRejected};
+pub(crate) use pushed::{alone, filtered};
 pub use server::{ClientCert, ClientEntry, DEFAULT_CLIENTS, ServerOptions, TokenOptions};
 pub use tls::{Rekeying, TlsOptions, TlsVersion};
 pub use value::MAX_LIST;

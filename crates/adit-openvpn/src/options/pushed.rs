@@ -4,6 +4,8 @@
 
 use std::net::IpAddr;
 
+use zeroize::Zeroizing;
+
 use super::catalogue::{Entry, PUSHED, ignored, read};
 use super::data::{self, Framing};
 use super::dns::Dns;
@@ -238,6 +240,33 @@ fn taken(draft: &mut Draft, read: &Result<Directive, Finding>, number: usize) ->
         }
         Err(finding) => finding.clone(),
     }
+}
+
+/// What is left of pushed options, as they were written, when the file's filters have been asked.
+///
+/// # Errors
+/// The file says that such an option is to be rejected.
+pub(crate) fn filtered(options: Vec<String>, pulling: &Pulling) -> Result<Vec<String>, Rejected> {
+    if pulling.filters.is_empty() {
+        return Ok(options);
+    }
+    let mut left = Vec::with_capacity(options.len());
+    for option in options {
+        // Of changes while a connection lives, some only take away (`-`), and some may be left aside (`?`).
+        if option.starts_with('-') && !option.starts_with("--") {
+            left.push(option);
+            continue;
+        }
+        let read = directive(option.strip_prefix('?').unwrap_or(&option), 1);
+        let (name, plain) = read.as_ref().map_or_else(|_| ("", option.clone()), |read| (read.name(), read.plain()));
+        let plain = Zeroizing::new(plain);
+        match pulling.decide(&plain) {
+            FilterAction::Accept => left.push(option),
+            FilterAction::Ignore => tracing::debug!(name, "left aside, as `pull-filter` says"),
+            FilterAction::Reject => return Err(Rejected::new(name, plain.to_string(), WhyRejected::Filter)),
+        }
+    }
+    Ok(left)
 }
 
 /// The words of one option, and what it sets by itself: for the core, so that there is one reader of what is pushed. Its values are

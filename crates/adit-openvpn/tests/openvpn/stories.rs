@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use adit_openvpn::options::{FilterAction, PullFilter, Pulling};
 use adit_openvpn::{
     Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Digest,
     Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey,
@@ -300,6 +301,37 @@ fn flags_of_packets_that_nobody_knows_end_it_with_words() {
     let flags = ClientEvent::Ended(Ended::Flags("tls-ekm frobnicate".into()));
     world.until("an end", |world| world.clients[0].events.contains(&flags));
     assert!(!world.clients[0].core.is_up());
+}
+
+/// A filter holds for what the connection itself is told too, and for changes while it lives.
+#[test]
+fn a_filter_of_the_configuration_decides_what_is_taken() {
+    let papers = Papers::new();
+    let filter = |action, beginning: &str| PullFilter { action, beginning: beginning.to_owned() };
+    let filters = vec![
+        filter(FilterAction::Ignore, "ping-restart"),
+        filter(FilterAction::Ignore, "route "),
+        filter(FilterAction::Reject, "dns"),
+    ];
+    let pulling = Pulling { pull: true, filters, ..Pulling::default() };
+    let client = ClientConfig { pulling, ping_restart: Some(Duration::from_secs(30)), ..client_config(&papers) };
+    let mut world = World::new(server_config(&papers), vec![client]);
+    world.door = |_| {
+        let options =
+            ["\"ping-restart\" 0", "route  10.0.0.0 255.0.0.0", "topology subnet"].map(str::to_owned).to_vec();
+        Answer::Accept(Box::new(ClientSettings { options, ..ClientSettings::default() }))
+    };
+    world.until("connected", |world| world.clients[0].core.is_up());
+    let Some(ClientEvent::Connected(pushed)) = world.clients[0].events.last() else { panic!("no settings") };
+    assert_eq!((pushed.options.as_slice(), pushed.ping_restart), (&["topology subnet".to_owned()][..], None));
+    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+    world.server.apply(world.now, ServerChange::Say(client, "PUSH_UPDATE,-route,?route 10.0.0.0 255.0.0.0".into()));
+    let removed = ClientEvent::Updated(vec![Update::Remove("route".into())]);
+    world.until("the update", |world| world.clients[0].events.contains(&removed));
+    world.server.apply(world.now, ServerChange::Say(client, "PUSH_UPDATE,dns search-domains a".into()));
+    world.until("an end", |world| {
+        matches!(world.clients[0].events.last(), Some(ClientEvent::Ended(Ended::Rejected(_))))
+    });
 }
 
 #[test]
