@@ -49,8 +49,9 @@ pub struct UsageDelta {
 }
 
 impl PeerUsage {
-    /// Adds what was used at this time. A clock that goes back, by up to a day, does not begin a day or month anew; what was
-    /// counted under a clock that was further ahead than that is of no period that there was.
+    /// Adds what was used at this time. A clock that goes back into the period before does not begin a period anew: a day by
+    /// up to one day, a month by up to one month. What was counted under a clock that was further ahead is of no period that
+    /// there was.
     #[must_use]
     pub fn and(self, delta: &UsageDelta, now: UnixTime) -> Self {
         let bytes = delta.received.saturating_add(delta.sent);

@@ -58,7 +58,7 @@ fn show(begun: &Begun, as_json: bool) {
     // A secret does not belong into a journal or a file.
     match &begun.invite {
         Some(invite) if render::stdout_is_terminal() => {
-            render::print(&format!("\n{}", render::network::invite(invite, super::network::now(), style)));
+            render::print(&format!("\n{}", render::network::invite(invite, None, super::network::now(), style)));
         }
         Some(_) => render::line("Nobody has joined yet: `adit invite` prints a link."),
         None => {}

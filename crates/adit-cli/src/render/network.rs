@@ -39,8 +39,8 @@ fn code(text: &str, style: Style) -> String {
     qr::terminal(text, colours).map_or_else(|_| String::new(), |code| format!("{}\n", *code))
 }
 
-/// A new invite: the link, what to do with it, and the code.
-pub(crate) fn invite(invite: &NewInvite, now: u64, style: Style) -> String {
+/// A new invite: the link, what to do with it, and the code; and what its device will be called, if not as was asked for.
+pub(crate) fn invite(invite: &NewInvite, asked: Option<&str>, now: u64, style: Style) -> String {
     let uses = match invite.uses {
         1 => "one device".to_owned(),
         n => format!("{n} devices"),
@@ -50,6 +50,13 @@ pub(crate) fn invite(invite: &NewInvite, now: u64, style: Style) -> String {
     let _ = writeln!(out, "Invite {} for {uses}, good for {left}. On the device:\n", invite.invite);
     let _ = writeln!(out, "  {}\n", style.paint(Tone::Strong, &format!("adit join {}", invite.link.expose())));
     let _ = writeln!(out, "Whoever has this link can join: hand it on like a password.");
+    if let Some((asked, name)) = asked.zip(invite.name.as_deref()).filter(|(asked, name)| asked != name) {
+        let note = format!(
+            "There is a device `{asked}` already, so the new one will be called `{name}`.\n\
+             If it takes that one's place: `adit peer remove {asked}` before it joins."
+        );
+        let _ = writeln!(out, "\n{}", style.paint(Tone::Warning, &note));
+    }
     out
 }
 
@@ -267,5 +274,22 @@ mod tests {
         let shown = peer(&row("phone"), 1_030, Style::Plain);
         assert!(shown.contains("limits      20.00 Mbit/s down, unlimited up"), "{shown}");
         assert!(shown.contains("ends        in 1 min"), "{shown}");
+    }
+
+    #[test]
+    fn an_invite_for_a_name_that_is_taken_says_what_comes_of_it() {
+        let made = |name: Option<&str>| NewInvite {
+            invite: 3,
+            name: name.map(str::to_owned),
+            link: Zeroizing::new("adit:1:abc".to_owned()).into(),
+            expires_unix: 1_000,
+            uses: 1,
+        };
+        let shown = |asked, name| invite(&made(name), asked, 0, Style::Plain);
+        let said = shown(Some("phone"), Some("phone-2"));
+        assert!(said.contains("a device `phone` already") && said.contains("called `phone-2`"), "{said}");
+        assert!(said.contains("`adit peer remove phone`"), "{said}");
+        assert!(!shown(Some("phone"), Some("phone")).contains("already"));
+        assert!(!shown(None, None).contains("already"));
     }
 }

@@ -173,6 +173,9 @@ pub(crate) struct NetworkReport {
 pub(crate) struct NewInvite {
     /// Its number, to revoke it by.
     pub(crate) invite: u64,
+    /// What its device will be called, by the names that devices have now: another name than was asked for, if that is
+    /// taken. Nothing if the device says itself.
+    pub(crate) name: Option<String>,
     /// The link.
     pub(crate) link: SecretText,
     /// When it ends, in seconds since 1970.

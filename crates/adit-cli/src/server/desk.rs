@@ -241,10 +241,12 @@ impl Desk {
             uses,
             groups: names(groups)?,
         };
+        let taken = model.peers.values().map(|peer| peer.name.folded()).collect();
+        let name = new.name.as_ref().map(|name| name.unlike(&taken).to_string());
         let link = invite.to_link().map_err(Failure::failed)?.into();
         let outcome = self.execute(actor, Command::CreateInvite(new)).await?;
         let Outcome::Invite(id) = outcome else { return Err(Failure::failed("the invite was not made")) };
-        Ok(MadeInvite { invite: id.0, link, expires_unix: expires.0, uses })
+        Ok(MadeInvite { invite: id.0, name, link, expires_unix: expires.0, uses })
     }
 
     fn invites(&self) -> Vec<InviteRow> {

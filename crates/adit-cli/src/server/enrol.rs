@@ -42,9 +42,8 @@ fn bind(address: Ipv6Addr) -> std::io::Result<UdpSocket> {
 
 async fn counted(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
     let reply = answer(desk, source, request).await;
-    match &reply {
-        Reply::Admitted(_) => desk.tally.admitted(),
-        Reply::Refused(why) => desk.tally.refused(*why),
+    if let Reply::Refused(why) = &reply {
+        desk.tally.refused(*why);
     }
     reply
 }
@@ -62,16 +61,20 @@ async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
     match outcome {
         Ok(outcome) => {
             let model = desk.model();
-            let peer = match outcome {
-                Outcome::Redeemed { peer, .. } => model.peers.get(&peer),
-                Outcome::Network | Outcome::Policy | Outcome::Peer(_) | Outcome::Invite(_) => None,
+            let (peer, again) = match outcome {
+                Outcome::Redeemed { peer, again } => (model.peers.get(&peer), again),
+                Outcome::Network | Outcome::Policy | Outcome::Peer(_) | Outcome::Invite(_) => (None, true),
             };
             let Some((peer, network)) = peer.zip(model.network.as_ref()) else {
                 return Reply::Refused(Refusal::Unable);
             };
             // Let in before it is told so: its first handshake is to be answered.
             desk.run_or_say(model.revision).await;
-            tracing::info!("{} has joined", peer.name);
+            // Who did not hear the answer asks again.
+            if !again {
+                desk.tally.admitted();
+                tracing::info!("{} has joined", peer.name);
+            }
             Reply::Admitted(membership(network, peer))
         }
         Err(ServiceError::Refused(refusal)) => Reply::Refused(why(&refusal)),
@@ -91,5 +94,41 @@ fn why(refusal: &Decided) -> Refusal {
         Decided::Full(_) | Decided::TooManyPeers => Refusal::Full,
         Decided::KeyInUse { .. } | Decided::EmptyKey => Refusal::Key,
         _ => Refusal::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use adit::https::HttpsKey as LibHttpsKey;
+    use adit::invite::Invite;
+    use adit_wireguard::PrivateKey;
+
+    use super::super::scene::{Daemon, desk};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_device_that_asks_again_has_joined_once_and_a_taken_name_gets_a_number() {
+        let (desk, _reports, _directory) = desk(&Arc::new(Daemon::default()), "enrol").await;
+        // Nothing is waited for: whatever is decided runs.
+        desk.ran(u64::MAX);
+        let owner = Actor::new("owner", "here");
+        for (number, called) in [(1, "Phone"), (2, "Phone-2")] {
+            let made = desk.invite(&owner, Some("Phone"), 3600, 1, &[]).await.unwrap();
+            assert_eq!(made.name.as_deref(), Some(called));
+            let invite = Invite::from_link(made.link.expose()).unwrap();
+            let source = desk.model().invites.values().find(|i| i.key == invite.public_key()).unwrap().address;
+            for _ in 0..3 {
+                let request = Request {
+                    version: enrol::VERSION,
+                    key: PrivateKey::new([10 + number; 32]).public_key(),
+                    https_key: LibHttpsKey::of(&PrivateKey::new([10 + number; 32])).unwrap(),
+                    name: "telephone".into(),
+                    system: "test".into(),
+                };
+                assert!(matches!(counted(&desk, source, request).await, Reply::Admitted(of) if of.name == called));
+            }
+            assert_eq!(desk.tally.of_admitted(), u64::from(number));
+        }
+        assert_eq!(desk.invite(&owner, None, 3600, 1, &[]).await.unwrap().name, None);
     }
 }

@@ -14,6 +14,8 @@ mod gateway;
 mod link;
 mod metrics;
 mod monitor;
+#[cfg(test)]
+mod scene;
 mod serving;
 mod state;
 
@@ -85,6 +87,9 @@ impl Server {
     /// Opens what needs rights, starts the daemon if there is none, and gives the rights up.
     pub(crate) fn open(args: &ServerUpArgs, places: &Places, monitor: Monitor) -> Result<Self> {
         let state = State::open(places.server_state())?;
+        if state.settings()?.is_none() {
+            monitor.first()?;
+        }
         let (settings, wish) = prepare(args, &state)?;
         drop(Client::connect_or_start(places)?);
         let monitor = Arc::new(monitor);

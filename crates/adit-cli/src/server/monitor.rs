@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::state::Settings;
+use super::state::State;
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
@@ -43,6 +43,8 @@ enum Ask {
         /// Its name.
         interface: String,
     },
+    /// This is a first run: there are no settings yet, and those that are written from now on are its own.
+    First,
     /// There is a network with the settings that were written down.
     Settled,
     /// Devices can join.
@@ -101,6 +103,11 @@ impl Monitor {
         }
     }
 
+    /// No settings are there yet: should no network come of it, those that are written next are not to be kept.
+    pub(crate) fn first(&self) -> Result<()> {
+        say(self.0.as_fd(), &Ask::First, None)
+    }
+
     /// There is a network now: its settings are to be kept.
     pub(crate) fn settled(&self) -> Result<()> {
         say(self.0.as_fd(), &Ask::Settled, None)
@@ -124,17 +131,34 @@ fn ended() -> Failure {
 /// Starts this program again as the process that decides, serves it, and ends as it ends. A first run that made no network
 /// leaves no settings of one either: what was wrong in the options may be said differently the next time.
 pub(crate) async fn run(places: &Places) -> Result<Exit> {
-    let settings = Settings::file(&places.server_state());
-    let is_first = !settings.exists();
-    let settled = Arc::new(AtomicBool::new(false));
-    let ended = supervise(places, settled.clone()).await;
-    if is_first && !settled.load(Ordering::Acquire) {
-        let _absent = std::fs::remove_file(settings);
-    }
+    let said = Arc::new(Said::default());
+    let ended = supervise(places, said.clone()).await;
+    forget_if_unsettled(places, &said);
     ended
 }
 
-async fn supervise(places: &Places, settled: Arc<AtomicBool>) -> Result<Exit> {
+/// What the process that decides has said.
+#[derive(Debug, Default)]
+struct Said {
+    /// There were no settings before its own.
+    first: AtomicBool,
+    /// There is a network.
+    settled: AtomicBool,
+}
+
+/// Removes settings that were written for a network that was not made; only if this run wrote them, and nobody goes on with
+/// them by now.
+fn forget_if_unsettled(places: &Places, said: &Said) {
+    if !said.first.load(Ordering::Acquire) || said.settled.load(Ordering::Acquire) {
+        return;
+    }
+    match State::open(places.server_state()) {
+        Ok(state) => state.forget_settings(),
+        Err(failure) => tracing::debug!("the settings of a network that was not made stay: {failure}"),
+    }
+}
+
+async fn supervise(places: &Places, said: Arc<Said>) -> Result<Exit> {
     let failed = |e: std::io::Error| Failure::io("cannot start the process that decides", &e);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -148,7 +172,7 @@ async fn supervise(places: &Places, settled: Arc<AtomicBool>) -> Result<Exit> {
         .map_err(failed)?;
     let places = places.clone();
     // Ends with the other end of its socket, which the child alone has.
-    let attending = std::thread::spawn(move || attend(ours.as_fd(), &places, &settled));
+    let attending = std::thread::spawn(move || attend(ours.as_fd(), &places, &said));
     loop {
         tokio::select! {
             status = child.wait() => {
@@ -177,7 +201,7 @@ fn outcome(status: ExitStatus) -> Result<Exit> {
 }
 
 /// Answers one question after the other, until nobody asks any more.
-fn attend(way: BorrowedFd<'_>, places: &Places, settled: &AtomicBool) {
+fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
     let mut served = None;
     while let Ok(Some((ask, None))) = hear(way) {
         let (answer, connection) = match ask {
@@ -189,8 +213,12 @@ fn attend(way: BorrowedFd<'_>, places: &Places, settled: &AtomicBool) {
                 }
             }
             Ask::Connect { .. } => (Answer::Failed(Failure::privilege("it is for one interface alone")), None),
+            Ask::First => {
+                said.first.store(true, Ordering::Release);
+                continue;
+            }
             Ask::Settled => {
-                settled.store(true, Ordering::Release);
+                said.settled.store(true, Ordering::Release);
                 continue;
             }
             Ask::Ready | Ask::Stopping => {
@@ -272,8 +300,35 @@ mod tests {
     fn attended(places: &Places) -> Monitor {
         let (ours, theirs) = pair();
         let places = places.clone();
-        std::thread::spawn(move || attend(ours.as_fd(), &places, &AtomicBool::new(false)));
+        std::thread::spawn(move || attend(ours.as_fd(), &places, &Said::default()));
         Monitor(theirs)
+    }
+
+    /// Two first runs at once: one makes the network, the other is told that it is served, and ends.
+    #[test]
+    fn settings_are_removed_by_the_run_that_wrote_them_and_by_no_other() {
+        let places = places("settings");
+        let settings = places.server_state().join("settings.json");
+        std::fs::create_dir_all(places.server_state()).unwrap();
+        let left = |words: &[fn(&Monitor) -> Result<()>]| {
+            std::fs::write(&settings, "{}").unwrap();
+            let (ours, theirs) = pair();
+            let said = Said::default();
+            std::thread::scope(|threads| {
+                threads.spawn(|| attend(ours.as_fd(), &places, &said));
+                let monitor = Monitor(theirs);
+                words.iter().for_each(|word| word(&monitor).unwrap());
+            });
+            forget_if_unsettled(&places, &said);
+            settings.exists()
+        };
+        assert!(left(&[]), "another run's");
+        assert!(left(&[Monitor::first, Monitor::settled]), "there is a network");
+        assert!(!left(&[Monitor::first]));
+        let another = State::open(places.server_state()).unwrap();
+        assert!(left(&[Monitor::first]), "another goes on with them");
+        drop(another);
+        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]
@@ -313,7 +368,7 @@ mod tests {
         let (ours, theirs) = pair();
         let attending = std::thread::spawn({
             let places = places.clone();
-            move || attend(ours.as_fd(), &places, &AtomicBool::new(false))
+            move || attend(ours.as_fd(), &places, &Said::default())
         });
         rustix::net::send(&theirs, b"{\"up\":{\"file\":\"/tmp/x\"}}", SendFlags::empty()).unwrap();
         attending.join().unwrap();

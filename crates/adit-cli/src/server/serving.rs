@@ -288,102 +288,18 @@ impl Counting {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{BufRead as _, BufReader, Write as _};
-    use std::os::unix::net::UnixStream;
-    use std::path::PathBuf;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use std::sync::atomic::Ordering;
 
-    use adit_control::{Host, Name, Network, Service, Store};
-    use adit_wireguard::PrivateKey;
     use tokio::sync::mpsc;
 
-    use super::super::link::Link;
+    use super::super::scene::{self, Daemon, Directory};
     use super::*;
-    use crate::client::Client;
-    use crate::report::{SCHEMA, StatusReport};
-    use crate::rpc::{self, Answer, Done, Method};
-
-    /// A daemon of which a test says what it does.
-    #[derive(Default)]
-    struct Daemon {
-        /// Whether the tunnel is up.
-        is_up: AtomicBool,
-        /// Whether it runs what it is told to.
-        serves: AtomicBool,
-        was_told_to_end_it: AtomicBool,
-    }
-
-    impl Daemon {
-        fn perform(&self, method: &Method) -> Result<rpc::Json> {
-            if matches!(method, Method::Status { .. }) {
-                if !self.is_up.load(Ordering::Relaxed) {
-                    return Err(Failure::not_connected("home is not up"));
-                }
-                let tunnels = vec![TunnelReport::empty("home")];
-                return rpc::value(&StatusReport { schema: SCHEMA, version: String::new(), tunnels });
-            }
-            if matches!(method, Method::Down { .. }) {
-                self.was_told_to_end_it.store(true, Ordering::Relaxed);
-            } else if !self.serves.load(Ordering::Relaxed) {
-                return Err(Failure::failed("the port 51820 is taken"));
-            }
-            rpc::value(&Done::default())
-        }
-
-        /// Answers until nobody asks any more.
-        fn attend(self: Arc<Self>, stream: UnixStream) {
-            std::thread::spawn(move || {
-                let mut writer = stream.try_clone().unwrap();
-                for line in BufReader::new(stream).lines().map_while(std::io::Result::ok) {
-                    let (id, method) = rpc::parse_request::<Method>(line.as_bytes()).unwrap();
-                    writer.write_all(&Answer { id, outcome: self.perform(&method) }.line()).unwrap();
-                }
-            });
-        }
-    }
-
-    /// A directory that goes with its owner.
-    struct Directory(PathBuf);
-
-    impl Drop for Directory {
-        fn drop(&mut self) {
-            let _gone = std::fs::remove_dir_all(&self.0);
-        }
-    }
 
     /// A server of the network `home`, about to begin.
     async fn serving(daemon: &Arc<Daemon>, test: &str) -> (Serving, Directory) {
-        let directory = std::env::temp_dir().join(format!("adit-serving-{test}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let service = Service::start(Store::sqlite(&directory).unwrap()).await.unwrap();
-        let network = Network {
-            name: Name::new("home").unwrap(),
-            hosts: vec![Host::new("192.0.2.1").unwrap()],
-            port: 51_820,
-            v4: "10.77.0.0/16".parse().unwrap(),
-            v6: "fd77::/64".parse().unwrap(),
-            dns: Vec::new(),
-            web: None,
-            key: PrivateKey::new([1; 32]).public_key(),
-        };
-        service.execute(Command::CreateNetwork(network), own(), now()).await.unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
-        daemon.clone().attend(theirs);
-        let (link, reports) = Link::over(Client::over(ours), "home").unwrap();
-        let desk = Desk {
-            service,
-            link,
-            interface: "home".into(),
-            seen: Mutex::new(None),
-            backups: directory.clone(),
-            last_backup: AtomicU64::new(0),
-            running: watch::Sender::new(0),
-            metrics: None,
-            tally: metrics::Tally::default(),
-            members: None,
-        };
-        (Serving::new(Arc::new(desk), None, reports), Directory(directory))
+        let (desk, reports, directory) = scene::desk(daemon, &format!("serving-{test}")).await;
+        (Serving::new(Arc::new(desk), None, reports), directory)
     }
 
     async fn ends_it_after_a_failure_to_start(daemon: &Arc<Daemon>, test: &str) -> bool {

@@ -85,11 +85,6 @@ impl Settings {
     /// The version of the file.
     pub(crate) const VERSION: u32 = 1;
 
-    /// Where they are, in a server's directory.
-    pub(crate) fn file(directory: &Path) -> PathBuf {
-        directory.join(SETTINGS)
-    }
-
     /// The settings in a server's directory; `None` before the first run.
     pub(crate) fn read(directory: &Path) -> Result<Option<Self>> {
         settings(directory)
@@ -167,6 +162,11 @@ impl State {
         self.write(SETTINGS, &text)
     }
 
+    /// There are no settings any more.
+    pub(crate) fn forget_settings(&self) {
+        let _absent = fs::remove_file(self.directory.join(SETTINGS));
+    }
+
     /// The pages that are served if the owner names none, made when they are first needed.
     pub(crate) fn own_site(&self, host: &str) -> Result<()> {
         let site = self.directory.join("site");
@@ -220,7 +220,7 @@ fn key(directory: &Path) -> Result<Option<PrivateKey>> {
 
 /// The settings in a server's directory; `None` before the first run.
 fn settings(directory: &Path) -> Result<Option<Settings>> {
-    let file = Settings::file(directory);
+    let file = directory.join(SETTINGS);
     let text = match fs::read(&file) {
         Ok(text) => text,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -229,7 +229,12 @@ impl WireGuard {
     pub(super) async fn report(&self) -> TunnelReport {
         let addresses = self.addresses().clone();
         match self.tunnel.status().await {
-            Ok(now) => status::report(&self.name, addresses, now),
+            Ok(now) => {
+                let report = status::report(&self.name, addresses, now);
+                // The engine looks at it when packets pass.
+                let mtu = self.host.mtu_of(&self.name).await.ok().flatten();
+                TunnelReport { mtu: mtu.or(report.mtu), ..report }
+            }
             Err(_gone) => TunnelReport { state: State::Failed, addresses, ..TunnelReport::empty(&self.name) },
         }
     }

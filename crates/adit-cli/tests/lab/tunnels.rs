@@ -45,6 +45,17 @@ fn wg_shows_the_tunnel_that_adit_brought_up() {
 }
 
 #[test]
+fn status_shows_the_mtu_that_a_reload_has_set() {
+    let world = World::up();
+    let text = std::fs::read_to_string(world.a.file()).unwrap();
+    for mtu in [1300, 1390] {
+        world.a.write(&text.replace("[Interface]\n", &format!("[Interface]\nMTU = {mtu}\n")));
+        world.a.ok(&["reload", &world.a.tunnel]);
+        assert_eq!(world.a.status()["mtu"], mtu);
+    }
+}
+
+#[test]
 fn a_changed_file_is_applied_as_a_difference_and_sessions_are_kept() {
     let world = World::up();
     assert!(world.a.pings("10.77.0.2"));

@@ -61,7 +61,7 @@ fn of_adit(args: &InviteArgs) -> Result<Exit> {
     if args.json {
         render::json(&invite);
     } else {
-        render::print(&render::network::invite(&invite, now(), Style::of_stdout()));
+        render::print(&render::network::invite(&invite, args.name.as_deref(), now(), Style::of_stdout()));
     }
     drawn.map(|()| Exit::Done)
 }

@@ -46,7 +46,10 @@ fn changes(said: &str, policy: &PolicyReport) {
 
 fn read(file: &Path) -> Result<String> {
     let failed = |e: &std::io::Error| Failure::io(format!("cannot read {}", file.display()), e);
-    let open = std::fs::File::open(file).map_err(|e| failed(&e))?;
+    let open = std::fs::File::open(file).map_err(|e| {
+        let hint = format!("`adit policy show > {}` writes the rules in force there, to be changed", file.display());
+        if e.kind() == std::io::ErrorKind::NotFound { failed(&e).hint(hint) } else { failed(&e) }
+    })?;
     let mut text = String::new();
     open.take(MAX_POLICY + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
     if text.len() as u64 > MAX_POLICY {
@@ -57,4 +60,16 @@ fn read(file: &Path) -> Result<String> {
         )));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_file_is_answered_with_where_to_get_one() {
+        let failure = read(Path::new("/nonexistent/rules")).unwrap_err();
+        assert!(failure.message.contains("/nonexistent/rules"), "{failure}");
+        assert!(failure.hints[0].contains("adit policy show > /nonexistent/rules"), "{:?}", failure.hints);
+    }
 }

@@ -15,7 +15,7 @@ pub(in crate::server) struct Tally {
 }
 
 impl Tally {
-    /// A device was admitted, or told again that it was.
+    /// A device was admitted; one that is told again that it was is not another.
     pub(in crate::server) fn admitted(&self) {
         self.admitted.fetch_add(1, Ordering::Relaxed);
     }
@@ -38,7 +38,7 @@ impl Tally {
     }
 
     /// How many were admitted.
-    pub(super) fn of_admitted(&self) -> u64 {
+    pub(in crate::server) fn of_admitted(&self) -> u64 {
         self.admitted.load(Ordering::Relaxed)
     }
 
