@@ -12,6 +12,7 @@ use rustls::{CipherSuite, NamedGroup};
 use thiserror::Error;
 
 use crate::client::{ClientConfig, ControlWrap};
+use crate::data::MssFix;
 use crate::key_file::{ClientKey, KeyFileError, StaticKey};
 use crate::options::{self, Crl, KeyDirection, Material, OnSilence, PeerKind, PeerName, TlsVersion};
 use crate::session::{Credentials, Times};
@@ -70,6 +71,9 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
     let first = config.remotes.first();
     let defaults = ClientConfig::default();
     let patience = first.map(|remote| remote.connect_timeout);
+    let mtu = first.and_then(|remote| remote.sizes.tun_mtu).unwrap_or(defaults.mtu);
+    let fragment = config.remotes.iter().filter_map(|remote| remote.sizes.fragment).min();
+    let mssfix = first.and_then(|remote| remote.sizes.mssfix).unwrap_or_else(|| MssFix::unsaid(mtu, fragment));
     Ok(ClientConfig {
         remotes: Vec::new(),
         stream: config.remotes.iter().all(|remote| remote.transport == options::Transport::Tcp),
@@ -82,7 +86,9 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
         credentials: login,
         pulling: config.pulling.clone(),
         peer_info: common.hooks.peer_info.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-        mtu: first.and_then(|remote| remote.sizes.tun_mtu).unwrap_or(defaults.mtu),
+        fragment,
+        mssfix,
+        mtu,
         times: times(common, patience),
         ping: common.life.ping,
         ping_restart: common.life.silence.map_or(defaults.ping_restart, |(time, _)| Some(time)),
@@ -108,10 +114,19 @@ fn what_is_not_spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
     const LATER: &str = "this build of adit does not do that yet";
     not_spoken(identity.pkcs12.is_some(), "pkcs12", LATER, "`openssl pkcs12 -in FILE -nodes` gives cert, key and ca")?;
     not_spoken(
-        any(|remote| remote.sizes.fragment.is_some()),
+        config
+            .remotes
+            .windows(2)
+            .any(|pair| matches!(pair, [one, other] if one.sizes.fragment.is_some() != other.sizes.fragment.is_some())),
         "fragment",
-        LATER,
-        "ask the server's owner to go without",
+        "some of the remotes have it and some have not, which this build of adit does not do yet",
+        "put each kind of remotes into a file of its own",
+    )?;
+    not_spoken(
+        any(|remote| remote.sizes.fragment.is_some() && remote.transport == options::Transport::Tcp),
+        "fragment",
+        "over TCP nothing is cut, and the server does not expect it",
+        "remove the line, or the remotes over TCP",
     )?;
     not_spoken(
         any(|remote| matches!(&remote.proxy, Some(proxy) if proxy.kind == options::ProxyKind::Http)),

@@ -20,7 +20,8 @@ pub use self::config::{ClientConfig, ControlWrap};
 pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
 use self::login::Login;
 use crate::constants::EARLY_NEGOTIATION;
-use crate::data::SealJob;
+use crate::data::{Fragments, SealJob, Segments};
+use crate::inner::Entering;
 use crate::key_file::StaticKey;
 use crate::key_method::KeyMessage;
 use crate::packet::Opcode;
@@ -49,8 +50,10 @@ pub struct Client {
     drops: Drops,
     /// At most `MAX_EVENTS`; the oldest go first.
     events: VecDeque<ClientEvent>,
-    /// Packets that the core itself wants sealed: those that waited (at most `MAX_STAGED`), pings, a farewell.
+    /// What the core itself wants sealed: packets that waited, pieces, pings, a farewell. More than `MAX_SEALS` are not cut.
     seals: VecDeque<(SealJob, Path, Vec<u8>)>,
+    /// Packets that were in pieces.
+    entering: Entering,
     /// Inner packets that wait for keys: at most `MAX_STAGED`.
     staged: VecDeque<Vec<u8>>,
     /// Control packets made outside of `poll_output`: those of a session that ends.
@@ -72,6 +75,7 @@ struct Connection {
     session: Session,
     path: Path,
     pieces: Pieces,
+    fragments: Fragments,
     phase: Phase,
     ping: Option<Duration>,
     ping_restart: Option<Duration>,
@@ -122,6 +126,7 @@ impl Client {
             drops: Drops::default(),
             events: VecDeque::new(),
             seals: VecDeque::new(),
+            entering: Entering::default(),
             staged: VecDeque::new(),
             farewells: VecDeque::new(),
         })
@@ -152,6 +157,7 @@ impl Client {
                     session,
                     path,
                     pieces: Pieces::default(),
+                    fragments: Fragments::default(),
                     phase: Phase::Exchanging,
                     ping: self.config.ping,
                     ping_restart: self.config.ping_restart,
@@ -211,14 +217,19 @@ impl Client {
             return Err(Ended::Cipher(name.clone()));
         }
         // A server that chooses none may have said what it is configured with.
-        let configured = match &self.state {
-            State::Connecting(connection) => connection.session.newest.peer.as_ref().and_then(KeyMessage::cipher),
-            State::Stopped | State::Nowhere | State::Waiting(_) => None,
+        let (configured, path) = match &self.state {
+            State::Connecting(connection) => {
+                let said = connection.session.newest.peer.as_ref();
+                (said.and_then(KeyMessage::cipher), Some(connection.path))
+            }
+            State::Stopped | State::Nowhere | State::Waiting(_) => (None, None),
         };
         let cipher = self.config.choose(pushed.cipher, configured).map_err(Ended::Cipher)?;
         let framing = pushed.framing.unwrap_or(self.config.framing);
         let epochs = pushed.epoch_keys && cipher.is_aead() && pushed.peer_id.is_some();
-        Ok(Agreed { cipher, digest: self.config.digest, peer_id: pushed.peer_id, framing, epochs })
+        let ClientConfig { digest, fragment, mssfix, stream, .. } = self.config;
+        let segments = path.map_or(Segments::Free, |path| mssfix.on(path, stream));
+        Ok(Agreed { cipher, digest, peer_id: pushed.peer_id, framing, epochs, fragment, segments })
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) const NO_PEER_ID: u32 = 0x00ff_ffff;
 pub(crate) const LAST_COMFORTABLE_ID: u64 = 0xff00_0000;
 /// The last packet number there is.
 pub(crate) const LAST_ID: u64 = 0xffff_ffff;
-/// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing.
-pub(crate) const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1;
+/// The most that a packet grows by: header, MAC of SHA-512, vector, number, padding, framing, header of a fragment.
+pub(crate) const OVERHEAD: usize = 4 + 64 + 16 + 4 + 16 + 1 + 4;
 
 /// What peers say that `link-mtu` is above `tun-mtu`, when they compare their options.
 pub(crate) const LINK_MTU_ADDED: u32 = 41;
@@ -87,6 +87,16 @@ pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
 pub(crate) const MAX_PUSH: usize = 256 * 1024;
 /// Inner packets kept while there is no key; the oldest go first.
 pub(crate) const MAX_STAGED: usize = 64;
+/// Packets of one session of which pieces are missing; the oldest go first. Also how far behind the newest one may be.
+pub(crate) const MAX_PARTIAL: usize = 25;
+/// Bytes of all of them.
+pub(crate) const MAX_PARTIAL_BYTES: usize = 128 * 1024;
+/// A packet whose pieces take longer is given up.
+pub(crate) const FRAGMENT_LIFE: Duration = Duration::from_secs(10);
+/// Jobs that wait to be sealed: pieces of packets, most of all.
+pub(crate) const MAX_SEALS: usize = 2048;
+/// Packets put together of pieces that wait to enter the inside.
+pub(crate) const MAX_ENTERING: usize = 256;
 /// Datagrams of one call of the bulk ciphers.
 pub(crate) const AEAD_BATCH: usize = 64;
 /// Control messages that wait for their owner.

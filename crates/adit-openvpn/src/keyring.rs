@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_protocol::ReplayWindow;
+use adit_protocol::{IpPacket, ReplayWindow};
 use arrayvec::ArrayVec;
 
 use crate::Role;
@@ -14,7 +14,7 @@ use crate::constants::{
     EPOCHS_AHEAD, LAST_COMFORTABLE_EPOCH, LAST_COMFORTABLE_ID, LAST_ID, MAX_BLOCKS, MAX_FORGED, WORN_BLOCKS,
     WORN_FORGED,
 };
-use crate::data::{Agreed, Chain, Content, DataKeys, SealJob, epoch_of};
+use crate::data::{Agreed, Chain, Content, Cut, DataKeys, Fragments, SealJob, epoch_of};
 use crate::key_file::StaticKey;
 
 /// Data keys in use.
@@ -61,6 +61,11 @@ impl Data {
         Self { keys, since, confirmed: false, next: 1, blocks: 0, seen: ReplayWindow::new(), epochs }
     }
 
+    /// A packet in pieces, if it is too long for one datagram; `None` if it would take too many.
+    pub(crate) fn cut(&self, packet: &IpPacket<'_>, fragments: &mut Fragments) -> Option<Cut> {
+        self.keys.cut(packet, fragments)
+    }
+
     /// Whether a random block must be given to [`seal`](Self::seal).
     pub(crate) fn needs_iv(&self) -> bool {
         self.keys.needs_iv()
@@ -71,7 +76,7 @@ impl Data {
         if self.blocks > WORN_BLOCKS && self.epochs.is_some() {
             self.go_on();
         }
-        let blocks = 1 + len.div_ceil(16) as u64;
+        let blocks = 1 + content.len(len).div_ceil(16) as u64;
         let number = match &self.epochs {
             _ if self.blocks + blocks > MAX_BLOCKS => return None,
             None if self.next > LAST_ID => return None,
@@ -201,7 +206,7 @@ mod tests {
     use adit_protocol::Secret;
 
     use super::*;
-    use crate::data::Framing;
+    use crate::data::{Framing, Segments};
     use crate::testing::start;
     use crate::{Cipher, Digest};
 
@@ -213,6 +218,8 @@ mod tests {
             peer_id: Some(1),
             framing: Framing::None,
             epochs,
+            fragment: None,
+            segments: Segments::Free,
         };
         let end = |role| Data::new(role, 0, &keys, &agreed, start());
         (end(Role::Client), end(Role::Server))

@@ -27,6 +27,7 @@ use self::peer::{Peer, Phase};
 use crate::Role;
 use crate::constants::MAX_PEERS;
 use crate::data::SealJob;
+use crate::inner::Entering;
 use crate::packet::SessionId;
 use crate::session::{Credentials, Ground};
 use crate::tls::{TlsFactory, TlsSettingsError};
@@ -61,7 +62,10 @@ pub struct Server {
     /// What came of packets and answers since the driver last asked. What clients merely say waits up to `MAX_EVENTS`; the
     /// rest is a few for each peer: all of it follows from key exchanges and authentic packets.
     events: VecDeque<ServerEvent>,
+    /// What the core itself wants sealed: pieces, pings. More than `MAX_SEALS` are not cut.
     seals: VecDeque<(SealJob, Path)>,
+    /// Packets that were in pieces.
+    entering: Entering,
     /// Answers to resets, which the budget limits, and the last words of sessions that failed.
     answers: VecDeque<(Path, Vec<u8>)>,
 }
@@ -104,6 +108,7 @@ impl Server {
             drops: Drops::default(),
             events: VecDeque::new(),
             seals: VecDeque::new(),
+            entering: Entering::default(),
             answers: VecDeque::new(),
         })
     }

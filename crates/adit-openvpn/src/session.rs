@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_protocol::{DropReason, Now, Why};
+use adit_protocol::{DropReason, IpPacket, Now, Why};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
 use crate::Role;
 use crate::constants::{CONTROL_PAYLOAD, LAST_KEY_ID, MAX_CONTROL_PAYLOAD};
-use crate::data::{Agreed, Content, DataHeader, DataKeys, SealJob};
+use crate::data::{Agreed, Content, Cut, DataHeader, DataKeys, Fragments, SealJob};
 use crate::exchange::{Exchange, ExchangeFailure};
 use crate::key_file::StaticKey;
 use crate::key_method::{KeyMessage, KeySource, derive};
@@ -470,6 +470,21 @@ impl Session {
             (_, Some(old)) => Some(old),
             (new, None) => new,
         }
+    }
+
+    /// A packet in pieces, if it is too long for one datagram.
+    pub(crate) fn cut(
+        &mut self,
+        times: &Times,
+        now: Instant,
+        packet: &IpPacket<'_>,
+        fragments: &mut Fragments,
+    ) -> Result<Cut, DropReason> {
+        if self.agreed.is_none_or(|(agreed, _)| agreed.fragment.is_none()) {
+            return Ok(Cut::Whole);
+        }
+        let data = self.sending(times, now).ok_or(DropReason::ExpiredSession)?;
+        data.cut(packet, fragments).ok_or(DropReason::TooLong)
     }
 
     /// Work for the next packet; and whether new keys are wanted because of it.

@@ -59,8 +59,8 @@ pub trait Protocol: Sized + Send + 'static {
         Admission::Pass
     }
 
-    /// The next packet that the core kept at [`admit_inbound`](Self::admit_inbound) and that may enter the inside now. Asked
-    /// for when the inside has room, before each drain of [`poll_output`](Self::poll_output).
+    /// The next packet that the core kept at [`admit_inbound`](Self::admit_inbound), or that came in several datagrams, and
+    /// that may enter the inside now. Asked for when the inside has room, before each drain of [`poll_output`](Self::poll_output).
     fn poll_inside(&mut self, _now: Now) -> Option<&[u8]> {
         None
     }
@@ -91,7 +91,7 @@ pub enum Outbound<J> {
         /// Where the datagram goes.
         to: Path,
     },
-    /// The core has kept a copy until there is a key; nothing to do.
+    /// The core has kept a copy, until there is a key or because it sends it in several datagrams; nothing to do.
     Staged,
     /// Dropped and counted.
     Drop(DropReason),

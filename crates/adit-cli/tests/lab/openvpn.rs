@@ -182,6 +182,18 @@ fn a_file_with_everything_in_it_connects_over_udp_and_leaves_nothing() {
 }
 
 #[test]
+fn packets_in_pieces_go_both_ways() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key --fragment 500 --mssfix 0");
+    let alice = scene.alice();
+    alice.ok(&["up", &scene.file("remote 192.0.2.2 1194 udp\nfragment 600\n")]);
+    for size in ["0", "470", "600", "1300"] {
+        let echo = alice.command("ping").args(["-n", "-c", "3", "-i", "0.1", "-W", "5", "-s", size, INSIDE]).output();
+        assert!(echo.unwrap().status.success(), "{size} bytes: {}\n{}", alice.log(), scene.log());
+    }
+    alice.ok(&["down", &alice.tunnel]);
+}
+
+#[test]
 fn a_password_is_asked_for_and_a_wrong_one_leaves_nothing() {
     let scene = Scene::new(&format!("--proto tcp-server {ASKS}"));
     let alice = scene.alice();
@@ -266,7 +278,7 @@ fn what_cannot_be_done_is_said_before_anything_is() {
     let alice = scene.alice();
     let before = alice.network();
     for (lines, code, said) in [
-        ("remote 192.0.2.2 1194 udp\nfragment 1200\n", 2, "`fragment`"),
+        ("remote 192.0.2.2 1194 tcp\nfragment 1200\n", 2, "`fragment`"),
         ("remote 192.0.2.2 1194 udp\ncipher BF-CBC\n", 2, "SWEET32"),
         ("remote 192.0.2.2 1194 udp\nscript-security 2\nup /bin/true\n", 2, "/bin/true"),
         ("remote 192.0.2.2 1194 udp\nverify-x509-name somebody name\n", 1, "somebody"),

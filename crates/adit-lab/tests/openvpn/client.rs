@@ -1,11 +1,12 @@
 //! Our client against the real server.
 
+use std::net::TcpListener;
 use std::time::Duration;
 
 use adit_lab::poll;
 use adit_openvpn::{
-    Cipher, Client, ClientChange, ClientConfig, ClientEvent, ClientKey, ControlWrap, Digest, Direction, PeerRules,
-    Pushed, StaticKey, Times, TlsSettings,
+    Cipher, Client, ClientChange, ClientConfig, ClientEvent, ClientKey, ControlWrap, Digest, Direction, Framing,
+    MssFix, PeerRules, Pushed, StaticKey, Times, TlsSettings,
 };
 use adit_protocol::{Path, Protocol as _};
 
@@ -173,4 +174,75 @@ fn a_server_that_renews_keys_every_few_seconds() {
         renewed += driver.events.drain(..).filter(|event| *event == ClientEvent::Renewed).count();
         (renewed >= 3).then_some(())
     });
+}
+
+#[test]
+fn packets_in_pieces_whatever_they_are_sealed_with() {
+    for (cipher, framing, options) in [
+        (Cipher::Aes256Gcm, Framing::None, ""),
+        (Cipher::ChaCha20Poly1305, Framing::StubV2, "--compress stub-v2"),
+        (Cipher::Aes128Gcm, Framing::Lzo, "--comp-lzo no"),
+        (Cipher::Aes256Cbc, Framing::Swap, "--compress stub"),
+    ] {
+        let mut scene = Scene::new();
+        scene.serve(&format!("--data-ciphers {cipher} --fragment 400 --mssfix 0 {options}"));
+        let config = ClientConfig {
+            ciphers: vec![cipher],
+            framing,
+            fragment: Some(500),
+            digest: Digest::Sha1,
+            ..config(&scene)
+        };
+        let mut driver = start(&scene, config);
+        let pushed = connected(&scene, &mut driver);
+        pings(&mut driver, &pushed);
+        let (came, went) = driver.longest;
+        assert!((300..=400).contains(&came) && (400..=500).contains(&went), "{cipher}: {came} {went}");
+    }
+}
+
+/// What a server's kernel answers to the beginning of a TCP connection, as it comes out of the tunnel.
+fn segments(driver: &mut Driver<Client>, pushed: &Pushed) -> u16 {
+    let from = pushed.address4.unwrap().0.octets();
+    let mut tcp =
+        vec![0x9c, 0x40, 0x13, 0x89, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 0x05, 0xb4];
+    let addresses = [from, INSIDE].concat();
+    let sum = scene::checksum(&[addresses.as_slice(), &[0, 6, 0, 24], &tcp].concat());
+    tcp[16..18].copy_from_slice(&sum);
+    let mut packet = vec![0x45, 0, 0, 44, 0, 0, 0, 0, 64, 6, 0, 0];
+    packet.extend(addresses);
+    let sum = scene::checksum(&packet);
+    packet[10..12].copy_from_slice(&sum);
+    packet.extend(tcp);
+    driver.until("the answer of the server's kernel", |driver| {
+        driver.send(&packet);
+        let answer = driver.packets.drain(..).find(|packet| packet[9] == 6 && packet[33] == 0x12)?;
+        assert_eq!(answer[40..42], [2, 4], "the size comes first");
+        Some(u16::from_be_bytes([answer[42], answer[43]]))
+    })
+}
+
+#[test]
+fn segments_of_tcp_are_clamped_as_openvpn_does_it() {
+    for (cipher, theirs, ours) in [
+        (Cipher::Aes256Gcm, "", MssFix::default()),
+        (Cipher::Aes256Gcm, "--mssfix 1300", MssFix::Datagram { size: 1300, with_headers: false }),
+        (Cipher::Aes256Gcm, "--mssfix 1300 mtu", MssFix::Datagram { size: 1300, with_headers: true }),
+        (Cipher::Aes256Gcm, "--mssfix 1300 fixed", MssFix::Inside(1300)),
+        (Cipher::Aes256Cbc, "--mssfix 1300", MssFix::Datagram { size: 1300, with_headers: false }),
+    ] {
+        let mut said = vec![];
+        for (server, mssfix) in [(theirs, MssFix::Off), ("--mssfix 0", ours), ("--mssfix 0", MssFix::Off)] {
+            let mut scene = Scene::new();
+            scene.serve(&format!("--data-ciphers {cipher} {server}"));
+            let mut driver = start(&scene, ClientConfig { mssfix, ciphers: vec![cipher], ..config(&scene) });
+            let pushed = connected(&scene, &mut driver);
+            let listener = scene.world.bob.within(|| TcpListener::bind("10.29.41.1:5001").unwrap());
+            said.push(segments(&mut driver, &pushed));
+            drop(listener);
+        }
+        assert_eq!(said[0], said[1], "{cipher} {theirs:?}");
+        assert_eq!(said[2], 1460, "without it");
+        assert!(said[0] < 1460, "{cipher} {theirs:?}: {said:?}");
+    }
 }

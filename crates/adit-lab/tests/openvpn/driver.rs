@@ -15,6 +15,8 @@ pub(crate) struct Driver<P: Protocol<Seal = SealJob, Open = OpenJob>> {
     pub(crate) events: Vec<P::Event>,
     /// Inner packets not yet looked at.
     pub(crate) packets: Vec<Vec<u8>>,
+    /// Bytes of the longest datagram with an inner packet, or a piece of one, that came and that went.
+    pub(crate) longest: (usize, usize),
 }
 
 pub(crate) fn now() -> Now {
@@ -24,7 +26,7 @@ pub(crate) fn now() -> Now {
 
 impl<P: Protocol<Seal = SealJob, Open = OpenJob>> Driver<P> {
     pub(crate) fn new(core: P, socket: UdpSocket) -> Self {
-        Self { core, socket, events: Vec::new(), packets: Vec::new() }
+        Self { core, socket, events: Vec::new(), packets: Vec::new(), longest: (0, 0) }
     }
 
     /// Goes on until `look` finds what it looks for.
@@ -64,6 +66,7 @@ impl<P: Protocol<Seal = SealJob, Open = OpenJob>> Driver<P> {
 
     fn receive(&mut self, from: Path, datagram: &mut [u8]) {
         let Inbound::Open(job) = self.core.plan_inbound(now(), from, datagram) else { return };
+        self.longest.0 = self.longest.0.max(datagram.len());
         let mut batch = [Opening::new(job, datagram)];
         OpenJob::open_batch(&mut batch);
         let [opening] = batch;
@@ -75,6 +78,9 @@ impl<P: Protocol<Seal = SealJob, Open = OpenJob>> Driver<P> {
     }
 
     fn drain(&mut self) -> Duration {
+        while let Some(packet) = self.core.poll_inside(now()) {
+            self.packets.push(packet.to_vec());
+        }
         loop {
             match self.core.poll_output(now()) {
                 Output::Transmit { to, datagram, .. } => {
@@ -88,10 +94,11 @@ impl<P: Protocol<Seal = SealJob, Open = OpenJob>> Driver<P> {
         }
     }
 
-    fn seal(&self, job: SealJob, to: Path, packet: Option<&IpPacket<'_>>) {
+    fn seal(&mut self, job: SealJob, to: Path, packet: Option<&IpPacket<'_>>) {
         let mut datagram = vec![0; job.wire_len(packet.map_or(0, IpPacket::len))];
         job.lay_out(packet, &mut datagram);
         SealJob::seal_batch(&mut [Sealing { job, datagram: &mut datagram }]);
+        self.longest.1 = self.longest.1.max(datagram.len());
         self.socket.send_to(&datagram, to.remote).ok();
     }
 }

@@ -3,8 +3,8 @@
 use std::process::{Child, Command, Stdio};
 
 use adit_openvpn::{
-    Answer, Cipher, ClientSettings, Digest, Direction, Metadata, PeerRules, Server, ServerChange, ServerConfig,
-    ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey, TlsSettings,
+    Answer, Cipher, ClientSettings, Digest, Direction, Framing, Metadata, PeerRules, Server, ServerChange,
+    ServerConfig, ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey, TlsSettings,
 };
 use adit_protocol::{Protocol as _, Secret};
 
@@ -179,4 +179,17 @@ fn whoever_is_refused_reads_why() {
     scene.connect("");
     served.until(&scene, "the words", |_| scene.log().contains("AUTH_FAILED,come back tomorrow"));
     assert_eq!(served.joined, 0);
+}
+
+#[test]
+fn packets_in_pieces_with_the_real_client() {
+    for (cipher, framing, options) in
+        [(Cipher::Aes256Gcm, Framing::None, ""), (Cipher::Aes128Cbc, Framing::Lzo, "--comp-lzo no")]
+    {
+        let mut scene = Scene::new();
+        let config =
+            ServerConfig { ciphers: vec![cipher], framing, fragment: Some(500), ..config(&scene, ServerWrap::Plain) };
+        let options = format!("--data-ciphers {cipher} --fragment 400 --mssfix 0 {options}");
+        story(&mut scene, config, &options);
+    }
 }

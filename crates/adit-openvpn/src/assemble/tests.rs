@@ -6,7 +6,7 @@ use rustls::{CipherSuite, NamedGroup};
 
 use super::{Unusable, client, ends_on_silence};
 use crate::options::{self, Config, FilterAction};
-use crate::{ClientConfig, ControlWrap, Framing};
+use crate::{ClientConfig, ControlWrap, Framing, MssFix};
 
 /// A certificate as a file has it.
 fn paper() -> String {
@@ -69,9 +69,26 @@ fn suites_and_groups_that_are_named_are_the_only_ones() {
 }
 
 #[test]
+fn sizes_are_those_of_the_file_or_openvpns_own() {
+    let with_headers = true;
+    for (lines, fragment, mssfix) in [
+        ("", None, MssFix::Datagram { size: 1492, with_headers }),
+        ("mssfix 1300\n", None, MssFix::Datagram { size: 1300, with_headers: false }),
+        ("mssfix 0\n", None, MssFix::Off),
+        ("tun-mtu 1400\n", None, MssFix::Inside(1400)),
+        ("fragment 1200\n", Some(1200), MssFix::Datagram { size: 1200, with_headers }),
+        ("fragment 1200\nmssfix 1100 fixed\n", Some(1200), MssFix::Inside(1100)),
+        ("fragment 0\n", None, MssFix::default()),
+    ] {
+        let config = settings(&format!("{LOGIN}{lines}"));
+        assert_eq!((config.fragment, config.mssfix), (fragment, mssfix), "{lines}");
+    }
+}
+
+#[test]
 fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
     for (lines, named) in [
-        ("fragment 1300\n", "fragment"),
+        ("fragment 1300\n<connection>\nremote b.example\nproto tcp\n</connection>\n", "fragment"),
         ("socks-proxy 192.0.2.9\n", "socks-proxy"),
         ("remote-cert-tls client\n", "remote-cert-tls"),
         ("remote-cert-ku 80\n", "remote-cert-ku"),

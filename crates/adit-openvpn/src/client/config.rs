@@ -6,7 +6,7 @@ use std::time::Duration;
 use adit_protocol::Path;
 
 use crate::constants::LINK_MTU_ADDED;
-use crate::data::Framing;
+use crate::data::{Framing, MssFix};
 use crate::key_file::{ClientKey, StaticKey};
 use crate::options::Pulling;
 use crate::session::{Credentials, Times};
@@ -54,6 +54,11 @@ pub struct ClientConfig {
     pub digest: Digest,
     /// How packets say that they are not compressed, unless the server says otherwise.
     pub framing: Framing,
+    /// No datagram is longer than this, its headers not counted; longer packets are cut (`fragment`). The server must have
+    /// the option too, with whatever size.
+    pub fragment: Option<u16>,
+    /// How large the segments of TCP inside may be (`mssfix`); where nothing is said, [`MssFix::unsaid`].
+    pub mssfix: MssFix,
     /// Name and password, if the server asks for them.
     pub credentials: Option<Credentials>,
     /// Which of the server's settings are taken (`pull-filter`). Routes are left to whoever knows the machine.
@@ -83,6 +88,8 @@ impl Default for ClientConfig {
             fallback_cipher: None,
             digest: Digest::Sha1,
             framing: Framing::None,
+            fragment: None,
+            mssfix: MssFix::default(),
             credentials: None,
             pulling: Pulling::default(),
             peer_info: Vec::new(),

@@ -6,8 +6,9 @@ use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outboun
 
 use super::login::Login;
 use super::{Client, ClientChange, ClientEvent, Connection, Ended, Phase, State};
-use crate::constants::{MAX_STAGED, OCC, OCC_EXIT, OVERHEAD, PING};
-use crate::data::{Content, DataHeader, OpenJob, Opened, SealJob};
+use crate::constants::{MAX_SEALS, MAX_STAGED, OVERHEAD};
+use crate::data::{Content, Cut, DataHeader, OpenJob, Opened, SealJob};
+use crate::inner::Inner;
 use crate::packet::First;
 
 impl Protocol for Client {
@@ -27,11 +28,12 @@ impl Protocol for Client {
             self.staged.push_back(copy);
             return Outbound::Staged;
         }
-        match self.seal(now, Content::Packet, packet.len()) {
-            Some((job, to)) => Outbound::Seal { job, to },
-            None => {
-                self.drops.count(DropReason::ExpiredSession);
-                Outbound::Drop(DropReason::ExpiredSession)
+        match self.send(now, packet) {
+            Ok(Some((job, to))) => Outbound::Seal { job, to },
+            Ok(None) => Outbound::Staged,
+            Err(reason) => {
+                self.drops.count(reason);
+                Outbound::Drop(reason)
             }
         }
     }
@@ -53,6 +55,10 @@ impl Protocol for Client {
             self.drops.count(reason);
         }
         delivery
+    }
+
+    fn poll_inside(&mut self, _now: Now) -> Option<&[u8]> {
+        self.entering.next()
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -195,20 +201,31 @@ impl Client {
             return Delivery::Drop(DropReason::Replayed);
         }
         connection.last_heard = now.instant;
-        let Some(plain) = opened.plain else { return Delivery::Drop(DropReason::BadInner) };
-        let bytes = datagram.get(plain.clone()).unwrap_or_default();
-        if bytes == PING {
-            return Delivery::Nothing;
-        }
-        if let Some(message) = bytes.strip_prefix(&OCC) {
-            if message.first() == Some(&OCC_EXIT) {
-                self.end(now, Ended::Restart("it exits".to_owned()));
+        match Inner::of(now.instant, &opened, datagram, &mut connection.fragments) {
+            Inner::Packet(range) => return Delivery::Packet(range),
+            Inner::Whole(packet) => {
+                return self.entering.push(packet).map_or_else(Delivery::Drop, |()| Delivery::Nothing);
             }
-            return Delivery::Nothing;
+            Inner::Bad => return Delivery::Drop(DropReason::BadInner),
+            Inner::Exit => self.end(now, Ended::Restart("it exits".to_owned())),
+            Inner::Nothing => {}
         }
-        match IpPacket::parse(bytes) {
-            Some(packet) => Delivery::Packet(plain.start..plain.start + packet.len()),
-            None => Delivery::Drop(DropReason::BadInner),
+        Delivery::Nothing
+    }
+
+    /// Work for a packet, or `None` where its pieces are among `seals` now.
+    fn send(&mut self, now: Now, packet: &IpPacket<'_>) -> Result<Option<(SealJob, Path)>, DropReason> {
+        let State::Connecting(connection) = &mut self.state else { return Err(DropReason::ExpiredSession) };
+        match connection.session.cut(&self.ground.times, now.instant, packet, &mut connection.fragments)? {
+            Cut::Whole => self.seal(now, Content::Packet, packet.len()).map(Some).ok_or(DropReason::ExpiredSession),
+            Cut::Pieces(pieces) if self.seals.len() + pieces.len() > MAX_SEALS => Err(DropReason::StagingFull),
+            Cut::Pieces(pieces) => {
+                for piece in pieces {
+                    let (job, to) = self.seal(now, Content::Piece(piece), 0).ok_or(DropReason::ExpiredSession)?;
+                    self.seals.push_back((job, to, Vec::new()));
+                }
+                Ok(None)
+            }
         }
     }
 
@@ -226,8 +243,11 @@ impl Client {
     /// Packets that waited for keys leave.
     pub(super) fn release(&mut self, now: Now) {
         while let Some(packet) = self.staged.pop_front() {
-            if let Some((job, to)) = self.seal(now, Content::Packet, packet.len()) {
-                self.seals.push_back((job, to, packet));
+            let sent = IpPacket::parse(&packet).map_or(Ok(None), |parsed| self.send(now, &parsed));
+            match sent {
+                Ok(Some((job, to))) => self.seals.push_back((job, to, packet)),
+                Ok(None) => {}
+                Err(reason) => self.drops.count(reason),
             }
         }
     }

@@ -11,14 +11,16 @@ use arrayvec::ArrayVec;
 use super::aead::{
     NUMBER, With, associated, open_gcm, open_gcm_tag_last, seal_gcm, seal_gcm_tag_last, tag_first, tag_last,
 };
-use super::{DataHeader, DataKeys, Way, cbc, epoch};
+use super::{DataHeader, DataKeys, Piece, Way, cbc, epoch};
 use crate::constants::{AEAD_BATCH, OCC, OCC_EXIT, PING};
 
 /// What a packet holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Content {
     /// An inner packet, given when it is laid out.
     Packet,
+    /// A piece of one, with its header.
+    Piece(Vec<u8>),
     /// "I am alive."
     Ping,
     /// "I leave."
@@ -51,8 +53,10 @@ pub struct Opened {
     pub(crate) from: Path,
     /// The number under which it was sealed; whether it was seen before is not known yet.
     pub(crate) number: u64,
-    /// Where in the datagram the inner packet lies; `None` if it is compressed.
+    /// Where in the datagram the inner packet, or the piece, lies; `None` if it is compressed.
     pub(crate) plain: Option<Range<usize>>,
+    /// Which piece it is, if it is one.
+    pub(crate) piece: Option<Piece>,
 }
 
 impl Content {
@@ -67,28 +71,37 @@ impl Content {
     };
 
     /// Bytes that it has by itself; `None` for a packet's.
-    const fn fixed(self) -> Option<&'static [u8]> {
+    fn fixed(&self) -> Option<&[u8]> {
         match self {
             Self::Packet => None,
+            Self::Piece(piece) => Some(piece),
             Self::Ping => Some(&PING),
             Self::Exit => Some(&Self::EXIT),
         }
     }
 
-    fn len(self, packet_len: usize) -> usize {
+    /// Bytes of it, where a packet would have so many.
+    pub(crate) fn len(&self, packet_len: usize) -> usize {
         self.fixed().map_or(packet_len, <[u8]>::len)
+    }
+
+    /// Whether it is laid out as it is, without header and framing.
+    const fn is_piece(&self) -> bool {
+        matches!(self, Self::Piece(_))
     }
 }
 
 impl Seal for SealJob {
     #[inline]
     fn wire_len(&self, packet_len: usize) -> usize {
-        self.keys.wire_len(self.content.len(packet_len))
+        let len = self.content.len(packet_len);
+        if self.content.is_piece() { self.keys.sealed_len(len) } else { self.keys.wire_len(len) }
     }
 
     fn lay_out(&self, packet: Option<&IpPacket<'_>>, datagram: &mut [u8]) {
         let keys = &*self.keys;
-        let len = self.content.len(packet.map_or(0, IpPacket::len)) + keys.framing.max_added();
+        let added = if self.content.is_piece() { 0 } else { keys.added() };
+        let len = self.content.len(packet.map_or(0, IpPacket::len)) + added;
         let Some((header, body)) = datagram.split_at_mut_checked(keys.header.len) else { return };
         header.copy_from_slice(keys.header.as_slice());
         let (number_at, plain_at) = match &keys.way {
@@ -115,11 +128,12 @@ impl Seal for SealJob {
             number.copy_from_slice(&(self.number as u32).to_be_bytes());
         }
         if let Some(room) = body.get_mut(plain_at..plain_at + len) {
-            keys.framing.lay_out(room, |to| match (self.content.fixed(), packet) {
+            let write = |to: &mut [u8]| match (self.content.fixed(), packet) {
                 (Some(bytes), _) => to.copy_from_slice(bytes),
                 (None, Some(packet)) => packet.copy_to(to),
                 (None, None) => {}
-            });
+            };
+            if self.content.is_piece() { write(room) } else { keys.lay_out(room, write) }
         }
     }
 
@@ -194,10 +208,11 @@ impl Open for OpenJob {
                     job.keys.count_forged(1);
                     continue;
                 };
-                let inner = opening.datagram.get_mut(plain.clone()).and_then(|text| job.keys.framing.take_off(text));
+                let text = opening.datagram.get_mut(plain.clone()).unwrap_or_default();
+                let (piece, inner) = job.keys.take_off(text);
                 let plain = inner.map(|inner| plain.start + inner.start..plain.start + inner.end);
                 let Self { keys, session, from, .. } = job;
-                opening.outcome = Some(Opened { keys, session, from, number, plain });
+                opening.outcome = Some(Opened { keys, session, from, number, plain, piece });
             }
         }
     }
@@ -309,7 +324,7 @@ mod tests {
     use adit_protocol::Secret;
 
     use super::*;
-    use crate::data::{Agreed, Chain, Framing};
+    use crate::data::{Agreed, Chain, Framing, Segments};
     use crate::packet::First;
     use crate::testing::hex;
     use crate::{Cipher, Digest, Role, StaticKey};
@@ -324,7 +339,20 @@ mod tests {
     }
 
     fn agreed(cipher: Cipher) -> Agreed {
-        Agreed { cipher, digest: Digest::Sha256, peer_id: Some(0x17), framing: Framing::None, epochs: false }
+        Agreed { cipher, digest: Digest::Sha256, peer_id: Some(0x17), framing: Framing::None, ..plain() }
+    }
+
+    /// Nothing but what must be.
+    fn plain() -> Agreed {
+        Agreed {
+            cipher: Cipher::Aes256Gcm,
+            digest: Digest::Sha1,
+            peer_id: None,
+            framing: Framing::None,
+            epochs: false,
+            fragment: None,
+            segments: Segments::Free,
+        }
     }
 
     fn packet() -> Vec<u8> {
@@ -422,7 +450,7 @@ mod tests {
         for cipher in Cipher::ALL {
             for framing in [Framing::None, Framing::Lzo, Framing::Swap, Framing::StubV2] {
                 for (peer_id, digest) in [(None, Digest::Sha1), (Some(5), Digest::Sha512)] {
-                    let agreed = Agreed { cipher, digest, peer_id, framing, epochs: false };
+                    let agreed = Agreed { cipher, digest, peer_id, framing, ..plain() };
                     let client = DataKeys::new(Role::Client, 3, &key(), &agreed);
                     let server = DataKeys::new(Role::Server, 3, &key(), &agreed);
                     let wire = seal(&client, 7, Content::Packet);

@@ -11,6 +11,7 @@ use super::finding::{Outcome, Refusal, Said, doubt, ignore, refuse};
 use super::lexer::Directive;
 use super::material::Material;
 use super::value::{self, choice, host, port, seconds, short, small, text};
+pub use crate::MssFix;
 
 /// OpenVPN's own port.
 pub const DEFAULT_PORT: u16 = 1194;
@@ -112,22 +113,6 @@ pub struct Sizes {
     pub fragment: Option<u16>,
     /// Bound of a control packet with its headers; `None`: 1250.
     pub control: Option<u16>,
-}
-
-/// To which size TCP segments are clamped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MssFix {
-    /// They are left alone.
-    Off,
-    /// So that the datagrams that carry them have at most this size.
-    Datagram {
-        /// In bytes.
-        size: u16,
-        /// The size counts the headers of IP and UDP too (`mtu`).
-        with_headers: bool,
-    },
-    /// The packet inside has at most this size (`fixed`).
-    Inside(u16),
 }
 
 /// The way to one server, complete.

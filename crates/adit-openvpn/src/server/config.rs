@@ -9,7 +9,7 @@ use crate::session::Times;
 use crate::tls::TlsSettings;
 use crate::wrap::tls_crypt_v2::{Metadata, Unwrapper};
 use crate::wrap::{Direction, Envelope};
-use crate::{Cipher, Digest, Framing, Role};
+use crate::{Cipher, Digest, Framing, MssFix, Role};
 
 /// The envelope of control packets. `tls-crypt-v2` may be beside one of the two with a common key, not beside none.
 #[derive(Debug)]
@@ -56,6 +56,11 @@ pub struct ServerConfig {
     pub digest: Digest,
     /// How packets say that they are not compressed.
     pub framing: Framing,
+    /// No datagram is longer than this, its headers not counted; longer packets are cut (`fragment`). All clients must have
+    /// the option too, with whatever size.
+    pub fragment: Option<u16>,
+    /// How large the segments of TCP inside may be (`mssfix`); where nothing is said, [`MssFix::unsaid`].
+    pub mssfix: MssFix,
     /// `tun-mtu`.
     pub mtu: u16,
     /// Whether the carrier is a stream (TCP): only said to clients, which compare it.
@@ -83,6 +88,8 @@ impl Default for ServerConfig {
             fallback_cipher: None,
             digest: Digest::Sha1,
             framing: Framing::None,
+            fragment: None,
+            mssfix: MssFix::default(),
             mtu: 1500,
             stream: false,
             times: Times::default(),

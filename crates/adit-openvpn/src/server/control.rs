@@ -2,9 +2,9 @@
 
 use adit_protocol::Now;
 
-use super::Server;
 use super::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerEvent};
 use super::peer::{Can, Identity, Phase};
+use super::{Server, ServerConfig};
 use crate::Role;
 use crate::constants::{LEAVE_AFTER, MAX_EVENTS, PUSH_PIECE};
 use crate::data::Agreed;
@@ -158,7 +158,9 @@ impl Server {
         let peer_id = peer.can.long_header().then_some(number);
         let (exported, dynamic) = (peer.can.exported_keys(), peer.can.dynamic_envelope());
         let epochs = exported && peer.can.epoch_keys() && cipher.is_aead() && peer_id.is_some();
-        let agreed = Agreed { cipher, digest: self.config.digest, peer_id, framing: self.config.framing, epochs };
+        let ServerConfig { digest, framing, fragment, mssfix, stream, .. } = self.config;
+        let segments = mssfix.on(peer.path, stream);
+        let agreed = Agreed { cipher, digest, peer_id, framing, epochs, fragment, segments };
         let mut options =
             reply(&peer.settings, &agreed, self.config.keepalive.map(|(a, b)| (a.as_secs(), b.as_secs())));
         let exit = peer.can.control_exit();

@@ -8,8 +8,9 @@ use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outboun
 use super::Server;
 use super::event::{ServerChange, ServerEvent};
 use super::peer::Phase;
-use crate::constants::{OCC, OCC_EXIT, OVERHEAD, PING};
-use crate::data::{Content, DataHeader, OpenJob, Opened, SealJob};
+use crate::constants::{MAX_SEALS, OVERHEAD};
+use crate::data::{Content, Cut, DataHeader, OpenJob, Opened, SealJob};
+use crate::inner::Inner;
 use crate::packet::First;
 use crate::wrap::header;
 use crate::wrap::tls_crypt_v2::split_wrapped;
@@ -23,10 +24,11 @@ impl Protocol for Server {
     fn plan_outbound(&mut self, now: Now, packet: &IpPacket<'_>) -> Outbound<SealJob> {
         let sealed = match self.routes.lookup(packet.destination()).copied() {
             None => Err(DropReason::NoRoute),
-            Some(number) => self.seal(now, number, Content::Packet, packet.len()).ok_or(DropReason::ExpiredSession),
+            Some(number) => self.send(now, number, packet),
         };
         match sealed {
-            Ok((job, to)) => Outbound::Seal { job, to },
+            Ok(Some((job, to))) => Outbound::Seal { job, to },
+            Ok(None) => Outbound::Staged,
             Err(reason) => {
                 self.drops.count(reason);
                 Outbound::Drop(reason)
@@ -51,6 +53,10 @@ impl Protocol for Server {
             self.drops.count(reason);
         }
         delivery
+    }
+
+    fn poll_inside(&mut self, _now: Now) -> Option<&[u8]> {
+        self.entering.next()
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -174,22 +180,43 @@ impl Server {
         if peer.path != opened.from {
             self.follow(number, opened.from);
         }
-        let Some(plain) = opened.plain else { return Delivery::Drop(DropReason::BadInner) };
-        let bytes = datagram.get(plain.clone()).unwrap_or_default();
-        if bytes == PING {
-            return Delivery::Nothing;
-        }
-        if let Some(message) = bytes.strip_prefix(&OCC) {
-            if message.first() == Some(&OCC_EXIT) {
-                self.remove(number, "it said goodbye".to_owned());
+        let Some(peer) = self.peer(number) else { return Delivery::Drop(DropReason::UnknownSession) };
+        match Inner::of(now.instant, &opened, datagram, &mut peer.fragments) {
+            Inner::Packet(range) if self.is_own(number, datagram.get(range.clone())) => Delivery::Packet(range),
+            Inner::Whole(packet) if self.is_own(number, Some(&packet)) => {
+                self.entering.push(packet).map_or_else(Delivery::Drop, |()| Delivery::Nothing)
             }
-            return Delivery::Nothing;
+            Inner::Packet(_) | Inner::Whole(_) => Delivery::Drop(DropReason::WrongSource),
+            Inner::Bad => Delivery::Drop(DropReason::BadInner),
+            Inner::Exit => {
+                self.remove(number, "it said goodbye".to_owned());
+                Delivery::Nothing
+            }
+            Inner::Nothing => Delivery::Nothing,
         }
-        let Some(packet) = IpPacket::parse(bytes) else { return Delivery::Drop(DropReason::BadInner) };
-        if self.routes.lookup(packet.source()) != Some(&number) {
-            return Delivery::Drop(DropReason::WrongSource);
+    }
+
+    /// Whether a packet comes from an address of this client.
+    fn is_own(&self, number: u32, packet: Option<&[u8]>) -> bool {
+        packet.and_then(IpPacket::parse).is_some_and(|packet| self.routes.lookup(packet.source()) == Some(&number))
+    }
+
+    /// Work for a packet, or `None` where its pieces are among `seals` now.
+    fn send(&mut self, now: Now, number: u32, packet: &IpPacket<'_>) -> Result<Option<(SealJob, Path)>, DropReason> {
+        let peer = self.peers.get_mut(number as usize).and_then(Option::as_deref_mut).ok_or(DropReason::NoRoute)?;
+        match peer.session.cut(&self.ground.times, now.instant, packet, &mut peer.fragments)? {
+            Cut::Whole => {
+                self.seal(now, number, Content::Packet, packet.len()).map(Some).ok_or(DropReason::ExpiredSession)
+            }
+            Cut::Pieces(pieces) if self.seals.len() + pieces.len() > MAX_SEALS => Err(DropReason::StagingFull),
+            Cut::Pieces(pieces) => {
+                for piece in pieces {
+                    let work = self.seal(now, number, Content::Piece(piece), 0).ok_or(DropReason::ExpiredSession)?;
+                    self.seals.push_back(work);
+                }
+                Ok(None)
+            }
         }
-        Delivery::Packet(plain.start..plain.start + packet.len())
     }
 
     /// An authentic packet came from somewhere else: so do we send there, unless somebody else is there.

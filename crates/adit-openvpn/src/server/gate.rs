@@ -11,6 +11,7 @@ use super::peer::{Can, Identity, Peer, Phase};
 use super::{ClientSettings, Server};
 use crate::Role;
 use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY};
+use crate::data::Fragments;
 use crate::key_file::{StaticKey, wrapped_name};
 use crate::packet::{Body, First, Opcode, SessionId};
 use crate::session::{Session, Wrapping};
@@ -159,6 +160,7 @@ impl Server {
             phase: Phase::Exchanging,
             settings: ClientSettings::default(),
             can: Can::default(),
+            fragments: Fragments::default(),
             identity: Identity::default(),
             own_key: stranger.own_key.clone(),
             static_key: stranger.static_key.as_ref().map(StaticKey::duplicate),

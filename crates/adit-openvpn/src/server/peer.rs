@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use adit_protocol::{Path, Why};
 
 use super::event::ClientSettings;
+use crate::data::Fragments;
 use crate::key_file::StaticKey;
 use crate::session::{Session, Times};
 use crate::wrap::tls_crypt_v2::Metadata;
@@ -21,6 +22,7 @@ pub(super) struct Peer {
     pub(super) phase: Phase,
     pub(super) settings: ClientSettings,
     pub(super) can: Can,
+    pub(super) fragments: Fragments,
     /// Who it was when it was asked about first.
     pub(super) identity: Identity,
     /// The name of its own key, and what was written into that.

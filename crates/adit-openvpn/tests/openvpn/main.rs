@@ -5,6 +5,7 @@ mod admission;
 mod certificates;
 mod hostile;
 mod papers;
+mod sizes;
 mod stories;
 mod weather;
 mod world;

@@ -189,6 +189,9 @@ impl World {
     /// Everything that the cores want done.
     pub(crate) fn drain(&mut self) {
         self.drain_server();
+        while let Some(packet) = self.server.poll_inside(self.now) {
+            self.arrived.push(packet.to_vec());
+        }
         for n in 0..self.clients.len() {
             loop {
                 let guest = &mut self.clients[n];
@@ -199,6 +202,9 @@ impl World {
                     Output::Event(event) => guest.events.push(event),
                     Output::Timeout(deadline, _) => {
                         guest.deadline = deadline;
+                        while let Some(packet) = guest.core.poll_inside(now) {
+                            guest.arrived.push(packet.to_vec());
+                        }
                         break;
                     }
                 }

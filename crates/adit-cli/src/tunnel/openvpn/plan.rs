@@ -12,6 +12,8 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 /// Bytes that OpenVPN adds to a packet at most: number and operation, a tag or a MAC, what a cipher in blocks fills up.
 const OVERHEAD_AEAD: u32 = 4 + 8 + 16 + 1;
 const OVERHEAD_CBC: u32 = 4 + 64 + 16 + 16 + 4 + 1;
+/// The header of a packet that may be in pieces.
+const FRAGMENT: u32 = 4;
 /// Headers outside.
 const UDP_V4: u32 = 20 + 8;
 const UDP_V6: u32 = 40 + 8;
@@ -140,7 +142,8 @@ fn overhead(config: &ClientConfig, settings: &Settings, server: Option<IpAddr>) 
     // A stream is cut by the kernel, whatever the sizes of packets.
     let is_stream = config.remotes.iter().all(|remote| remote.transport == Transport::Tcp);
     let own = if aead { OVERHEAD_AEAD } else { OVERHEAD_CBC };
-    if is_stream { 0 } else { outside + own }
+    let piece = if config.remotes.iter().any(|remote| remote.sizes.fragment.is_some()) { FRAGMENT } else { 0 };
+    if is_stream { 0 } else { outside + own + piece }
 }
 
 fn largest(config: &ClientConfig, settings: &Settings) -> u32 {
@@ -204,6 +207,7 @@ mod tests {
         assert_eq!(text(&plan.routes), ["10.8.0.5/32", "0.0.0.0/0"]);
         assert!(plan.is_full_tunnel() && notes[0].contains("IPv6"), "{notes:?}");
         assert_eq!(plan.overhead, Some(28 + 105));
+        assert_eq!(self::plan("fragment 1200\n", &["ifconfig 10.8.0.6 10.8.0.5"]).0.overhead, Some(28 + 29 + 4));
     }
 
     #[test]
