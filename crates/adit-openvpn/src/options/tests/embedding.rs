@@ -73,6 +73,8 @@ fn an_announced_direction_is_that_of_its_own_block() {
     assert_eq!(directions(&text), [None, Some(KeyDirection::Normal)]);
     let after = format!("{CLIENT}<tls-auth>\na\n</tls-auth>\ntls-auth [inline] 1\n");
     assert_eq!(directions(&after), [Some(KeyDirection::Inverse)], "the block may come first");
+    let own = format!("{after}<connection>\nremote b\n<tls-auth>\nb\n</tls-auth>\n</connection>\n");
+    assert_eq!(directions(&own), [None], "and then it is no other block's");
 }
 
 #[test]
