@@ -61,7 +61,12 @@ fn key_files(data: &[u8]) {
 
 /// Bytes as commands: strangers, each end in the other's name, packets heard before, and a peer without manners.
 pub fn openvpn_live(data: &[u8]) {
-    let mut world = World::connected();
+    // Every packet in two pieces, too.
+    [None, Some(50)].into_iter().for_each(|fragment| live(data, fragment));
+}
+
+fn live(data: &[u8], fragment: Option<u16>) {
+    let mut world = World::connected_with(fragment);
     let mut input = Input(data);
     let (mut heard, mut sent) = (vec![], 0);
     for _ in 0..MAX_COMMANDS {

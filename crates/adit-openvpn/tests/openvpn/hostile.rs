@@ -239,8 +239,9 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(
         junk in prop::collection::vec((0_u8..16, any::<u8>(), prop::collection::vec(any::<u8>(), 0..120)), 1..60),
+        fragment in prop::option::of(Just(50)),
     ) {
-        let mut world = World::connected();
+        let mut world = World::connected_with(fragment);
         let client = world.clients[0].at;
         for (opcode, key, bytes) in junk {
             let datagram = [&[opcode << 3 | key & 7], bytes.as_slice()].concat();

@@ -113,8 +113,14 @@ impl World {
 
     /// One client, everything as it comes, connected.
     pub(crate) fn connected() -> Self {
+        Self::connected_with(None)
+    }
+
+    /// The same, with packets in pieces.
+    pub(crate) fn connected_with(fragment: Option<u16>) -> Self {
         let papers = Papers::new();
-        let mut world = Self::new(server_config(&papers), vec![client_config(&papers)]);
+        let server = ServerConfig { fragment, ..server_config(&papers) };
+        let mut world = Self::new(server, vec![ClientConfig { fragment, ..client_config(&papers) }]);
         world.until("connected", |world| world.clients[0].core.is_up());
         world
     }
