@@ -3,7 +3,8 @@
 //! Done before there are other threads, which is made sure of, and after the commands' socket is open. From then on,
 //! whoever takes this process over has the public keys of a network, its invites and its log, and nothing else of the
 //! machine: it cannot run programs, trace or signal other processes, change the network, read other files, or speak to
-//! anybody over a Unix socket as the root that it still is by name. Its connections to the daemon come from `monitor`.
+//! anybody over a Unix socket as the root that it still is by name. Its connections to the daemon, and the addresses of its
+//! database, come from `monitor`.
 //!
 //! What is left: it can open TCP and UDP sockets, which a database on another machine needs.
 
@@ -61,17 +62,9 @@ fn capabilities() -> rustix::io::Result<()> {
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
-/// What looking up the name of a database server reads; what is not there is not needed.
-const SYSTEM: [&str; 8] = [
-    "/etc/gai.conf",
-    "/etc/host.conf",
-    "/etc/hosts",
-    "/etc/localtime",
-    "/etc/nsswitch.conf",
-    "/etc/resolv.conf",
-    "/proc/self",
-    "/usr/lib",
-];
+/// What it still reads; what is not there is not needed. Not the files for looking up names: what is allowed is a file, and
+/// whoever rewrites `/etc/resolv.conf` puts another in its place. The monitor looks names up.
+const SYSTEM: [&str; 3] = ["/etc/localtime", "/proc/self", "/usr/lib"];
 
 /// Whether all of it is enforced.
 fn files(writable: &Path) -> std::result::Result<bool, landlock::RulesetError> {
@@ -319,6 +312,7 @@ mod tests {
                 if missing.is_none() {
                     assert!(std::fs::read(other.join("secret")).is_err());
                     assert!(std::fs::write(other.join("new"), "z").is_err());
+                    assert!(std::fs::read("/etc/passwd").is_err());
                 }
                 assert!(Command::new("true").status().is_err());
                 no_way_to_other_processes(&other);

@@ -26,8 +26,8 @@ use std::sync::{Arc, Mutex};
 
 use adit::profile::wg_quick::WebSite;
 use adit_control::{
-    Actor, Backup, Command, Desired, Host, Model, Name, Network, NetworkChange, Service, Store, Trust, Usage, Web,
-    decide,
+    Actor, Backup, Command, Desired, Host, LookUp, Model, Name, Network, NetworkChange, Service, Store, Trust, Usage,
+    Web, decide,
 };
 use adit_wireguard::{PrivateKey, PublicKey};
 use ipnet::Ipv6Net;
@@ -91,6 +91,9 @@ impl Server {
             monitor.first()?;
         }
         let (settings, wish) = prepare(args, &state)?;
+        // Looked up by the monitor: the files for it are among what is given up.
+        let names = settings.database.as_ref().map(|url| Store::postgres_names(url.expose()).map_err(Failure::failed));
+        monitor.names(names.transpose()?.unwrap_or_default())?;
         drop(Client::connect_or_start(places)?);
         let monitor = Arc::new(monitor);
         // Before files are given up.
@@ -115,7 +118,7 @@ impl Server {
     /// Serves until it is told to end; `begun` is called when devices can join.
     pub(crate) async fn serve(self, begun: impl FnOnce(Begun)) -> Result<()> {
         let Self { state, settings, wish, listener, metrics, members, link, reports, monitor } = self;
-        let service = open(&state, &settings).await?;
+        let service = open(&state, &settings, monitor.clone()).await?;
         settle(&service, wish, &settings).await?;
         monitor.settled()?;
         let desk = Arc::new(Desk {
@@ -236,10 +239,18 @@ fn offered(host: &Host, port: u16, certificate: &Certificate) -> Web {
     Web { host: host.clone(), port, trust }
 }
 
-async fn open(state: &State, settings: &Settings) -> Result<Service> {
-    Service::start(store_of(state, settings.database.as_ref()).await?).await.map_err(Failure::failed)
+async fn open(state: &State, settings: &Settings, monitor: Arc<Monitor>) -> Result<Service> {
+    let store = match &settings.database {
+        None => store_of(state, None).await?,
+        Some(url) => {
+            let look_up: LookUp = Arc::new(move |name| monitor.look_up(name).map_err(std::io::Error::other));
+            Store::postgres_by(url.expose(), look_up).await.map_err(Failure::failed)?
+        }
+    };
+    Service::start(store).await.map_err(Failure::failed)
 }
 
+/// The store of a process that keeps its rights.
 async fn store_of(state: &State, database: Option<&SecretText>) -> Result<Store> {
     match database {
         None => Store::sqlite(&state.database_directory()?).map_err(Failure::failed),

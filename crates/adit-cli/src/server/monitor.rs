@@ -1,18 +1,20 @@
 //! The half of `adit server up` that keeps its rights: starts the process that decides, and opens its connections.
 //!
 //! What decides cannot open a Unix socket any more (`confine`): else it could speak to the daemon, to systemd or to D-Bus
-//! as root does. It asks here for a connection to the daemon, which comes confined to its one network already, and says
-//! here when it serves. Nothing else can be asked for. If either half ends, so does the other.
+//! as root does. It asks here for a connection to the daemon, which comes confined to its one network already, for the
+//! addresses of its database, whose files for looking up names it cannot open, and says here when it serves. Nothing else
+//! can be asked for. If either half ends, so does the other.
 //! Not here: what is given up (`confine`), what is said to the daemon (`link`).
 
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -31,6 +33,8 @@ use crate::rpc::{Done, Method};
 
 /// Tells a process that it is the one that decides, and whose; its standard input is the way there.
 pub(crate) const MONITOR: &str = "ADIT_SERVER_MONITOR";
+/// Addresses of one name that are passed on.
+const MAX_ADDRESSES: usize = 16;
 /// The longest message, either way.
 const MAX_MESSAGE: usize = 4096;
 
@@ -43,6 +47,10 @@ enum Ask {
         /// Its name.
         interface: String,
     },
+    /// These are the names of its database's hosts: the first time settles which may be looked up.
+    Names(Vec<String>),
+    /// What are the addresses of one of them now?
+    LookUp(String),
     /// This is a first run: there are no settings yet, and those that are written from now on are its own.
     First,
     /// There is a network with the settings that were written down.
@@ -53,21 +61,31 @@ enum Ask {
     Stopping,
 }
 
-/// What comes of [`Ask::Connect`]; the connection comes with it.
+/// What comes of [`Ask::Connect`], with which the connection comes, and of [`Ask::LookUp`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Answer {
     Connected,
     /// There is no daemon.
     Nobody,
+    /// Where that host is.
+    Addresses(Vec<IpAddr>),
     Failed(Failure),
 }
 
 /// The way to the monitor, as the deciding process has it.
 #[derive(Debug)]
-pub(crate) struct Monitor(OwnedFd);
+pub(crate) struct Monitor {
+    way: OwnedFd,
+    /// Held from a question to its answer.
+    turn: Mutex<()>,
+}
 
 impl Monitor {
+    const fn over(way: OwnedFd) -> Self {
+        Self { way, turn: Mutex::new(()) }
+    }
+
     /// The monitor that started this process; `None` in a process that a person started, which is to be one.
     ///
     /// Called before there is another thread or descriptor: it takes the standard input.
@@ -81,46 +99,67 @@ impl Monitor {
             return Err(Failure::usage(format!("{MONITOR} is for `adit server up` itself")).hint("unset it"));
         }
         let way = std::io::stdin().as_fd().try_clone_to_owned();
-        way.map(|way| Some(Self(way))).map_err(|e| Failure::io("cannot reach the process that started it", &e))
+        way.map(|way| Some(Self::over(way))).map_err(|e| Failure::io("cannot reach the process that started it", &e))
     }
 
     /// One that has ended.
     #[cfg(test)]
     pub(crate) fn gone() -> Result<Self> {
         let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-        pair.map(|(ours, _)| Self(ours)).map_err(|e| Failure::io("no pair of sockets", &e.into()))
+        pair.map(|(ours, _)| Self::over(ours)).map_err(|e| Failure::io("no pair of sockets", &e.into()))
     }
 
     /// A connection to the daemon that is good for this interface alone; `None` if there is no daemon.
     pub(crate) fn connect(&self, interface: &str) -> Result<Option<Client>> {
-        say(self.0.as_fd(), &Ask::Connect { interface: interface.to_owned() }, None)?;
-        let (answer, connection) = hear(self.0.as_fd())?.ok_or_else(ended)?;
-        match (answer, connection) {
+        match self.ask(&Ask::Connect { interface: interface.to_owned() })? {
             (Answer::Connected, Some(connection)) => Ok(Some(Client::over(connection.into()))),
             (Answer::Connected, None) => Err(Failure::failed("the connection to the daemon got lost on its way here")),
             (Answer::Nobody, _) => Ok(None),
             (Answer::Failed(failure), _) => Err(failure),
+            (Answer::Addresses(_), _) => Err(Failure::failed("the other process answered something else")),
         }
+    }
+
+    /// Settles which names may be looked up, for good.
+    pub(crate) fn names(&self, names: Vec<String>) -> Result<()> {
+        say(self.way.as_fd(), &Ask::Names(names), None)
+    }
+
+    /// The addresses of one of these names now. Blocks for as long as name servers may take.
+    pub(crate) fn look_up(&self, name: &str) -> Result<Vec<IpAddr>> {
+        match self.ask(&Ask::LookUp(name.to_owned()))? {
+            (Answer::Addresses(found), _) => Ok(found),
+            (Answer::Failed(failure), _) => Err(failure),
+            (Answer::Connected | Answer::Nobody, _) => {
+                Err(Failure::failed("the other process answered something else"))
+            }
+        }
+    }
+
+    fn ask(&self, ask: &Ask) -> Result<(Answer, Option<OwnedFd>)> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        say(self.way.as_fd(), ask, None)?;
+        hear(self.way.as_fd())?.ok_or_else(ended)
     }
 
     /// No settings are there yet: should no network come of it, those that are written next are not to be kept.
     pub(crate) fn first(&self) -> Result<()> {
-        say(self.0.as_fd(), &Ask::First, None)
+        say(self.way.as_fd(), &Ask::First, None)
     }
 
     /// There is a network now: its settings are to be kept.
     pub(crate) fn settled(&self) -> Result<()> {
-        say(self.0.as_fd(), &Ask::Settled, None)
+        say(self.way.as_fd(), &Ask::Settled, None)
     }
 
     /// Devices can join; for whoever started the service.
     pub(crate) fn ready(&self) -> Result<()> {
-        say(self.0.as_fd(), &Ask::Ready, None)
+        say(self.way.as_fd(), &Ask::Ready, None)
     }
 
     /// It is being taken down; for whoever started the service.
     pub(crate) fn stopping(&self) -> Result<()> {
-        say(self.0.as_fd(), &Ask::Stopping, None)
+        say(self.way.as_fd(), &Ask::Stopping, None)
     }
 }
 
@@ -202,7 +241,7 @@ fn outcome(status: ExitStatus) -> Result<Exit> {
 
 /// Answers one question after the other, until nobody asks any more.
 fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
-    let mut served = None;
+    let (mut served, mut names) = (None, None);
     while let Ok(Some((ask, None))) = hear(way) {
         let (answer, connection) = match ask {
             Ask::Connect { interface } if *served.get_or_insert_with(|| interface.clone()) == interface => {
@@ -213,6 +252,14 @@ fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
                 }
             }
             Ask::Connect { .. } => (Answer::Failed(Failure::privilege("it is for one interface alone")), None),
+            Ask::Names(of_database) => {
+                names.get_or_insert(of_database);
+                continue;
+            }
+            Ask::LookUp(name) if names.iter().flatten().any(|known| *known == name) => {
+                (addresses(&name).map_or_else(Answer::Failed, Answer::Addresses), None)
+            }
+            Ask::LookUp(_) => (Answer::Failed(Failure::privilege("it looks up its database alone")), None),
             Ask::First => {
                 said.first.store(true, Ordering::Release);
                 continue;
@@ -232,6 +279,14 @@ fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
             return;
         }
     }
+}
+
+/// Where a host is, as this machine finds out now.
+fn addresses(name: &str) -> Result<Vec<IpAddr>> {
+    let found = (name, 0).to_socket_addrs().map_err(|e| Failure::io(format!("{name} is not found"), &e))?;
+    let mut addresses: Vec<IpAddr> = found.map(|found| found.ip()).take(MAX_ADDRESSES).collect();
+    addresses.dedup();
+    Ok(addresses)
 }
 
 /// A connection that the daemon keeps to this interface.
@@ -301,7 +356,7 @@ mod tests {
         let (ours, theirs) = pair();
         let places = places.clone();
         std::thread::spawn(move || attend(ours.as_fd(), &places, &Said::default()));
-        Monitor(theirs)
+        Monitor::over(theirs)
     }
 
     /// Two first runs at once: one makes the network, the other is told that it is served, and ends.
@@ -316,7 +371,7 @@ mod tests {
             let said = Said::default();
             std::thread::scope(|threads| {
                 threads.spawn(|| attend(ours.as_fd(), &places, &said));
-                let monitor = Monitor(theirs);
+                let monitor = Monitor::over(theirs);
                 words.iter().for_each(|word| word(&monitor).unwrap());
             });
             forget_if_unsettled(&places, &said);
@@ -352,13 +407,29 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_its_database_are_looked_up_and_no_others() {
+        let places = places("names");
+        let monitor = attended(&places);
+        assert!(monitor.look_up("localhost").unwrap_err().message.contains("database"), "nothing is settled yet");
+        monitor.names(vec!["localhost".into()]).unwrap();
+        monitor.names(vec!["other.example".into()]).unwrap();
+        let found = monitor.look_up("localhost").unwrap();
+        assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+        assert!(
+            monitor.look_up("other.example").unwrap_err().message.contains("database"),
+            "the first time settles it"
+        );
+        std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    #[test]
     fn nobody_there_is_no_failure_and_the_end_is_one() {
         let places = places("nobody");
         let monitor = attended(&places);
         assert!(monitor.connect("home").unwrap().is_none());
         let (ours, theirs) = pair();
         drop(ours);
-        assert!(Monitor(theirs).connect("home").unwrap_err().message.contains("has ended"));
+        assert!(Monitor::over(theirs).connect("home").unwrap_err().message.contains("has ended"));
         std::fs::remove_dir_all(&places.directory).unwrap();
     }
 

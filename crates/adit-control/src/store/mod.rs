@@ -31,6 +31,10 @@ use crate::usage::{Usage, UsageDelta};
 /// Questions that wait for the owner of the connection.
 const MAX_WAITING: usize = 64;
 
+/// Finds the addresses of a host by its name. It may block, and is called anew for each connection.
+#[cfg(feature = "postgres")]
+pub type LookUp = Arc<dyn Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync>;
+
 /// The state of one network. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -73,7 +77,20 @@ impl Store {
     /// each hears of what the others change. Inside a tokio runtime.
     #[cfg(feature = "postgres")]
     pub async fn postgres(url: &str) -> Result<Self, StoreError> {
-        postgres::open(url).await
+        postgres::open(url, None).await
+    }
+
+    /// As [`postgres`](Self::postgres), for a process that may not look names up itself: whenever it connects, it asks for
+    /// the addresses of those in the URL.
+    #[cfg(feature = "postgres")]
+    pub async fn postgres_by(url: &str, look_up: LookUp) -> Result<Self, StoreError> {
+        postgres::open(url, Some(look_up)).await
+    }
+
+    /// The names in the URL of a PostgreSQL database that are looked up to connect to it.
+    #[cfg(feature = "postgres")]
+    pub fn postgres_names(url: &str) -> Result<Vec<String>, StoreError> {
+        postgres::names(url)
     }
 
     /// Whether other servers may change it.

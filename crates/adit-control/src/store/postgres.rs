@@ -1,24 +1,25 @@
 //! The state in PostgreSQL, for several gateways that serve one network: one task owns the connection, another listens for
 //! what the others change, and asks now and then in case a notice was lost.
 //!
-//! A connection that breaks is made anew with the next question. Not here: the rows of each table (`rows`).
+//! A connection that breaks is made anew with the next question. Not here: the rows of each table (`rows`), the URL and how it
+//! is connected to (`place`).
 
+mod place;
 mod rows;
 
 use std::fmt;
 use std::future::poll_fn;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{AsyncMessage, Client, Config, IsolationLevel, NoTls, Transaction};
+use tokio_postgres::{AsyncMessage, Client, IsolationLevel, Transaction};
 
-use super::{Ask, Entry, MAX_WAITING, Snapshot, Store, StoreError, answer, next_id};
+use self::place::Place;
+use super::{Ask, Entry, LookUp, MAX_WAITING, Snapshot, Store, StoreError, answer, next_id};
 use crate::model::{Change, Model};
 use crate::time::UnixTime;
 use crate::usage::{Usage, UsageDelta};
@@ -28,8 +29,6 @@ const MIGRATIONS: [&str; 2] = [
     include_str!("../../migrations/postgres/0001-tables.sql"),
     include_str!("../../migrations/postgres/0002-audit-chain.sql"),
 ];
-/// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long an answer may take before the database counts as gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How often the revision is asked for, in case a notice of it was lost.
@@ -39,8 +38,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// What the task owns.
 struct Postgres {
-    config: Config,
-    place: String,
+    place: Arc<Place>,
     client: Option<Client>,
     listener: JoinHandle<()>,
 }
@@ -52,42 +50,21 @@ impl Drop for Postgres {
     }
 }
 
-pub(super) async fn open(url: &str) -> Result<Store, StoreError> {
-    let (config, place) = configured(url)?;
-    let mut client = connected(&config).await.map_err(|trouble| trouble.explain(&place))?;
-    let revision = migrate(&mut client).await.map_err(|trouble| trouble.explain(&place))?;
+pub(super) async fn open(url: &str, look_up: Option<LookUp>) -> Result<Store, StoreError> {
+    let place = Arc::new(Place::of(url, look_up)?);
+    let mut client = connected(&place).await.map_err(|trouble| trouble.explain(&place.shown))?;
+    let revision = migrate(&mut client).await.map_err(|trouble| trouble.explain(&place.shown))?;
     let (asks, asked) = mpsc::channel(MAX_WAITING);
     let (newest, heard) = watch::channel(revision);
     let is_up = Arc::new(AtomicBool::new(true));
-    let listener = tokio::spawn(listen_for_ever(config.clone(), newest, is_up.clone()));
-    tokio::spawn(Postgres { config, place, client: Some(client), listener }.run(asked));
+    let listener = tokio::spawn(listen_for_ever(place.clone(), newest, is_up.clone()));
+    tokio::spawn(Postgres { place, client: Some(client), listener }.run(asked));
     Ok(Store { asks, newest: heard, is_shared: true, is_up })
 }
 
-/// What the URL says, and the place as people may read it: without the password.
-fn configured(url: &str) -> Result<(Config, String), StoreError> {
-    let failed = |reason: String| StoreError::Failed { place: "the address of the database".to_owned(), reason };
-    let mut config: Config = url.parse().map_err(|error| failed(described(&error)))?;
-    let is_near = |host: &Host| match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback()),
-    };
-    // Where it is said, an address is what is connected to, whatever the name.
-    let all_near = config.get_hosts().iter().all(is_near) && config.get_hostaddrs().iter().all(IpAddr::is_loopback);
-    if !all_near && config.get_ssl_mode() != SslMode::Disable {
-        let reason = "adit speaks to PostgreSQL without TLS\n  hint: use a Unix socket or a tunnel; if the network in between can be \
-            trusted, say so with `sslmode=disable`";
-        return Err(failed(reason.to_owned()));
-    }
-    config.application_name("adit").connect_timeout(CONNECT).tcp_user_timeout(PATIENCE);
-    let shown = |host: &Host| match host {
-        Host::Unix(path) => path.display().to_string(),
-        Host::Tcp(name) => name.clone(),
-    };
-    let hosts: Vec<_> = config.get_hosts().iter().map(shown).collect();
-    let place =
-        format!("the PostgreSQL database {} at {}", config.get_dbname().unwrap_or("of this user"), hosts.join(", "));
-    Ok((config, place))
+/// The names that this URL has looked up whenever it is connected to.
+pub(super) fn names(url: &str) -> Result<Vec<String>, StoreError> {
+    Place::of(url, None).map(|place| place.names())
 }
 
 /// What ends a transaction.
@@ -99,6 +76,8 @@ enum Trouble {
     Row(String),
     /// No answer.
     Slow,
+    /// No host of the database is found by its name.
+    NotFound(String),
 }
 
 impl Trouble {
@@ -108,6 +87,7 @@ impl Trouble {
             Self::Store(error) => error,
             Self::Row(reason) => StoreError::Damaged { place, reason },
             Self::Slow => StoreError::Unreachable { place, reason: "it does not answer".to_owned() },
+            Self::NotFound(reason) => StoreError::Unreachable { place, reason },
             Self::Postgres(error) => {
                 let reason = described(&error);
                 tracing::debug!(reason, "the database refuses");
@@ -145,8 +125,8 @@ fn described(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// A connection with nobody who listens to its notices.
-async fn connected(config: &Config) -> Result<Client, Trouble> {
-    let (client, connection) = in_time(async { Ok(config.connect(NoTls).await?) }).await?;
+async fn connected(place: &Place) -> Result<Client, Trouble> {
+    let (client, connection) = in_time(place.connect()).await?;
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(reason = described(&error), "the connection to the database broke");
@@ -231,14 +211,14 @@ impl Postgres {
     async fn client(&mut self) -> Result<&mut Client, Trouble> {
         if self.client.as_ref().is_none_or(Client::is_closed) {
             self.client = None;
-            self.client = Some(connected(&self.config).await?);
+            self.client = Some(connected(&self.place).await?);
         }
         self.client.as_mut().ok_or(Trouble::Slow)
     }
 
     /// Tells people what went wrong, and lets a connection go that may be of no more use.
     fn settle<T>(&mut self, done: Result<T, Trouble>) -> Result<T, StoreError> {
-        let done = done.map_err(|trouble| trouble.explain(&self.place));
+        let done = done.map_err(|trouble| trouble.explain(&self.place.shown));
         if matches!(done, Err(StoreError::Unreachable { .. })) {
             self.client = None;
         }
@@ -306,9 +286,9 @@ async fn restore(client: Connected<'_>, snapshot: &Snapshot, entry: &Entry) -> R
     Ok(revision)
 }
 
-async fn listen_for_ever(config: Config, newest: watch::Sender<u64>, is_up: Arc<AtomicBool>) {
+async fn listen_for_ever(place: Arc<Place>, newest: watch::Sender<u64>, is_up: Arc<AtomicBool>) {
     loop {
-        if let Err(trouble) = listen(&config, &newest, &is_up).await {
+        if let Err(trouble) = listen(&place, &newest, &is_up).await {
             tracing::debug!(?trouble, "not told of others' changes for the moment");
         }
         is_up.store(false, Ordering::Relaxed);
@@ -317,8 +297,8 @@ async fn listen_for_ever(config: Config, newest: watch::Sender<u64>, is_up: Arc<
 }
 
 /// Notes every revision that is heard of, until the connection breaks.
-async fn listen(config: &Config, newest: &watch::Sender<u64>, is_up: &AtomicBool) -> Result<(), Trouble> {
-    let (client, mut connection) = in_time(async { Ok(config.connect(NoTls).await?) }).await?;
+async fn listen(place: &Place, newest: &watch::Sender<u64>, is_up: &AtomicBool) -> Result<(), Trouble> {
+    let (client, mut connection) = in_time(place.connect()).await?;
     let notices = newest.clone();
     let driver = async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
@@ -357,31 +337,6 @@ fn note(newest: &watch::Sender<u64>, revision: u64) {
 
 impl fmt::Debug for Postgres {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Postgres").field("place", &self.place).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_has_no_password() {
-        let (_, place) = configured("postgres://adit:secret@localhost/vpn").unwrap();
-        assert_eq!(place, "the PostgreSQL database vpn at localhost");
-    }
-
-    #[test]
-    fn a_database_far_away_is_not_spoken_to_in_the_clear_unless_asked_for() {
-        let refused = configured("postgres://adit@db.example.org/vpn").unwrap_err();
-        assert!(refused.to_string().contains("without TLS"), "{refused}");
-        assert!(configured("postgres://adit@db.example.org/vpn?sslmode=disable").is_ok());
-        let by_address = configured("postgres://adit@localhost/vpn?hostaddr=203.0.113.5").unwrap_err();
-        assert!(by_address.to_string().contains("without TLS"), "{by_address}");
-        for near in ["postgres://adit@127.0.0.1/vpn", "postgres://adit@%2Frun%2Fpostgresql/vpn", "host=/run/postgresql"]
-        {
-            assert!(configured(near).is_ok(), "{near}");
-        }
-        assert!(matches!(configured("nonsense"), Err(StoreError::Failed { .. })));
+        f.debug_struct("Postgres").field("place", &self.place.shown).finish_non_exhaustive()
     }
 }

@@ -19,6 +19,27 @@ const GATEWAYS: [&str; 2] = ["203.0.113.2", "203.0.114.2"];
 /// Where their database is: the router between them.
 const DATABASE: &str = "203.0.113.1";
 
+/// What the second gateway calls it: the process that decides there has no rights to look names up.
+const DATABASE_NAME: &str = "database.example";
+
+/// A file of hosts that is seen in one namespace only: `ip netns exec` puts it there.
+struct Hosts(std::path::PathBuf);
+
+impl Hosts {
+    fn at(machine: &Machine) -> Self {
+        let dir = std::path::Path::new("/etc/netns").join(machine.host.name());
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("hosts"), format!("127.0.0.1 localhost\n{DATABASE} {DATABASE_NAME}\n")).unwrap();
+        Self(dir)
+    }
+}
+
+impl Drop for Hosts {
+    fn drop(&mut self) {
+        let _left = fs::remove_dir_all(&self.0);
+    }
+}
+
 struct Pair {
     gateways: [Machine; 2],
     phone: Machine,
@@ -26,6 +47,7 @@ struct Pair {
     _internet: Namespace,
     running: Vec<Child>,
     postgres: Postgres,
+    _hosts: Hosts,
 }
 
 impl Pair {
@@ -47,7 +69,8 @@ impl Pair {
             host.run(&format!("ip route add default via {net}.1"));
         }
         let postgres = Postgres::start(&internet, DATABASE);
-        let mut pair = Self { gateways, phone, outside, _internet: internet, running: Vec::new(), postgres };
+        let _hosts = Hosts::at(&gateways[1]);
+        let mut pair = Self { gateways, phone, outside, _internet: internet, running: Vec::new(), postgres, _hosts };
         pair.serve(0, options);
         let key = |machine: &Machine| machine.dir.join("state/server/network.key");
         let (from, to) = (key(&pair.gateways[0]), key(&pair.gateways[1]));
@@ -60,7 +83,8 @@ impl Pair {
 
     #[track_caller]
     fn serve(&mut self, which: usize, options: &[&str]) {
-        let (gateway, url) = (&self.gateways[which], self.postgres.url());
+        let url = if which == 0 { self.postgres.url() } else { Postgres::url_at(DATABASE_NAME) };
+        let gateway = &self.gateways[which];
         let mut arguments = vec!["server", "up", "--name", &gateway.name, "--database", &url];
         arguments.extend(GATEWAYS.iter().flat_map(|host| ["--host", host]));
         arguments.extend(options);

@@ -45,7 +45,12 @@ impl Postgres {
 
     /// For `--database`.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@{}/postgres?sslmode=disable", self.address)
+        Self::url_at(self.address)
+    }
+
+    /// For `--database`, where it goes by this name.
+    pub(crate) fn url_at(host: &str) -> String {
+        format!("postgres://postgres@{host}/postgres?sslmode=disable")
     }
 
     /// At once, and without a word to those connected.
