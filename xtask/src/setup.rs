@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 33] = [
+const NEEDED: [(&str, &str); 34] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("caddy", "caddy"),
@@ -24,6 +24,7 @@ const NEEDED: [(&str, &str); 33] = [
     ("nginx", "nginx-light"),
     ("obfs4proxy", "obfs4proxy"),
     ("openssl", "openssl"),
+    ("/usr/share/easy-rsa/easyrsa", "easy-rsa"),
     ("openvpn", "openvpn"),
     ("pebble", "pebble"),
     ("pg_ctlcluster", "postgresql"),

@@ -1,5 +1,7 @@
 //! `adit up FILE.ovpn` against Debian's `openvpn` as the server.
 
+mod matrix;
+
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -7,7 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm,
 };
 
 use crate::world::{Machine, World, err, eventually};
@@ -19,14 +21,17 @@ const BEHIND: &str = "10.99.7.1";
 /// Certificates as easy-rsa makes them: a common name, usages, no host name.
 struct Papers {
     authority: CertifiedIssuer<'static, KeyPair>,
+    /// What all keys are for.
+    algorithm: &'static SignatureAlgorithm,
 }
 
 impl Papers {
-    fn new() -> Self {
+    fn new(algorithm: &'static SignatureAlgorithm) -> Self {
         let mut params = named("Test CA");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        Self { authority: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+        let key = key_for(algorithm);
+        Self { authority: CertifiedIssuer::self_signed(params, key).unwrap(), algorithm }
     }
 
     /// Certificate and key, as text.
@@ -34,9 +39,18 @@ impl Papers {
         let mut params = named(name);
         params.extended_key_usages = vec![purpose];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        let key = KeyPair::generate().unwrap();
+        let key = key_for(self.algorithm);
         (params.signed_by(&key, &self.authority).unwrap().pem(), key.serialize_pem())
     }
+}
+
+fn key_for(algorithm: &'static SignatureAlgorithm) -> KeyPair {
+    if algorithm != &PKCS_ED25519 {
+        return KeyPair::generate_for(algorithm).unwrap();
+    }
+    // In the older of two forms, the only one that OpenSSL 3.0 reads.
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "ed25519"]).output().unwrap();
+    KeyPair::from_pem(&String::from_utf8(made.stdout).unwrap()).unwrap()
 }
 
 fn named(name: &str) -> CertificateParams {
@@ -56,7 +70,18 @@ struct Scene {
 impl Scene {
     /// A server with these options; `DIR/` in them is the directory of its files.
     fn new(options: &str) -> Self {
-        let (world, papers) = (World::new(), Papers::new());
+        let mut scene = Self::with(&PKCS_ECDSA_P256_SHA256);
+        scene.serve(options);
+        scene
+    }
+
+    /// Without a server yet, and papers with such keys.
+    fn with(algorithm: &'static SignatureAlgorithm) -> Self {
+        let (world, papers) = (World::new(), Papers::new(algorithm));
+        for (machine, address) in [(&world.a, "fd77::1/64"), (&world.b, "fd77::2/64")] {
+            let words = ["address", "add", address, "dev", "cable", "nodad"];
+            assert!(machine.command("ip").args(words).status().unwrap().success());
+        }
         let (cert, key) = papers.issue("server", ExtendedKeyUsagePurpose::ServerAuth);
         for (name, text) in [("ca.crt", papers.authority.pem()), ("server.crt", cert), ("server.key", key)] {
             fs::write(world.b.dir.join(name), text).unwrap();
@@ -68,9 +93,7 @@ impl Scene {
         let script = world.b.dir.join("who.sh");
         fs::write(&script, "#!/bin/sh\n[ \"$(cat \"$1\")\" = \"$(printf 'alice\\nopen sesame')\" ]\n").unwrap();
         fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).unwrap();
-        let mut scene = Self { world, papers, server: None };
-        scene.serve(options);
-        scene
+        Self { world, papers, server: None }
     }
 
     fn alice(&self) -> &Machine {
@@ -290,4 +313,78 @@ fn what_cannot_be_done_is_said_before_anything_is() {
     let plan = alice.ok(&["up", "--dry-run", &scene.file("remote 192.0.2.2 1194 udp\n")]);
     assert!(plan.contains("192.0.2.2 port 1194 over UDP"), "{plan}");
     assert_eq!(alice.network(), before);
+}
+
+#[test]
+fn another_address_of_ours_does_not_end_the_connection() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
+    let alice = scene.alice();
+    alice.ok(&["up", &scene.file("remote 192.0.2.2 1194 udp\n")]);
+    assert!(alice.pings(INSIDE));
+    for words in [["del", "192.0.2.1/24"], ["add", "192.0.2.9/24"]] {
+        let done = alice.command("ip").args(["address", words[0], words[1], "dev", "cable"]).status().unwrap();
+        assert!(done.success());
+    }
+    eventually("packets pass from the other address", || alice.pings(INSIDE));
+    assert_eq!(alice.status()["openvpn"]["connections"], 1, "{}", alice.log());
+    eventually("the server has seen it", || scene.log().contains("floated"));
+}
+
+#[test]
+fn a_fingerprint_takes_the_place_of_an_authority() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
+    let fingerprint = |file: &str| {
+        let words = ["x509", "-noout", "-fingerprint", "-sha256", "-in"];
+        let run = Command::new("openssl").args(words).arg(scene.bob().dir.join(file)).output().unwrap();
+        String::from_utf8(run.stdout).unwrap().trim().rsplit_once('=').unwrap().1.to_owned()
+    };
+    let text = fs::read_to_string(scene.file("remote 192.0.2.2 1194 udp\n")).unwrap();
+    let ca = text.find("<ca>").unwrap()..text.find("</ca>\n").unwrap() + 6;
+    let with = |fingerprint: &str| {
+        let line = format!("peer-fingerprint {fingerprint}\n");
+        scene.write(&format!("{}{line}{}", &text[..ca.start], &text[ca.end..]))
+    };
+    let alice = scene.alice();
+    let failure = alice.fails(1, &["up", &with(&fingerprint("ca.crt"))]);
+    assert!(failure.contains("`peer-fingerprint` does not list"), "{failure}");
+    alice.ok(&["up", &with(&fingerprint("server.crt"))]);
+    assert!(alice.pings(INSIDE));
+}
+
+/// Certificates of easy-rsa, and its list of withdrawn ones.
+#[test]
+fn a_certificate_that_was_withdrawn_is_refused() {
+    let mut scene = Scene::with(&PKCS_ECDSA_P256_SHA256);
+    let dir = scene.bob().dir.clone();
+    let easy_rsa = |words: &[&str]| {
+        let mut command = Command::new("/usr/share/easy-rsa/easyrsa");
+        command.args(words).current_dir(&dir).env("EASYRSA_BATCH", "1").env("EASYRSA_ALGO", "ec");
+        let run = command.env("EASYRSA_PKI", dir.join("pki")).output().expect("easy-rsa is installed");
+        assert!(run.status.success(), "easyrsa {words:?}: {}", err(&run));
+    };
+    easy_rsa(&["init-pki"]);
+    easy_rsa(&["build-ca", "nopass"]);
+    easy_rsa(&["build-server-full", "server", "nopass"]);
+    easy_rsa(&["build-client-full", "alice", "nopass"]);
+    easy_rsa(&["gen-crl"]);
+    let read = |name: &str| fs::read_to_string(dir.join("pki").join(name)).unwrap();
+    for (from, to) in [("ca.crt", "ca.crt"), ("issued/server.crt", "server.crt"), ("private/server.key", "server.key")]
+    {
+        fs::write(dir.join(to), read(from)).unwrap();
+    }
+    scene.serve("--proto udp");
+    let file = || {
+        let parts =
+            [("ca", "ca.crt"), ("cert", "issued/alice.crt"), ("key", "private/alice.key"), ("crl-verify", "crl.pem")];
+        let blocks: String = parts.iter().map(|(tag, name)| format!("<{tag}>\n{}</{tag}>\n", read(name))).collect();
+        scene.write(&format!("client\ndev tun\nremote 192.0.2.2\nremote-cert-tls server\n{blocks}"))
+    };
+    let alice = scene.alice();
+    alice.ok(&["up", &file()]);
+    assert!(alice.pings(INSIDE));
+    alice.ok(&["down", &alice.tunnel]);
+    easy_rsa(&["revoke", "server"]);
+    easy_rsa(&["gen-crl"]);
+    let failure = alice.fails(1, &["up", &file()]);
+    assert!(failure.contains("revoked"), "{failure}");
 }
