@@ -5,6 +5,8 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rpc::Login;
+
 /// Exit codes, the same for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,9 +49,23 @@ pub(crate) struct Failure {
     /// What to do next, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) hints: Vec<String>,
+    /// What a server asks, and whose answer would let the command go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) challenge: Option<Box<Challenge>>,
     /// Whether there was nobody who could have done it. Known on this side of a connection only.
     #[serde(skip)]
     pub(crate) is_broken: bool,
+}
+
+/// A question of a server to its user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Challenge {
+    /// What to show.
+    pub(crate) question: String,
+    /// Whether the answer may be seen while it is typed.
+    pub(crate) echo: bool,
+    /// The login of the next attempt, but for the answer at the end of the password.
+    pub(crate) login: Login,
 }
 
 /// What most functions of this crate return.
@@ -63,7 +79,7 @@ impl Failure {
         let mut hints = Vec::new();
         // Several sentences, each with its own hint, stay as they are.
         if text.matches("\n  hint: ").count() > 1 {
-            return Self { kind, message: text, hints, is_broken: false };
+            return Self { kind, message: text, hints, challenge: None, is_broken: false };
         }
         for line in text.lines() {
             match line.trim_start().strip_prefix("hint: ") {
@@ -71,7 +87,7 @@ impl Failure {
                 None => message.push(line),
             }
         }
-        Self { kind, message: message.join("\n"), hints, is_broken: false }
+        Self { kind, message: message.join("\n"), hints, challenge: None, is_broken: false }
     }
 
     /// It was tried, and failed.

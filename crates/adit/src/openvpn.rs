@@ -67,6 +67,36 @@ pub struct Shown {
     pub trouble: Option<String>,
     /// What the server had to say to its user.
     pub said: Option<String>,
+    /// What the server asks, and waits for as the next password.
+    pub challenge: Option<Challenge>,
+}
+
+/// A question of a server (`CRV1`). A new attempt answers it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Challenge {
+    /// What to show.
+    pub question: String,
+    /// Whether the answer may be seen while it is typed.
+    pub echo: bool,
+    /// The user that it is for.
+    pub user: String,
+    /// What the server knows the question by. As good as a password for as long as it lasts.
+    state: Zeroizing<String>,
+}
+
+impl Challenge {
+    /// The login of the next attempt.
+    pub fn answered(&self, answer: &str) -> Credentials {
+        let password = Zeroizing::new(format!("CRV1::{}::{answer}", *self.state));
+        Credentials { username: self.user.clone(), password }
+    }
+}
+
+/// Without what it is known by.
+impl std::fmt::Debug for Challenge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Challenge").field("question", &self.question).field("echo", &self.echo).finish_non_exhaustive()
+    }
 }
 
 /// What a client is at.

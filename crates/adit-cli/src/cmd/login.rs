@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use zeroize::Zeroizing;
 
-use crate::exit::{Failure, Result};
+use crate::exit::{Challenge, Failure, Result};
 use crate::rpc::Login;
 use crate::secret::SecretText;
 use crate::tunnel::Question;
@@ -29,6 +29,15 @@ pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
         Some(challenge) => hidden(&format!("{} ", for_people(&challenge.question)))?,
     };
     Ok(question.answered(&user, &password, &answer))
+}
+
+/// Asks what a server asks.
+pub(super) fn answer(challenge: &Challenge) -> Result<Login> {
+    let prompt = format!("{} ", for_people(&challenge.question));
+    let answer = if challenge.echo { Zeroizing::new(shown(&prompt)?) } else { hidden(&prompt)? };
+    let Login { user, password } = &challenge.login;
+    let password = Zeroizing::new(format!("{}{}", password.expose(), *answer));
+    Ok(Login { user: user.clone(), password: password.into() })
 }
 
 fn shown(prompt: &str) -> Result<String> {

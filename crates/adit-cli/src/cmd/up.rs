@@ -44,6 +44,9 @@ pub(super) fn run(args: &UpArgs) -> Result<Exit> {
     show(args, &bring_up(&source, &places)?)
 }
 
+/// So many questions of a server in a row are answered.
+const MAX_QUESTIONS: usize = 5;
+
 /// A client of an OpenVPN server.
 fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
     let asked = tunnel::AskedOpenVpn::of_file(&source.file, None)?;
@@ -64,7 +67,14 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
     }
     let mut client = Client::connect_or_start(&places)?;
     let file = source.file.clone();
-    let done: Done = client.call(Method::Up { name: source.name.clone(), file, login })?;
+    let up = |login| Method::Up { name: source.name.clone(), file: file.clone(), login };
+    let mut brought: Result<Done> = client.call(up(login));
+    for _ in 0..MAX_QUESTIONS {
+        let Err(Failure { challenge: Some(challenge), .. }) = &brought else { break };
+        let login = login::answer(challenge)?;
+        brought = client.call(up(Some(login)));
+    }
+    let done = brought?;
     let report: StatusReport = client.call(Method::Status { name: Some(source.name.clone()) })?;
     let tunnel = report.tunnels.into_iter().next().unwrap_or_else(|| TunnelReport::empty(&source.name));
     show(args, &IsUp::of(source, done.notes, &tunnel))

@@ -54,6 +54,10 @@ impl Client {
     }
 
     fn handle_message(&mut self, now: Now, message: &str) {
+        // No message has any, and what is in it is shown to people, on terminals.
+        if message.chars().any(char::is_control) {
+            return tracing::debug!("a control message with control characters is left aside");
+        }
         let name = message.split(',').next().unwrap_or_default();
         let rest = message.get(name.len()..).unwrap_or_default();
         let text = || rest.trim_start_matches(',').to_owned();

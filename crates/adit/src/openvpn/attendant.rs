@@ -7,14 +7,16 @@ use adit_engine::{EngineHandle, Gone};
 use adit_openvpn::options::{self, Attempts, AuthRetry, Pulling, Remote};
 use adit_openvpn::{AuthFailure, Client, ClientChange, ClientEvent, Credentials, Ended, ends_on_silence};
 use adit_protocol::{Path, Protocol as _};
+use base64ct::{Base64, Encoding as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
+use zeroize::Zeroizing;
 
 use super::settings::Settings;
 use super::stream::{STREAM, StreamControl};
 use super::ways::{self, Ways};
-use super::{Phase, Shown};
+use super::{Challenge, Phase, Shown};
 
 /// Names are not asked for more often.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
@@ -224,6 +226,8 @@ impl Attendant {
         }
         let text = why.to_string();
         tracing::debug!(%text, "the session has ended");
+        let challenge = challenge(why);
+        self.show(|shown| shown.challenge = challenge);
         if matches!(why, Ended::Silent(_)) && self.silence_is_the_end && was_up {
             return Next::End(format!("{text}, and `ping-exit` says that this is the end"));
         }
@@ -302,6 +306,15 @@ impl Due {
             None => std::future::pending().await,
         }
     }
+}
+
+/// What the server asks, if that is why it ended.
+fn challenge(why: &Ended) -> Option<Challenge> {
+    let Ended::Auth(AuthFailure::Challenge { question, state, user, echo }) = why else { return None };
+    // A user that cannot be read is nobody: the server says so.
+    let user = Base64::decode_vec(user).ok().and_then(|user| String::from_utf8(user).ok()).unwrap_or_default();
+    let state = Zeroizing::new(state.clone());
+    Some(Challenge { question: for_people(question), echo: *echo, user, state })
 }
 
 async fn answer(number: usize, remote: Remote) -> (usize, Result<Vec<std::net::SocketAddr>, String>) {

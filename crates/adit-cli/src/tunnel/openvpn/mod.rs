@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 
 pub(crate) use self::asked::{Asked, Question};
 use super::{host, host_failure, offload, why};
-use crate::exit::{Failure, Result};
+use crate::exit::{Challenge, Failure, Result};
 use crate::places::Places;
 use crate::report::TunnelReport;
-use crate::rpc::Done;
+use crate::rpc::{Done, Login};
 
 /// How long the first connection is waited for. It is no failure if there is none by then: attempts go on.
 const FIRST_CONNECTION: Duration = Duration::from_secs(20);
@@ -145,9 +145,14 @@ impl OpenVpn {
     }
 
     fn cannot_connect(&self) -> Failure {
-        let Shown { server, trouble, .. } = self.client.shown();
+        let Shown { server, trouble, challenge, .. } = self.client.shown();
         let to = server.map_or_else(String::new, |(address, name)| format!(" to {name} ({address})"));
-        Failure::failed(format!("cannot connect{to}: {}", trouble.unwrap_or_default()))
+        let failure = Failure::failed(format!("cannot connect{to}: {}", trouble.unwrap_or_default()));
+        let Some(asked) = challenge else { return failure };
+        let begun = asked.answered("");
+        let login = Login { user: begun.username, password: begun.password.into() };
+        let challenge = Some(Box::new(Challenge { question: asked.question, echo: asked.echo, login }));
+        Failure { challenge, ..failure }
     }
 
     /// Takes no changes while it runs, and says so; a file that says the same is no change.

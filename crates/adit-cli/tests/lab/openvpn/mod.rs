@@ -316,6 +316,26 @@ fn what_cannot_be_done_is_said_before_anything_is() {
 }
 
 #[test]
+fn a_question_of_the_server_is_asked_and_its_answer_lets_us_in() {
+    let mut scene = Scene::with(&PKCS_ECDSA_P256_SHA256);
+    let script = "#!/bin/sh\ncase \"$(tail -n 1 \"$1\")\" in\n'CRV1::st8::1234') exit 0 ;;\n'open sesame') \
+        printf 'CRV1:R,E:st8:YWxpY2U=:PIN, please?' > \"$auth_failed_reason_file\" ;;\nesac\nexit 1\n";
+    fs::write(scene.bob().dir.join("who.sh"), script).unwrap();
+    scene.serve(&format!("--proto udp {ASKS}"));
+    let alice = scene.alice();
+    let (ca, wrap) = (scene.papers.authority.pem(), fs::read_to_string(scene.bob().dir.join("tc.key")).unwrap());
+    let file = scene.write(&format!(
+        "client\ndev tun\nremote 192.0.2.2\nremote-cert-tls server\nauth-user-pass\n<ca>\n{ca}</ca>\n\
+         <tls-crypt>\n{wrap}</tls-crypt>\n"
+    ));
+    let wrong = scene.up_with(&file, "alice\nopen sesame\n4321\n");
+    assert_eq!(wrong.status.code(), Some(1), "{}\n{}", err(&wrong), scene.log());
+    let right = scene.up_with(&file, "alice\nopen sesame\n1234\n");
+    assert!(right.status.success(), "{}\n{}", err(&right), scene.log());
+    assert!(alice.pings(INSIDE) && !alice.log().contains("st8"), "{}", alice.log());
+}
+
+#[test]
 fn another_address_of_ours_does_not_end_the_connection() {
     let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
     let alice = scene.alice();
