@@ -155,7 +155,7 @@ impl Verifier {
     /// The rules, one after the other, cheap ones last: what is forged must fail before it is read.
     fn check(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Refused> {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| Refused::Unreadable(error.to_string()))?;
-        let subject = parsed.subject().to_string();
+        let subject = subject_of(&parsed);
         if !self.anchors.is_empty() {
             self.chain(leaf, between, now).map_err(|why| Refused::Chain { subject: subject.clone(), why })?;
         }
@@ -219,7 +219,7 @@ impl Verifier {
             (false, _) => "key usage",
             (true, false) => purpose,
         };
-        Err(Refused::Role { subject: leaf.subject().to_string(), role, missing })
+        Err(Refused::Role { subject: subject_of(leaf), role, missing })
     }
 
     fn name(&self, leaf: &X509Certificate<'_>) -> Result<(), Refused> {
@@ -227,7 +227,7 @@ impl Verifier {
         let (subject, wanted, fits) = match &self.rules.name {
             None => return Ok(()),
             Some(NameRule::Subject(wanted)) => {
-                let subject = leaf.subject().to_string();
+                let subject = subject_of(leaf);
                 let fits = subject == *wanted;
                 (subject, wanted, fits)
             }
@@ -388,6 +388,15 @@ impl ClientCertVerifier for Verifier {
         self.algorithms.supported_schemes()
     }
 }
+
+/// The subject as a sentence can hold it: a stranger wrote it.
+fn subject_of(certificate: &X509Certificate<'_>) -> String {
+    let subject = certificate.subject().to_string();
+    subject.chars().filter(|c| !c.is_control()).take(MAX_SUBJECT).collect()
+}
+
+/// As much of a subject is shown, and compared.
+const MAX_SUBJECT: usize = 1024;
 
 #[cfg(test)]
 mod tests {

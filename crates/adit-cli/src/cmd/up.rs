@@ -60,6 +60,11 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
         // Before anybody is asked for a password.
         super::needs_net_admin("bringing a tunnel up")?;
     }
+    // Nobody is asked for a password that is not needed.
+    if already_up(source, &places)?.is_some() {
+        return Err(Failure::failed(format!("{} is already up", source.name))
+            .hint(format!("`adit status {0}` shows how it is; `adit down {0}` takes it down", source.name)));
+    }
     let login = asked.question().map(|question| login::ask(&question, &source.name)).transpose()?;
     if args.foreground {
         render::log_to_stderr();

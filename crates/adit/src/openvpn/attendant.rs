@@ -23,7 +23,7 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(5);
 /// A password that was refused is tried again after this, where the configuration says so.
 const LOG_IN_EVERY: Duration = Duration::from_secs(5);
 /// The longest text of a server that is kept to be shown.
-const MAX_SAID: usize = 512;
+const MAX_SAID: usize = 1024;
 
 /// What the attendant is asked for.
 #[derive(Debug)]
@@ -110,6 +110,7 @@ impl Attendant {
                     questions.spawn(async move { answer(number, remote).await });
                 }
             }
+            let may_ask = questions.is_empty();
             let next = tokio::select! {
                 event = news.recv() => match event {
                     Some(event) => self.hear(event),
@@ -131,7 +132,7 @@ impl Attendant {
                     Err(_) => Next::Nothing,
                 },
                 why = lost(&mut self.streams) => Next::Change(ClientChange::CarrierLost(why)),
-                () = self.due.sleep() => self.on_time(Instant::now()),
+                () = self.due.sleep(may_ask) => self.on_time(Instant::now()),
             };
             let applied = match next {
                 Next::Nothing => Ok(()),
@@ -160,14 +161,14 @@ impl Attendant {
         self.show(|shown| {
             shown.phase = Phase::Ended;
             shown.since = None;
-            shown.trouble = Some(why);
+            shown.trouble = Some(for_people(&why));
         });
     }
 
     fn hear(&mut self, event: ClientEvent) -> Next {
         match event {
             ClientEvent::Connecting(path) => self.begins(&path),
-            ClientEvent::Connected(pushed) => match Settings::read(*pushed, &self.pulling) {
+            ClientEvent::Connected(pushed) => match Settings::read(*pushed, &self.pulling, self.server()) {
                 Ok(settings) => self.connected(settings),
                 Err(rejected) => return Next::End(rejected.to_string()),
             },
@@ -183,6 +184,11 @@ impl Attendant {
             ClientEvent::Ended(why) => return self.ended(&why),
         }
         Next::Nothing
+    }
+
+    /// The server of this attempt.
+    fn server(&self) -> Option<std::net::IpAddr> {
+        self.shown.borrow().server.as_ref().map(|(address, _)| address.ip())
     }
 
     fn begins(&self, path: &Path) {
@@ -220,11 +226,11 @@ impl Attendant {
         self.due.end = None;
         let now = Instant::now();
         // Asked anew where an attempt came to nothing: the server may have moved.
-        if self.ways.has_names() {
+        if self.ways.has_names() && !why.is_final() {
             let earliest = self.looked_up.map_or(now, |at| at + LOOK_UP_EVERY);
             self.due.look_up = Some(earliest.max(now));
         }
-        let text = why.to_string();
+        let text = for_people(&why.to_string());
         tracing::debug!(%text, "the session has ended");
         let challenge = challenge(why);
         self.show(|shown| shown.challenge = challenge);
@@ -261,6 +267,7 @@ impl Attendant {
 
     fn learn(&mut self, (number, found): (usize, Result<Vec<std::net::SocketAddr>, String>)) -> Next {
         let found = found.unwrap_or_else(|why| {
+            let why = for_people(&why);
             tracing::debug!(%why, "a server's name");
             let nothing_known = self.ways.paths().is_empty();
             self.show(|shown| {
@@ -299,10 +306,11 @@ impl Attendant {
 }
 
 impl Due {
-    async fn sleep(&self) {
-        match [self.look_up, self.log_in, self.end].into_iter().flatten().min() {
-            // The names may still be asked for: that question has its own end.
-            Some(at) => sleep_until(at.max(Instant::now() + Duration::from_millis(10)).into()).await,
+    /// Until the next of them; names are asked for only once those that were asked for are known.
+    async fn sleep(&self, may_ask: bool) {
+        let look_up = self.look_up.filter(|_| may_ask);
+        match [look_up, self.log_in, self.end].into_iter().flatten().min() {
+            Some(at) => sleep_until(at.into()).await,
             None => std::future::pending().await,
         }
     }
@@ -328,7 +336,10 @@ async fn lost(streams: &mut Option<StreamControl>) -> String {
     }
 }
 
-/// What a server says, without what a terminal would take for an order.
+/// What a server says, or what is said of one, without what a terminal would take for an order. Lines stay: hints are on lines
+/// of their own, and no name in a sentence has any.
 fn for_people(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_SAID).collect()
+    // Marks that turn the direction of writing around.
+    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|c| *c == '\n' || !c.is_control() && !turns(*c)).take(MAX_SAID).collect()
 }

@@ -1,5 +1,7 @@
 //! What a server set, as values, and as it changes while a connection lives.
 
+use std::net::IpAddr;
+
 use adit_openvpn::options::{Pulling, Pushed as Read, Rejected};
 use adit_openvpn::{Pushed, Update};
 
@@ -10,6 +12,8 @@ pub struct Settings {
     pub connection: Pushed,
     /// What the machine is told: routes, name servers.
     pub machine: Read,
+    /// The server that set it.
+    pub server: Option<IpAddr>,
 }
 
 impl Settings {
@@ -17,9 +21,9 @@ impl Settings {
     ///
     /// # Errors
     /// The configuration says that a connection with such an option is to be given up.
-    pub fn read(connection: Pushed, pulling: &Pulling) -> Result<Self, Rejected> {
+    pub fn read(connection: Pushed, pulling: &Pulling, server: Option<IpAddr>) -> Result<Self, Rejected> {
         let machine = Read::read(connection.options.iter().map(String::as_str), pulling)?;
-        Ok(Self { connection, machine })
+        Ok(Self { connection, machine, server })
     }
 
     /// The same with changes.
@@ -39,7 +43,7 @@ impl Settings {
                 }
             }
         }
-        Self::read(connection, pulling)
+        Self::read(connection, pulling, self.server)
     }
 }
 
@@ -54,6 +58,7 @@ fn take_away(connection: &mut Pushed, name: &str) {
         "tun-mtu" => connection.mtu = None,
         _ => connection.options.retain(|option| name_of(option) != name),
     }
+    connection.refused.retain(|option| name_of(option) != name);
 }
 
 #[cfg(test)]
@@ -63,7 +68,7 @@ mod tests {
     fn settings(options: &[&str]) -> Settings {
         let mut connection = Pushed::default();
         options.iter().for_each(|option| connection.add(option));
-        Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }).unwrap()
+        Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }, None).unwrap()
     }
 
     #[test]
@@ -89,6 +94,6 @@ mod tests {
         let mut connection = Pushed::default();
         connection.add("route 10.1.0.0 255.255.0.0");
         let pulling = Pulling { pull: true, no_routes: true, filters: Vec::new() };
-        assert!(Settings::read(connection, &pulling).unwrap().machine.inside.routes.is_empty());
+        assert!(Settings::read(connection, &pulling, None).unwrap().machine.inside.routes.is_empty());
     }
 }

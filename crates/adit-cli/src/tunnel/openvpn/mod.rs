@@ -11,12 +11,13 @@ mod report;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use adit::openvpn::{Carrier, OpenVpn as Client, Phase, Settings, Shown, StartError};
+use adit::openvpn::{Carrier, OpenVpn as Client, Phase, Shown, StartError};
 use adit_engine::{LinkState, RunOn, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host, HostPlan, Prepared};
 use adit_openvpn::options::ClientConfig;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::JoinHandle;
 
 pub(crate) use self::asked::{Asked, Question};
 use super::{host, host_failure, offload, why};
@@ -27,6 +28,8 @@ use crate::rpc::{Done, Login};
 
 /// How long the first connection is waited for. It is no failure if there is none by then: attempts go on.
 const FIRST_CONNECTION: Duration = Duration::from_secs(20);
+/// What could not be changed on the machine is tried again after this.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 /// How often the interface is looked at: somebody may have removed it.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -37,8 +40,17 @@ pub(crate) struct OpenVpn {
     config: Arc<ClientConfig>,
     client: Client,
     machine: Arc<Machine>,
-    /// Ends before the client does.
-    followers: Mutex<Option<JoinSet<()>>>,
+    /// End before the client does.
+    followers: Mutex<Option<Followers>>,
+}
+
+/// Who makes the machine fit, and who looks after the interface.
+#[derive(Debug)]
+struct Followers {
+    /// Told when it is time to end: a change that was begun is finished, so that what was changed is known and undone.
+    stop: watch::Sender<bool>,
+    server: JoinHandle<()>,
+    link: JoinHandle<()>,
 }
 
 /// What is changed on this machine for one client.
@@ -80,7 +92,14 @@ impl OpenVpn {
         let login = asked.credentials()?;
         let Asked { config, mut notes, .. } = asked;
         let host = host(places);
-        let first = HostPlan { name: name.to_owned(), fwmark: config.common.socket.mark, ..HostPlan::default() };
+        // As if everything went through the tunnel: what the tunnel itself sends carries a mark from its first packet, for a
+        // stream that is open cannot be given one when the server says which routes there are.
+        let first = HostPlan {
+            name: name.to_owned(),
+            fwmark: config.common.socket.mark,
+            routes: vec![IpNet::from(Ipv4Net::default())],
+            ..HostPlan::default()
+        };
         let prepared = host.prepare(&first).await.map_err(|e| host_failure(&e))?;
         let (client, link) = match start(name, &config, login, prepared.fwmark().unwrap_or(0)) {
             Ok(started) => started,
@@ -95,15 +114,18 @@ impl OpenVpn {
         let machine = Arc::new(Machine { host, hold, seen: Mutex::default() });
         let (fits, mut watched) = watch::channel(Fits::NotYet);
         let config = Arc::new(*config);
-        let mut followers = JoinSet::new();
-        followers.spawn(follow_server(
-            name.to_owned(),
-            client.clone(),
-            Arc::clone(&config),
-            Arc::clone(&machine),
-            fits,
-        ));
-        followers.spawn(follow_link(link, client.clone(), Arc::clone(&machine)));
+        let (stop, stopping) = watch::channel(false);
+        let follower = Follower {
+            name: name.to_owned(),
+            client: client.clone(),
+            config: Arc::clone(&config),
+            machine: Arc::clone(&machine),
+        };
+        let followers = Followers {
+            stop,
+            server: tokio::spawn(follower.run(fits, stopping)),
+            link: tokio::spawn(follow_link(link, client.clone(), Arc::clone(&machine))),
+        };
         let running = Self { name: name.to_owned(), config, client, machine, followers: Mutex::new(Some(followers)) };
         match running.first_connection(&mut watched).await {
             Ok(note) => notes.extend(note),
@@ -131,7 +153,13 @@ impl OpenVpn {
                 tokio::select! {
                     Ok(()) = fits.changed() => {}
                     Ok(()) = shown.changed() => {}
-                    stopped = self.client.stopped() => return Err(Failure::failed(stopped)),
+                    stopped = self.client.stopped() => {
+                        // Why it was stopped says more.
+                        return match fits.borrow().clone() {
+                            Fits::No(failure) => Err(failure),
+                            Fits::Yes | Fits::NotYet => Err(Failure::failed(stopped)),
+                        };
+                    }
                 }
             }
         };
@@ -175,8 +203,10 @@ impl OpenVpn {
     /// Says goodbye, and undoes everything.
     pub(super) async fn down(&self) -> Result<Done> {
         let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(mut followers) = followers {
-            followers.shutdown().await;
+        if let Some(Followers { stop, server, link }) = followers {
+            link.abort();
+            let _is_told = stop.send(true);
+            let _has_ended = server.await;
         }
         let hold = self.machine.hold.lock().await.take();
         let client = self.client.clone();
@@ -231,31 +261,54 @@ fn start(
     Ok((client, link))
 }
 
-/// Makes the machine fit whatever the server sets, until the tunnel is taken down.
-async fn follow_server(
+/// Makes the machine fit whatever the server sets.
+struct Follower {
     name: String,
     client: Client,
     config: Arc<ClientConfig>,
     machine: Arc<Machine>,
-    fits: watch::Sender<Fits>,
-) {
-    let mut shown = client.watch();
-    let mut done: Option<Arc<Settings>> = None;
-    loop {
-        let Shown { settings, server, .. } = shown.borrow_and_update().clone();
-        if let Some(settings) = settings.filter(|new| done.as_ref().is_none_or(|old| **old != **new)) {
-            let server = server.map(|(address, _)| address.ip());
-            let (plan, notes) = plan::of_settings(&name, &config, &settings, server);
-            let made = machine.fit(&client, plan, notes).await;
-            if let Err(failure) = &made {
-                tracing::error!("{name}: {failure}");
+}
+
+impl Follower {
+    /// Until the tunnel is taken down. What was begun is finished first.
+    async fn run(self, fits: watch::Sender<Fits>, mut stopping: watch::Receiver<bool>) {
+        let mut shown = self.client.watch();
+        let mut done: Option<HostPlan> = None;
+        loop {
+            let settings = shown.borrow_and_update().settings.clone();
+            let planned = settings.map(|settings| plan::of_settings(&self.name, &self.config, &settings));
+            if let Some((plan, notes)) = planned.filter(|(plan, _)| done.as_ref() != Some(plan)) {
+                done = self.fit(plan, notes, &fits).await;
+                if self.machine.hold.lock().await.is_none() {
+                    // Nothing of the machine is as it was to be, so the tunnel must not look as if it were.
+                    self.machine.seen().end = Some("the machine could not be made to fit what the server set");
+                    self.client.stop().await;
+                    return;
+                }
             }
-            fits.send_replace(made.map_or_else(Fits::No, |()| Fits::Yes));
-            done = Some(settings);
+            let again = done.is_none() && shown.borrow().settings.is_some();
+            tokio::select! {
+                biased;
+                _ = stopping.changed() => return,
+                changed = shown.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(TRY_AGAIN), if again => {}
+            }
         }
-        if shown.changed().await.is_err() {
-            return;
+    }
+
+    /// The plan, if the machine fits it now.
+    async fn fit(&self, plan: HostPlan, notes: Vec<String>, fits: &watch::Sender<Fits>) -> Option<HostPlan> {
+        let made = self.machine.fit(&self.client, plan.clone(), notes).await;
+        if let Err(failure) = &made {
+            tracing::error!("{}: {failure}", self.name);
         }
+        let fitting = made.is_ok().then_some(plan);
+        fits.send_replace(made.map_or_else(Fits::No, |()| Fits::Yes));
+        fitting
     }
 }
 
@@ -279,13 +332,17 @@ impl Machine {
     /// Makes the machine fit this plan, whatever it fits now.
     async fn fit(&self, client: &Client, mut plan: HostPlan, mut notes: Vec<String>) -> Result<()> {
         let mut hold = self.hold.lock().await;
-        plan.fwmark = self.host.choose_fwmark(&plan).await.map_err(|e| host_failure(&e))?;
-        // First the mark, then the routes: what the tunnel itself sends must never go into it.
-        if let Some(mark) = plan.fwmark
-            && mark != client.fwmark()
-        {
-            let failed = |e: std::io::Error| Failure::io(format!("cannot set the mark {mark:#x}"), &e);
-            client.set_fwmark(mark).await.map_err(failed)?;
+        // What the tunnel sends has carried it since it began, and so never goes into the tunnel.
+        plan.fwmark = Some(client.fwmark());
+        if !has_ipv6() {
+            plan::without_ipv6(&mut plan, &mut notes);
+        }
+        let opens =
+            matches!(hold.as_ref(), Some(Hold::Applied(now)) if now.plan().is_full_tunnel()) && !plan.is_full_tunnel();
+        if opens {
+            let text = "everything went through the tunnel before, and the server no longer asks for that";
+            tracing::warn!("{}: {text}", plan.name);
+            notes.push(text.to_owned());
         }
         let result = match hold.take() {
             None => return Ok(()),
@@ -312,6 +369,15 @@ impl Machine {
         seen.notes = notes;
         result
     }
+}
+
+/// Whether interfaces of this machine may have addresses of IPv6.
+fn has_ipv6() -> bool {
+    let is_off = |which: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"));
+        text.map_or(true, |text| text.trim() != "0")
+    };
+    !is_off("all") && !is_off("default")
 }
 
 fn first_line(text: &str) -> &str {

@@ -21,12 +21,8 @@ const UDP_V6: u32 = 40 + 8;
 const MTU: u32 = 1500;
 
 /// The plan for an interface of this name, and what of the settings is not in it, a sentence each.
-pub(super) fn of_settings(
-    name: &str,
-    config: &ClientConfig,
-    settings: &Settings,
-    server: Option<IpAddr>,
-) -> (HostPlan, Vec<String>) {
+pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings) -> (HostPlan, Vec<String>) {
+    let server = settings.server;
     let mut notes = Vec::new();
     let hands_off = config.common.hands_off;
     let file = &config.common.inside;
@@ -51,6 +47,8 @@ pub(super) fn of_settings(
         // Into the tunnel, where nobody takes it: nothing of it leaves beside.
         routes.push(Ipv6Net::default().into());
     }
+    let servers: Vec<_> = config.remotes.iter().filter_map(|remote| remote.host.parse().ok()).chain(server).collect();
+    let routes = beside_servers(whole(routes), &servers);
     let is_default = |v6: bool| routes.iter().any(|to| to.prefix_len() == 0 && to.addr().is_ipv6() == v6);
     if is_default(false) && !is_default(true) {
         notes.push(
@@ -73,6 +71,59 @@ pub(super) fn of_settings(
         ..HostPlan::default()
     };
     (plan, notes)
+}
+
+/// Routes to everything as such, however they are written: in halves, as many do by hand, or to all of IPv6 that is given out.
+fn whole(mut routes: Vec<IpNet>) -> Vec<IpNet> {
+    for (halves, all) in [
+        (&["0.0.0.0/1", "128.0.0.0/1"][..], IpNet::from(Ipv4Net::default())),
+        (&["::/1", "8000::/1"], Ipv6Net::default().into()),
+        (&["2000::/3"], Ipv6Net::default().into()),
+    ] {
+        let halves: Vec<IpNet> = halves.iter().filter_map(|half| half.parse().ok()).collect();
+        if halves.iter().all(|half| routes.contains(half)) {
+            routes.retain(|route| !halves.contains(route));
+            routes.push(all);
+        }
+    }
+    routes
+}
+
+/// The routes without the servers themselves: what goes to a server must not go into the tunnel to it. Routes to everything
+/// stay as they are, for the tunnel's own packets are marked and look past those.
+fn beside_servers(routes: Vec<IpNet>, servers: &[IpAddr]) -> Vec<IpNet> {
+    let mut all = routes;
+    for server in servers {
+        let covers = |route: &IpNet| route.prefix_len() > 0 && route.contains(server);
+        let (covering, mut others): (Vec<IpNet>, Vec<IpNet>) = all.into_iter().partition(covers);
+        others.extend(covering.into_iter().flat_map(|route| without(route, *server)));
+        all = others;
+    }
+    all
+}
+
+/// A network without one of its hosts, as the networks that are left.
+fn without(net: IpNet, host: IpAddr) -> Vec<IpNet> {
+    let (mut left, mut rest) = (Vec::new(), net.trunc());
+    while let Ok(halves) = rest.subnets(rest.prefix_len() + 1) {
+        let (with, other): (Vec<_>, Vec<_>) = halves.partition(|half| half.contains(&host));
+        left.extend(other);
+        match with.first() {
+            Some(half) if half.prefix_len() < half.max_prefix_len() => rest = *half,
+            Some(_) | None => break,
+        }
+    }
+    left
+}
+
+/// Leaves IPv6 aside, for a machine that does not have it.
+pub(super) fn without_ipv6(plan: &mut HostPlan, notes: &mut Vec<String>) {
+    let before = plan.addresses.len() + plan.routes.len();
+    plan.addresses.retain(|net| net.addr().is_ipv4());
+    plan.routes.retain(|net| net.addr().is_ipv4());
+    if plan.addresses.len() + plan.routes.len() < before {
+        notes.push("this machine has no IPv6: addresses and routes of that are left aside".to_owned());
+    }
 }
 
 /// Our addresses, and the other end's where it is one host.
@@ -169,8 +220,9 @@ mod tests {
     fn plan(lines: &str, pushed: &[&str]) -> (HostPlan, Vec<String>) {
         let mut connection = Pushed::default();
         pushed.iter().for_each(|option| connection.add(option));
-        let settings = Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }).unwrap();
-        of_settings("office", &config(lines), &settings, Some([192, 0, 2, 1].into()))
+        let pulling = Pulling { pull: true, ..Pulling::default() };
+        let settings = Settings::read(connection, &pulling, Some([192, 0, 2, 1].into())).unwrap();
+        of_settings("office", &config(lines), &settings)
     }
 
     fn text<T: ToString>(list: &[T]) -> Vec<String> {
@@ -208,6 +260,18 @@ mod tests {
         assert!(plan.is_full_tunnel() && notes[0].contains("IPv6"), "{notes:?}");
         assert_eq!(plan.overhead, Some(28 + 105));
         assert_eq!(self::plan("fragment 1200\n", &["ifconfig 10.8.0.6 10.8.0.5"]).0.overhead, Some(28 + 29 + 4));
+    }
+
+    #[test]
+    fn halves_are_a_whole_and_the_way_to_the_server_is_no_route_into_the_tunnel() {
+        let (plan, _) = plan("route 0.0.0.0 128.0.0.0\nroute 128.0.0.0 128.0.0.0\n", &["ifconfig 10.8.0.6 10.8.0.5"]);
+        assert!(plan.is_full_tunnel(), "{:?}", plan.routes);
+        let (plan, _) = self::plan("route 192.0.2.0 255.255.255.252\n", &["ifconfig 10.8.0.6 10.8.0.5"]);
+        let routes = text(&plan.routes);
+        assert_eq!(routes, ["10.8.0.5/32", "192.0.2.2/31", "192.0.2.0/32"]);
+        let (mut plan, mut notes) = self::plan("", &["ifconfig-ipv6 fd00::2/64 fd00::1", "ifconfig 10.8.0.6 10.8.0.5"]);
+        without_ipv6(&mut plan, &mut notes);
+        assert_eq!((text(&plan.addresses), notes.len()), (vec!["10.8.0.6/32".to_owned()], 1));
     }
 
     #[test]

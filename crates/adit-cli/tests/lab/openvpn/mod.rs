@@ -335,6 +335,34 @@ fn a_question_of_the_server_is_asked_and_its_answer_lets_us_in() {
     assert!(alice.pings(INSIDE) && !alice.log().contains("st8"), "{}", alice.log());
 }
 
+/// The server is behind the default route, as nearly all are: what the client itself sends must not follow the routes that the
+/// server sets.
+#[test]
+fn the_way_to_the_server_stays_beside_the_tunnel() {
+    for (proto, push) in [
+        ("tcp", "--push redirect-gateway~def1"),
+        ("udp", "--multihome --push route~0.0.0.0~128.0.0.0 --push route~128.0.0.0~128.0.0.0"),
+        ("tcp", "--push route~198.51.0.0~255.255.0.0"),
+    ] {
+        let server = if proto == "tcp" { "tcp-server" } else { proto };
+        let scene = Scene::new(&format!("--proto {server} --tls-crypt DIR/tc.key --reneg-sec 3 {push}"));
+        let alice = scene.alice();
+        let far = scene.bob().command("ip").args(["address", "add", "198.51.100.7/32", "dev", "lo"]).status().unwrap();
+        let via = ["route", "add", "default", "via", "192.0.2.2"];
+        assert!(far.success() && alice.command("ip").args(via).status().unwrap().success());
+        let before = alice.network();
+        let said = alice.ok(&["up", &scene.file(&format!("remote 198.51.100.7 1194 {proto}\n"))]);
+        assert!(said.contains("connected to 198.51.100.7:1194"), "{said}\n{}", scene.log());
+        eventually("keys are renewed twice", || {
+            assert!(alice.pings(INSIDE), "{proto} {push}\n{}", alice.log());
+            alice.status()["openvpn"]["renewals"].as_u64() >= Some(2)
+        });
+        assert_eq!(alice.status()["openvpn"]["connections"], 1, "{proto} {push}\n{}", alice.log());
+        alice.ok(&["down", &alice.tunnel]);
+        assert_eq!(alice.network(), before);
+    }
+}
+
 #[test]
 fn another_address_of_ours_does_not_end_the_connection() {
     let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
