@@ -83,7 +83,10 @@ pub(crate) fn check_file(name: &str, file: &Path) -> Result<()> {
             directories()[0].display()
         )))
     };
-    let Some(directory) = directories().into_iter().find(|known| known.join(format!("{name}.conf")) == file) else {
+    let Some(directory) = directories()
+        .into_iter()
+        .find(|known| ["conf", "ovpn"].iter().any(|ending| known.join(format!("{name}.{ending}")) == file))
+    else {
         return refused("only root brings up a tunnel of a file elsewhere");
     };
     for place in [directory.as_path(), file] {

@@ -38,7 +38,8 @@ impl Source {
     /// Where a profile of this bare name is kept, whether or not it can be looked at.
     pub(crate) fn kept(text: &str) -> Option<Self> {
         let is_name = !is_path(text) && check_name(text).is_ok();
-        is_name.then(|| Self { name: text.to_owned(), file: directories()[0].join(format!("{text}.conf")) })
+        let file = || openvpn_profile(text).unwrap_or_else(|| directories()[0].join(format!("{text}.conf")));
+        is_name.then(|| Self { name: text.to_owned(), file: file() })
     }
 
     fn find_in(text: &str, directories: &[&Path]) -> Result<Self> {

@@ -86,6 +86,7 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
         credentials: login,
         pulling: config.pulling.clone(),
         peer_info: common.hooks.peer_info.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        block_ipv6: common.inside.block_ipv6,
         fragment,
         mssfix,
         mtu,

@@ -56,6 +56,8 @@ pub struct Client {
     entering: Entering,
     /// Inner packets that wait for keys: at most `MAX_STAGED`.
     staged: VecDeque<Vec<u8>>,
+    /// Nothing of IPv6 is sent (`block-ipv6`).
+    blocks_ipv6: bool,
     /// Control packets made outside of `poll_output`: those of a session that ends.
     farewells: VecDeque<(Path, Vec<u8>)>,
 }
@@ -128,6 +130,7 @@ impl Client {
             seals: VecDeque::new(),
             entering: Entering::default(),
             staged: VecDeque::new(),
+            blocks_ipv6: false,
             farewells: VecDeque::new(),
         })
     }
@@ -202,6 +205,10 @@ impl Client {
     }
 
     fn tell(&mut self, event: ClientEvent) {
+        if matches!(event, ClientEvent::Info(_)) {
+            // The newest counts; however much a server says, what matters is not pushed out by it.
+            self.events.retain(|event| !matches!(event, ClientEvent::Info(_)));
+        }
         if self.events.len() == crate::constants::MAX_EVENTS {
             self.events.pop_front();
         }

@@ -83,14 +83,16 @@ pub(crate) struct Pieces {
     options: Vec<String>,
     /// Never more than `MAX_PUSH`.
     bytes: usize,
+    /// There was more than that: the rest alone would be other settings than were meant.
+    pub(crate) too_long: bool,
 }
 
 impl Pieces {
     /// One piece, the text after `PUSH_REPLY`. All of it, when this was the last.
     pub(crate) fn push(&mut self, piece: &str) -> Option<Vec<String>> {
         self.bytes += piece.len();
-        if self.bytes > MAX_PUSH {
-            *self = Self::default();
+        if self.too_long || self.bytes > MAX_PUSH {
+            *self = Self { too_long: true, ..Self::default() };
             return None;
         }
         let mut more = false;
@@ -253,6 +255,8 @@ mod tests {
             assert_eq!(pieces.push(&long), None);
             assert!(pieces.bytes <= MAX_PUSH);
         }
+        assert_eq!(pieces.push("the end,push-continuation 1"), None, "the tail of what was too long is not the whole");
+        assert!(pieces.too_long);
     }
 
     #[test]

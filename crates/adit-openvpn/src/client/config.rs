@@ -65,6 +65,8 @@ pub struct ClientConfig {
     pub pulling: Pulling,
     /// Lines of our own for the server, `NAME=value` (`setenv UV_…`, `push-peer-info`).
     pub peer_info: Vec<String>,
+    /// Nothing of IPv6 goes to the server (`block-ipv6`).
+    pub block_ipv6: bool,
     /// `tun-mtu`.
     pub mtu: u16,
     /// When things are due.
@@ -93,6 +95,7 @@ impl Default for ClientConfig {
             credentials: None,
             pulling: Pulling::default(),
             peer_info: Vec::new(),
+            block_ipv6: false,
             mtu: 1500,
             times: Times::default(),
             ping: None,

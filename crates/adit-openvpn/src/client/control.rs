@@ -7,6 +7,7 @@ use adit_protocol::Now;
 use super::{AuthFailure, Client, ClientEvent, Connection, Ended, Phase, State};
 use crate::Role;
 use crate::constants::PUSH_REQUEST_EVERY;
+use crate::exchange::ExchangeFailure;
 use crate::options;
 use crate::push::Pushed;
 use crate::update::{NotUpdatable, Update};
@@ -89,7 +90,12 @@ impl Client {
         if phase == Phase::Exchanging {
             return;
         }
-        let Some(options) = connection.pieces.push(rest) else { return };
+        let pushed = connection.pieces.push(rest);
+        if connection.pieces.too_long {
+            let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
+            return self.end(now, Ended::Session(why.into()));
+        }
+        let Some(options) = pushed else { return };
         let options = match options::filtered(options, &self.config.pulling) {
             Ok(options) => options,
             Err(rejected) => return self.end(now, rejected.into()),
@@ -103,6 +109,7 @@ impl Client {
             Ok(agreed) => agreed,
             Err(why) => return self.end(now, why),
         };
+        self.blocks_ipv6 = self.config.block_ipv6 || pushed.options.iter().any(|option| option == "block-ipv6");
         let State::Connecting(connection) = &mut self.state else { return };
         connection.session.agree(Role::Client, agreed, pushed.exported_keys, now.instant);
         if pushed.dynamic_envelope {

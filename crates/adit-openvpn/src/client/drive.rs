@@ -18,6 +18,10 @@ impl Protocol for Client {
     type Event = ClientEvent;
 
     fn plan_outbound(&mut self, now: Now, packet: &IpPacket<'_>) -> Outbound<SealJob> {
+        if self.blocks_ipv6 && packet.version() == 6 {
+            self.drops.count(DropReason::NoRoute);
+            return Outbound::Drop(DropReason::NoRoute);
+        }
         if !self.is_up() {
             if self.staged.len() == MAX_STAGED {
                 self.staged.pop_front();

@@ -66,6 +66,8 @@ enum Next {
     Change(ClientChange),
     /// The end of the client, with what to say.
     End(String),
+    /// The same, of an end that the configuration asks for: nothing is kept closed then.
+    Over(String),
 }
 
 impl Attendant {
@@ -140,6 +142,12 @@ impl Attendant {
                 Next::End(why) => {
                     let applied = self.apply(&engine, ClientChange::Disconnect).await;
                     self.end(why);
+                    applied
+                }
+                Next::Over(why) => {
+                    let applied = self.apply(&engine, ClientChange::Disconnect).await;
+                    self.end(why);
+                    self.show(|shown| shown.over = true);
                     applied
                 }
             };
@@ -235,12 +243,12 @@ impl Attendant {
         let challenge = challenge(why);
         self.show(|shown| shown.challenge = challenge);
         if matches!(why, Ended::Silent(_)) && self.silence_is_the_end && was_up {
-            return Next::End(format!("{text}, and `ping-exit` says that this is the end"));
+            return Next::Over(format!("{text}, and `ping-exit` says that this is the end"));
         }
         self.in_vain += 1;
         let tries = self.attempts.most.map(|most| most as usize * self.ways.count().max(1));
         if !why.is_final() && tries.is_some_and(|tries| self.in_vain >= tries) {
-            return Next::End(format!("{text}; that was the last attempt that `connect-retry-max` allows"));
+            return Next::Over(format!("{text}; that was the last attempt that `connect-retry-max` allows"));
         }
         // Each server has been tried, and what we found there is not whom we were told to meet.
         if why.is_refused_by_us() && self.shown.borrow().connections == 0 && self.in_vain >= self.ways.count() {
@@ -295,7 +303,7 @@ impl Attendant {
     fn on_time(&mut self, now: Instant) -> Next {
         if self.due.end.is_some_and(|at| at <= now) {
             self.due.end = None;
-            return Next::End("the time of the session is over (`session-timeout`)".to_owned());
+            return Next::Over("the time of the session is over (`session-timeout`)".to_owned());
         }
         if self.due.log_in.is_some_and(|at| at <= now) {
             self.due.log_in = None;

@@ -62,6 +62,8 @@ struct Open {
     to: SocketAddr,
     stream: TcpStream,
     deframer: Deframer,
+    /// Packets of the last read that the batch had no place for: never more than one read holds.
+    left: VecDeque<Vec<u8>>,
     /// Framed bytes that the kernel has not taken: at most `MAX_PENDING`, and a run of datagrams.
     pending: VecDeque<u8>,
 }
@@ -144,7 +146,13 @@ impl State {
                 match attempt.await {
                     Ok(stream) => {
                         let pending = VecDeque::with_capacity(READ);
-                        *self = Self::Open(Box::new(Open { to, stream, deframer: Deframer::default(), pending }));
+                        *self = Self::Open(Box::new(Open {
+                            to,
+                            stream,
+                            deframer: Deframer::default(),
+                            left: VecDeque::new(),
+                            pending,
+                        }));
                         Step::Again
                     }
                     Err(error) => Step::Lost(format!("cannot connect to {to}: {error}")),
@@ -179,6 +187,11 @@ impl DatagramIo for StreamLink {
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
         let State::Open(open) = &mut self.state else { return Err(io::ErrorKind::WouldBlock.into()) };
         let (from, mut any) = (path(open.to), false);
+        while into.has_room()
+            && let Some(packet) = open.left.pop_front()
+        {
+            any |= into.push(from, Ecn::NotEct, &packet).is_ok();
+        }
         while into.has_room() {
             let read = match open.stream.try_read(&mut self.buffer) {
                 Ok(0) => Err("the server has closed the stream".to_owned()),
@@ -188,8 +201,11 @@ impl DatagramIo for StreamLink {
             };
             let taken = read.and_then(|n| {
                 let bytes = self.buffer.get(..n).unwrap_or_default();
-                // What a batch cannot hold is as good as lost on the way: what matters is sent again.
-                let packet = |packet: &[u8]| any |= into.push(from, Ecn::NotEct, packet).is_ok();
+                let left = &mut open.left;
+                let packet = |packet: &[u8]| match into.push(from, Ecn::NotEct, packet) {
+                    Ok(()) => any = true,
+                    Err(_full) => left.push_back(packet.to_vec()),
+                };
                 open.deframer.push(bytes, packet).map_err(|error| error.to_string())
             });
             if let Err(why) = taken {
@@ -234,6 +250,9 @@ impl DatagramIo for StreamLink {
 impl Open {
     async fn ready(&mut self, want: Want) -> io::Result<Ready> {
         loop {
+            if want.read && !self.left.is_empty() {
+                return Ok(Ready { read: true, write: false });
+            }
             if !self.pending.is_empty() {
                 // Nobody else asks for room for what is pending.
                 tokio::select! {

@@ -123,7 +123,7 @@ fn credentials(user: &str, password: &str) -> Credentials {
 
 /// The first line is the user, the second the password.
 fn lines(text: &str) -> (Option<String>, Option<SecretText>) {
-    let mut lines = text.lines().map(str::trim_end);
+    let mut lines = text.lines();
     let user = lines.next().filter(|user| !user.is_empty()).map(str::to_owned);
     (user, lines.next().map(|password| Zeroizing::new(password.to_owned()).into()))
 }

@@ -224,7 +224,11 @@ impl OpenVpn {
 
     /// Waits until it has ended by itself, and says why.
     pub(super) async fn ended(&self) -> String {
-        let stopped = self.client.stopped().await;
+        let mut shown = self.client.watch();
+        let stopped = tokio::select! {
+            stopped = self.client.stopped() => stopped,
+            Ok(shown) = shown.wait_for(|shown| shown.over) => return shown.trouble.clone().unwrap_or_default(),
+        };
         let end = self.machine.seen().end;
         end.map_or_else(|| stopped.to_string(), str::to_owned)
     }

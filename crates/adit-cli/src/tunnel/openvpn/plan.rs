@@ -56,6 +56,13 @@ pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings
         );
     }
     let (dns, search) = name_servers(config, settings, &mut notes);
+    let mut routes = routes;
+    for server in &dns {
+        // They are asked inside the tunnel, wherever they are.
+        if !routes.iter().chain(&addresses).any(|net| net.contains(server)) {
+            routes.push(IpNet::from(*server));
+        }
+    }
     let plan = HostPlan {
         name: name.to_owned(),
         addresses: if hands_off.addresses { Vec::new() } else { addresses },
@@ -240,14 +247,18 @@ mod tests {
                 "route 10.1.0.0 255.255.0.0",
                 "route-ipv6 fd01::/48",
                 "dhcp-option DNS 10.8.0.1",
+                "dhcp-option DNS 192.0.2.53",
                 "dhcp-option DOMAIN corp.example",
                 "tun-mtu 1400",
                 "cipher AES-256-GCM",
             ],
         );
         assert_eq!(text(&plan.addresses), ["10.8.0.2/24", "fd00::2/64"]);
-        assert_eq!(text(&plan.routes), ["10.9.0.0/16", "10.1.0.0/16", "fd01::/48"]);
-        assert_eq!((text(&plan.dns), text(&plan.search)), (vec!["10.8.0.1".into()], vec!["corp.example".into()]));
+        assert_eq!(text(&plan.routes), ["10.9.0.0/16", "10.1.0.0/16", "fd01::/48", "192.0.2.53/32"]);
+        assert_eq!(
+            (text(&plan.dns), text(&plan.search)),
+            (vec!["10.8.0.1".into(), "192.0.2.53".into()], vec!["corp.example".into()])
+        );
         assert_eq!((plan.mtu_at_most, plan.overhead), (Some(1400), Some(28 + 29)));
         assert!(notes.is_empty() && !plan.is_full_tunnel(), "{notes:?}");
     }

@@ -363,6 +363,22 @@ fn the_way_to_the_server_stays_beside_the_tunnel() {
     }
 }
 
+/// IPv6 that is blocked goes neither beside the tunnel nor into it; a client whose time is over undoes everything.
+#[test]
+fn blocked_ipv6_reaches_nobody_and_a_session_has_its_time() {
+    let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key --server-ipv6 fd00:29::/64 --push session-timeout~6");
+    let alice = scene.alice();
+    let before = alice.network();
+    alice.ok(&["up", &scene.file("remote 192.0.2.2 1194 udp\nblock-ipv6\n")]);
+    assert!(alice.pings(INSIDE));
+    let words = ["-n", "-c", "1", "-W", "1", "fd00:29::1"];
+    assert!(!alice.command("ping").args(words).status().unwrap().success());
+    assert!(alice.status()["drops"]["no-route"].as_u64() > Some(0), "{}", alice.status());
+    eventually("the session is over", || alice.status()["state"] == "failed");
+    assert!(alice.status()["notes"].to_string().contains("session-timeout"), "{}", alice.status());
+    eventually("nothing is left", || alice.network() == before);
+}
+
 #[test]
 fn another_address_of_ours_does_not_end_the_connection() {
     let scene = Scene::new("--proto udp --tls-crypt DIR/tc.key");
