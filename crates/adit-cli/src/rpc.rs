@@ -99,13 +99,18 @@ impl Method {
     }
 }
 
-/// User and password of an OpenVPN client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a person was asked for an OpenVPN client: its user, the password of its key, or both.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
-    /// The user.
-    pub(crate) user: String,
-    /// The password, with the answer to a question in it where one goes with it.
-    pub(crate) password: SecretText,
+    /// The user, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    /// The user's password, with the answer to a question in it where one goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<SecretText>,
+    /// The password of the key, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key_password: Option<SecretText>,
 }
 
 /// A network as its server wants it run.
@@ -373,7 +378,16 @@ mod tests {
             Method::Up {
                 name: name(),
                 file: "/etc/adit/office.ovpn".into(),
-                login: Some(Login { user: "alice".to_owned(), password: "secret".parse().unwrap() }),
+                login: Some(Login {
+                    user: Some("alice".to_owned()),
+                    password: "secret".parse().ok(),
+                    key_password: "another".parse().ok(),
+                }),
+            },
+            Method::Up {
+                name: name(),
+                file: "/etc/adit/office.ovpn".into(),
+                login: Some(Login { key_password: "another".parse().ok(), ..Login::default() }),
             },
             Method::Down { name: name() },
             Method::Reload { name: name() },

@@ -222,7 +222,7 @@ fn each_line_of_an_openvpn_file_is_explained() {
 #[test]
 fn an_openvpn_file_is_kept_with_its_files_and_what_this_build_cannot_do_is_said() {
     let dir = Dir::new("import");
-    let file = dir.file("Head Office.ovpn", &openvpn("tls-auth ta.key 1\npkcs12 me.p12\n"), 0o644);
+    let file = dir.file("Head Office.ovpn", &openvpn("tls-auth ta.key 1\npkcs12 me.p12\nlocal 192.0.2.1\n"), 0o644);
     dir.file("ta.key", "shared-key\n", 0o644);
     std::fs::write(dir.0.join("me.p12"), [0x30, 0xff, 0x00]).unwrap();
     let run = kept(&dir, &["import", text(&file), "--json"]);
@@ -236,11 +236,11 @@ fn an_openvpn_file_is_kept_with_its_files_and_what_this_build_cannot_do_is_said(
         "{content}"
     );
     assert_eq!(std::fs::metadata(&profile).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(json["warnings"][0].as_str().unwrap().contains("pkcs12"), "{json}");
+    assert!(json["warnings"][0].as_str().unwrap().contains("`local`"), "{json}");
     let check = kept(&dir, &["check", "head-office"]);
     assert_eq!(code(&check), 2);
-    assert!(out(&check).contains("refused") && out(&check).contains("openssl pkcs12"), "{}", out(&check));
-    for (source, said) in [("head-office", "`pkcs12`"), (text(&file), "adit import")] {
+    assert!(out(&check).contains("refused") && out(&check).contains("remove the line"), "{}", out(&check));
+    for (source, said) in [("head-office", "`local`"), (text(&file), "adit import")] {
         let up = kept(&dir, &["up", source]);
         assert_eq!(code(&up), 2);
         assert!(err(&up).contains(said), "{}", err(&up));
@@ -273,7 +273,7 @@ fn an_import_takes_no_file_from_elsewhere_and_no_program_unseen() {
         ("auth-user-pass shown", "is hidden"),
         ("cd .ssh\nauth-user-pass id", "is hidden"),
         ("setenv opt auth-user-pass ../outside", "outside of"),
-        ("askpass id", "beside the file"),
+        ("askpass ../outside", "outside of"),
         ("<connection>\nremote a 1 tcp\nhttp-proxy p 8080 /etc/hosts basic\n</connection>", "`/etc/hosts`"),
         ("socks-proxy p 1080 login", "beside the file"),
         ("crl-verify gone dir", "beside the file"),

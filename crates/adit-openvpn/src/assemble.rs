@@ -3,11 +3,12 @@
 //! Nothing that claims security is left away in silence: what the core does not do is refused here, with the way out. Not
 //! here: reading lines (`options`), files (whoever has a disk puts them into the text first), names and sockets.
 
+mod keys;
 #[cfg(test)]
 mod tests;
 
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::{CipherSuite, NamedGroup};
 use thiserror::Error;
 
@@ -51,6 +52,24 @@ pub enum Unusable {
         /// What to do.
         hint: &'static str,
     },
+    /// A key that is encrypted, and whose password is not in the configuration.
+    #[error(
+        "`{option}` is encrypted, and its password is not here\n  hint: bring it up on a terminal, where `adit up` asks for it, \
+         or write `askpass FILE`, with the password in the file's first line"
+    )]
+    Locked {
+        /// The option.
+        option: &'static str,
+    },
+    /// A password that does not open the key.
+    #[error(
+        "`{option}`: the password of the key is wrong\n  hint: it is that of the key, not the user's; \
+         `openssl {} -in FILE -noout` asks for it too", asked_by_openssl(.option)
+    )]
+    WrongPassword {
+        /// The option.
+        option: &'static str,
+    },
     /// A key of the control channel that cannot be read.
     #[error("`{option}`: {why}")]
     Key {
@@ -59,6 +78,11 @@ pub enum Unusable {
         /// What is wrong with it.
         why: KeyFileError,
     },
+}
+
+/// The command of OpenSSL's that opens what this option names.
+fn asked_by_openssl(option: &str) -> &'static str {
+    if option == "pkcs12" { "pkcs12" } else { "pkey" }
 }
 
 /// The settings of a client. Remotes are not among them: names have to be looked up first.
@@ -107,13 +131,12 @@ fn not_spoken(is_asked: bool, option: &'static str, why: &'static str, hint: &'s
 }
 
 fn what_is_not_spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
-    let options::Common { identity, peer, rekeying, socket, .. } = &config.common;
+    let options::Common { peer, rekeying, socket, .. } = &config.common;
     let any = |wanted: fn(&options::Remote) -> bool| config.remotes.iter().any(wanted);
     let differs = |of: fn(&options::Remote) -> &options::ControlWrap| {
         config.remotes.windows(2).any(|pair| matches!(pair, [one, other] if of(one) != of(other)))
     };
     const LATER: &str = "this build of adit does not do that yet";
-    not_spoken(identity.pkcs12.is_some(), "pkcs12", LATER, "`openssl pkcs12 -in FILE -nodes` gives cert, key and ca")?;
     not_spoken(
         config
             .remotes
@@ -238,16 +261,7 @@ fn text<'a>(option: &'static str, material: &'a Material) -> Result<&'a str, Unu
 
 fn tls(common: &options::Common) -> Result<TlsSettings, Unusable> {
     let options::Common { identity, peer, tls, .. } = common;
-    let mut certificates = Vec::new();
-    if let Some(cert) = &identity.cert {
-        certificates.extend(certificates_of("cert", cert)?);
-        // Those between ours and the authority may stand in a file of their own.
-        if let Some(extra) = &identity.extra_certs {
-            certificates.extend(certificates_of("extra-certs", extra)?);
-        }
-    }
-    let key = identity.key.as_ref().map(private_key).transpose()?;
-    let authorities = identity.ca.as_ref().map(|ca| certificates_of("ca", ca)).transpose()?.unwrap_or_default();
+    let authorities = identity.ca.as_ref().map(|ca| certificates_of("ca", ca)).transpose()?;
     let revoked = match &peer.crl {
         Some(Crl::List(list)) => revoked(list)?,
         Some(Crl::Directory(_)) | None => Vec::new(),
@@ -257,9 +271,13 @@ fn tls(common: &options::Common) -> Result<TlsSettings, Unusable> {
         PeerName::Common(name) => NameRule::Name(name),
         PeerName::CommonPrefix(name) => NameRule::NamePrefix(name),
     });
+    // Last: a password that has to be asked for hides nothing else that is wrong.
+    let own = keys::own(identity)?;
+    // Where the configuration names authorities, those of a bundle vouch for nobody (measured: OpenVPN 2.6.14).
+    let authorities = authorities.unwrap_or(own.others);
     Ok(TlsSettings {
-        certificates,
-        key,
+        certificates: own.certificates,
+        key: own.key,
         peer: PeerRules {
             authorities,
             fingerprints: peer.fingerprints.clone(),
@@ -281,21 +299,6 @@ fn certificates_of(option: &'static str, material: &Material) -> Result<Vec<Cert
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(option, material)?.as_bytes()).collect();
     let found = found.map_err(|error| damaged(format!("a certificate cannot be read: {error}")))?;
     if found.is_empty() { Err(damaged("there is no certificate in it".to_owned())) } else { Ok(found) }
-}
-
-fn private_key(material: &Material) -> Result<PrivateKeyDer<'static>, Unusable> {
-    let (option, text) = ("key", text("key", material)?);
-    not_spoken(
-        text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED"),
-        option,
-        "it is encrypted, and this build of adit does not ask for its password yet",
-        "`openssl pkey -in FILE` writes it without one; keep that file to yourself (mode 0600)",
-    )?;
-    PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| Unusable::Damaged {
-        option,
-        why: format!("the key cannot be read: {error}"),
-        hint: "it is a PEM file: `-----BEGIN PRIVATE KEY-----`",
-    })
 }
 
 fn revoked(material: &Material) -> Result<Vec<CertificateRevocationListDer<'static>>, Unusable> {

@@ -1,4 +1,4 @@
-//! Asking a person for user and password: on the terminal, where nothing of the password is seen, or from standard input.
+//! Asking a person for user and password, and for the password of a key: on the terminal, where nothing of the password is seen, or from standard input.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -7,13 +7,22 @@ use zeroize::Zeroizing;
 use crate::exit::{Challenge, Failure, Result};
 use crate::rpc::Login;
 use crate::secret::SecretText;
-use crate::tunnel::Question;
+use crate::tunnel::{LoginQuestion, Question};
 
 /// The longest answer that is taken.
 const MAX_ANSWER: usize = 4096;
 
-/// Asks for what is missing. From a pipe: a line each, in this order: user, password, answer.
+/// Asks for what is missing. From a pipe: a line each, in this order: password of the key, user, password, answer.
 pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
+    let key_password: Option<SecretText> = match question.key {
+        Some(option) => Some(hidden(&format!("Password of the key (`{option}`) for {tunnel}: "))?.into()),
+        None => None,
+    };
+    let login = question.login.as_ref().map(|question| ask_login(question, tunnel)).transpose()?.unwrap_or_default();
+    Ok(Login { key_password, ..login })
+}
+
+fn ask_login(question: &LoginQuestion, tunnel: &str) -> Result<Login> {
     let user = match &question.user {
         Some(user) => user.clone(),
         None => shown(&format!("User for {tunnel}: "))?,
@@ -31,13 +40,14 @@ pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
     Ok(question.answered(&user, &password, &answer))
 }
 
-/// Asks what a server asks.
-pub(super) fn answer(challenge: &Challenge) -> Result<Login> {
+/// Asks what a server asks. The password of the key is that of before.
+pub(super) fn answer(challenge: &Challenge, key_password: Option<SecretText>) -> Result<Login> {
     let prompt = format!("{} ", for_people(&challenge.question));
     let answer = if challenge.echo { Zeroizing::new(shown(&prompt)?) } else { hidden(&prompt)? };
-    let Login { user, password } = &challenge.login;
-    let password = Zeroizing::new(format!("{}{}", password.expose(), *answer));
-    Ok(Login { user: user.clone(), password: password.into() })
+    let Login { user, password, .. } = &challenge.login;
+    let begun = password.as_ref().map_or("", SecretText::expose);
+    let password = Zeroizing::new(format!("{begun}{}", *answer));
+    Ok(Login { user: user.clone(), password: Some(password.into()), key_password })
 }
 
 fn shown(prompt: &str) -> Result<String> {
@@ -68,7 +78,7 @@ fn line() -> Result<Zeroizing<String>> {
     let mut input = io::Read::take(io::stdin().lock(), MAX_ANSWER as u64);
     input.read_line(&mut text).map_err(|e| Failure::io("cannot read the answer", &e))?;
     if text.is_empty() {
-        return Err(Failure::usage("the configuration asks for user and password, and there was no answer")
+        return Err(Failure::usage("the configuration asks for a password, and there was no answer")
             .hint("answer on a terminal, or give a line each on standard input"));
     }
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))

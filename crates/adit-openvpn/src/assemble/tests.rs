@@ -1,5 +1,7 @@
 //! Configurations become settings of the core, or are refused with a reason.
 
+mod keys;
+
 use std::time::Duration;
 
 use rustls::{CipherSuite, NamedGroup};
@@ -101,9 +103,6 @@ fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
         let said = refused(&format!("{LOGIN}{lines}"));
         assert!(said.contains(&format!("`{named}`")) && said.contains("hint: "), "{said}");
     }
-    let encrypted = "<key>\n-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n</key>\n";
-    let with_paper = format!("<cert>\n{}</cert>\n{encrypted}", paper());
-    assert!(refused(&with_paper).contains("encrypted"), "{}", refused(&with_paper));
     assert!(refused(&format!("{LOGIN}<crl-verify>\nnothing\n</crl-verify>\n")).contains("no list"));
     assert!(refused(&format!("{LOGIN}<tls-crypt>\nnothing\n</tls-crypt>\n")).contains("`tls-crypt`"));
     let elsewhere = client(&options_of(&format!("{LOGIN}tls-crypt ta.key\n")), None).unwrap_err();

@@ -21,7 +21,8 @@ pub struct Needed {
 }
 
 /// Options whose first word names a file that a block can stand for.
-const TAKEN_IN: [&str; 13] = [
+const TAKEN_IN: [&str; 14] = [
+    "askpass",
     "auth-gen-token-secret",
     "auth-user-pass",
     "ca",
@@ -38,14 +39,8 @@ const TAKEN_IN: [&str; 13] = [
 ];
 
 /// Options that name a file or directory no block can stand for, and which of their words does.
-const LEFT_BESIDE: [(&str, usize); 6] = [
-    ("askpass", 1),
-    ("client-config-dir", 1),
-    ("crl-verify", 1),
-    ("http-proxy", 3),
-    ("ifconfig-pool-persist", 1),
-    ("socks-proxy", 3),
-];
+const LEFT_BESIDE: [(&str, usize); 5] =
+    [("client-config-dir", 1), ("crl-verify", 1), ("http-proxy", 3), ("ifconfig-pool-persist", 1), ("socks-proxy", 3)];
 
 /// What stands in place of the name of a file.
 const NO_NAMES: [&str; 5] = ["[inline]", "auto", "auto-nct", "none", ASKED];
@@ -61,7 +56,7 @@ fn named(d: &Directive, n: usize) -> Option<Needed> {
 
 fn needed(d: &Directive) -> Option<Needed> {
     let is_value = d.name() == "peer-fingerprint";
-    let is_asked = d.name() == "auth-user-pass" && d.word(1) == Some(ASKED);
+    let is_asked = ["askpass", "auth-user-pass"].contains(&d.name()) && d.word(1) == Some(ASKED);
     if is_directory(d) || is_value || is_asked || !TAKEN_IN.contains(&d.name()) {
         return None;
     }

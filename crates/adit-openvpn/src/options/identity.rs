@@ -22,7 +22,7 @@ pub struct Identity {
     pub extra_certs: Option<Material>,
     /// All of it in one file: PKCS#12, in base64 if it is inline.
     pub pkcs12: Option<Material>,
-    /// A file whose first line decrypts the key.
+    /// A file whose first line decrypts the key. `None`: a person is asked, if it is encrypted.
     pub key_password: Option<Material>,
 }
 
@@ -123,9 +123,10 @@ pub(super) const ASKED: &str = "stdin";
 /// The options of this area.
 pub(super) const TABLE: &[Entry] = &[
     read("askpass", BOTH, 0, 1, |draft, d| {
+        let is_asked = d.block.is_none() && d.word(1).is_none_or(|file| file == ASKED);
         draft.identity.key_password =
-            d.word(1).filter(|file| *file != ASKED).map(|file| Material::File(file.to_owned()));
-        Ok(Said::Accepted)
+            if is_asked { None } else { value::material(d)?.or(draft.identity.key_password.take()) };
+        draft.announce(d)
     }),
     read("auth-nocache", BOTH, 0, 0, |draft, _| {
         draft.login.forget = true;

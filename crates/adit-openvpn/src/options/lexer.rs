@@ -17,7 +17,8 @@ pub const MAX_WORDS: usize = 16;
 pub const MAX_DIRECTIVES: usize = 20_000;
 
 /// What may stand as a block, between `<ca>` and `</ca>`.
-pub(super) const BLOCKS: [&str; 18] = [
+pub(super) const BLOCKS: [&str; 19] = [
+    "askpass",
     "auth-gen-token-secret",
     "auth-user-pass",
     "ca",

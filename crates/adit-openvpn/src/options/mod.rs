@@ -146,7 +146,8 @@ pub fn holds_secret(text: &str) -> bool {
 }
 
 /// Blocks that nobody else should read.
-const SECRET_BLOCKS: [&str; 9] = [
+const SECRET_BLOCKS: [&str; 10] = [
+    "askpass",
     "auth-gen-token-secret",
     "auth-user-pass",
     "http-proxy-user-pass",

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use adit::profile::file;
-use adit_openvpn::Credentials;
 use adit_openvpn::options::{self, ClientConfig, Config, Finding, Material, StaticChallenge};
+use adit_openvpn::{Credentials, Unusable};
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
@@ -17,7 +17,10 @@ use crate::secret::SecretText;
 #[derive(Debug)]
 pub(crate) struct Asked {
     pub(super) config: Box<ClientConfig>,
+    /// What a person was asked for.
     login: Option<Login>,
+    /// The option whose key is still to be opened with a password.
+    locked: Option<&'static str>,
     /// What a person should hear of it.
     pub(crate) notes: Vec<String>,
 }
@@ -25,6 +28,15 @@ pub(crate) struct Asked {
 /// What a person has to be asked before the client can connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Question {
+    /// The option whose key is encrypted.
+    pub(crate) key: Option<&'static str>,
+    /// What the server wants to know.
+    pub(crate) login: Option<LoginQuestion>,
+}
+
+/// Who is to log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LoginQuestion {
     /// The user, where the file names one.
     pub(crate) user: Option<String>,
     /// The password, where the file has it.
@@ -59,7 +71,11 @@ impl Asked {
             ))
             .hint("remove the line; adit sets addresses, routes and name servers itself"));
         }
-        adit_openvpn::client_of(&config, None).map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
+        let locked = match adit_openvpn::client_of(&with_key_password(&config, login.as_ref()), None) {
+            Ok(_) => None,
+            Err(Unusable::Locked { option }) => Some(option),
+            Err(unusable) => return Err(Failure::usage(format!("{}: {unusable}", file.display()))),
+        };
         let mut notes: Vec<String> =
             options::explain(&text).iter().filter(|f| f.is_trouble()).map(|f| in_file(f, file)).collect();
         if mode & 0o044 != 0 && text.contains("PRIVATE KEY-----") {
@@ -69,7 +85,7 @@ impl Asked {
                 mode & 0o7777
             ));
         }
-        Ok(Self { config, login, notes })
+        Ok(Self { config, login, locked, notes })
     }
 
     /// The servers, in the order in which they are tried.
@@ -84,14 +100,25 @@ impl Asked {
 
     /// What has to be asked before it can connect, if something has.
     pub(crate) fn question(&self) -> Option<Question> {
-        let login = self.config.login.login.as_ref().filter(|_| self.login.is_none())?;
+        let (key, login) = (self.locked, self.login_question());
+        (key.is_some() || login.is_some()).then_some(Question { key, login })
+    }
+
+    fn login_question(&self) -> Option<LoginQuestion> {
+        let is_answered = self.login.as_ref().is_some_and(|login| login.password.is_some());
+        let login = self.config.login.login.as_ref().filter(|_| !is_answered)?;
         let (user, password) = match &login.source {
             Some(Material::Inline(text)) => lines(text.expose()),
             Some(Material::File(_)) | None => (None, None),
         };
         let challenge = self.config.login.challenge.clone();
         let complete = user.is_some() && password.is_some() && challenge.is_none();
-        (!complete).then_some(Question { user, password, challenge })
+        (!complete).then_some(LoginQuestion { user, password, challenge })
+    }
+
+    /// The configuration with the password of its key, if a person was asked for it.
+    pub(super) fn unlocked(&self) -> ClientConfig {
+        with_key_password(&self.config, self.login.as_ref())
     }
 
     /// User and password, from wherever they are.
@@ -99,11 +126,14 @@ impl Asked {
     /// # Errors
     /// They have to be asked for, and nobody was.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
+        if let Some(option) = self.locked {
+            return Err(Failure::usage(Unusable::Locked { option }));
+        }
         let Some(login) = &self.config.login.login else { return Ok(None) };
-        if let Some(Login { user, password }) = &self.login {
+        if let Some(Login { user: Some(user), password: Some(password), .. }) = &self.login {
             return Ok(Some(credentials(user, password.expose())));
         }
-        if self.question().is_some() {
+        if self.login_question().is_some() {
             return Err(Failure::usage("the configuration asks for user and password (`auth-user-pass`)").hint(
                 "bring it up on a terminal, where `adit up` asks for them, or put them into a file of two lines and write \
                  `auth-user-pass FILE`",
@@ -117,6 +147,15 @@ impl Asked {
     }
 }
 
+fn with_key_password(config: &ClientConfig, login: Option<&Login>) -> ClientConfig {
+    let mut config = config.clone();
+    if let Some(password) = login.and_then(|login| login.key_password.as_ref()) {
+        let text = options::SecretText::new(password.expose().to_owned());
+        config.common.identity.key_password = Some(Material::Inline(text));
+    }
+    config
+}
+
 fn credentials(user: &str, password: &str) -> Credentials {
     Credentials { username: user.to_owned(), password: Zeroizing::new(password.to_owned()) }
 }
@@ -128,7 +167,7 @@ fn lines(text: &str) -> (Option<String>, Option<SecretText>) {
     (user, lines.next().map(|password| Zeroizing::new(password.to_owned()).into()))
 }
 
-impl Question {
+impl LoginQuestion {
     /// Whether the password has to be asked for.
     pub(crate) const fn asks_password(&self) -> bool {
         self.password.is_none()
@@ -147,7 +186,7 @@ impl Question {
                 Zeroizing::new(format!("SCRV1:{}:{}", &*password, &*answer)).into()
             }
         };
-        Login { user, password }
+        Login { user: Some(user), password: Some(password), key_password: None }
     }
 }
 
@@ -163,18 +202,18 @@ fn in_file(finding: &Finding, file: &Path) -> String {
 mod tests {
     use super::*;
 
-    fn question(user: Option<&str>, challenge: Option<bool>) -> Question {
+    fn question(user: Option<&str>, challenge: Option<bool>) -> LoginQuestion {
         let challenge =
             challenge.map(|concatenate| StaticChallenge { question: "PIN?".to_owned(), echo: false, concatenate });
-        Question { user: user.map(str::to_owned), password: None, challenge }
+        LoginQuestion { user: user.map(str::to_owned), password: None, challenge }
     }
 
     #[test]
     fn answers_become_a_login_as_servers_expect_it() {
         let password: SecretText = "pass word".parse().unwrap();
-        let text = |question: &Question| {
+        let text = |question: &LoginQuestion| {
             let login = question.answered("bob", &password, "123");
-            format!("{} {}", login.user, login.password.expose())
+            format!("{} {}", login.user.unwrap(), login.password.unwrap().expose())
         };
         assert_eq!(text(&question(None, None)), "bob pass word");
         assert_eq!(text(&question(Some("alice"), None)), "alice pass word");

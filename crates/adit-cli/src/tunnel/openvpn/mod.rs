@@ -19,7 +19,7 @@ use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::asked::{Asked, Question};
+pub(crate) use self::asked::{Asked, LoginQuestion, Question};
 use super::{host, host_failure, offload, why};
 use crate::exit::{Challenge, Failure, Result};
 use crate::places::Places;
@@ -90,6 +90,8 @@ impl OpenVpn {
     /// Brings the client up, and waits a while for its first connection. On failure, nothing is left of it.
     pub(super) async fn up(name: &str, asked: Asked, places: &Places) -> Result<(Self, Done)> {
         let login = asked.credentials()?;
+        // What is kept is what the file says, for it is compared with it.
+        let unlocked = asked.unlocked();
         let Asked { config, mut notes, .. } = asked;
         let host = host(places);
         // As if everything went through the tunnel: what the tunnel itself sends carries a mark from its first packet, for a
@@ -101,7 +103,7 @@ impl OpenVpn {
             ..HostPlan::default()
         };
         let prepared = host.prepare(&first).await.map_err(|e| host_failure(&e))?;
-        let (client, link) = match start(name, &config, login, prepared.fwmark().unwrap_or(0)) {
+        let (client, link) = match start(name, &unlocked, login, prepared.fwmark().unwrap_or(0)) {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -178,7 +180,7 @@ impl OpenVpn {
         let failure = Failure::failed(format!("cannot connect{to}: {}", trouble.unwrap_or_default()));
         let Some(asked) = challenge else { return failure };
         let begun = asked.answered("");
-        let login = Login { user: begun.username, password: begun.password.into() };
+        let login = Login { user: Some(begun.username), password: Some(begun.password.into()), key_password: None };
         let challenge = Some(Box::new(Challenge { question: asked.question, echo: asked.echo, login }));
         Failure { challenge, ..failure }
     }

@@ -1,5 +1,6 @@
 //! `adit up FILE.ovpn` against Debian's `openvpn` as the server.
 
+mod keys;
 mod matrix;
 
 use std::fs::{self, File};

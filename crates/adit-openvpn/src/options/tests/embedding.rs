@@ -105,8 +105,8 @@ fn names_that_no_block_can_stand_for_are_listed() {
         crl-verify d dir\ncrl-verify list\nclient-config-dir e\nsetenv opt ifconfig-pool-persist f 60\nauth-user-pass stdin\n\
         <connection>\nremote x\nhttp-proxy p 1 g\n</connection>\n";
     let names = |list: Vec<super::super::Needed>| list.into_iter().map(|needed| needed.name).collect::<Vec<_>>();
-    assert_eq!(names(left_beside(text)), ["a", "b", "c", "d", "e", "f", "g"]);
-    assert_eq!(names(needs(text)), ["list"]);
+    assert_eq!(names(left_beside(text)), ["b", "c", "d", "e", "f", "g"]);
+    assert_eq!(names(needs(text)), ["a", "list"]);
     let Some(Config::Client(asked)) = parse(&format!("{CLIENT}askpass stdin\nauth-user-pass stdin\n")).config else {
         panic!()
     };
