@@ -130,11 +130,16 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     read("auth-nocache", BOTH, 0, 0, |draft, _| {
         draft.login.forget = true;
-        Ok(Said::Accepted)
+        let why = "the password is kept in memory while the tunnel is up, for nobody is asked again when the connection is made anew";
+        doubt(why, "ask the server's owner for `auth-gen-token`, which takes the password's place")
     }),
     read("auth-retry", CLIENT, 1, 1, |draft, d| {
         let kinds = [("none", AuthRetry::Never), ("nointeract", AuthRetry::Same), ("interact", AuthRetry::Ask)];
         draft.login.retry = choice(d, 1, &kinds)?;
+        if draft.login.retry == AuthRetry::Ask {
+            let why = "nobody is asked again by the daemon: a password that is refused later ends the connection, and the tunnel stays closed";
+            return doubt(why, "take it down and bring it up again, which asks");
+        }
         Ok(Said::Accepted)
     }),
     read("auth-user-pass", CLIENT, 0, 1, auth_user_pass),
