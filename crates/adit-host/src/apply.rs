@@ -348,8 +348,10 @@ async fn update<B: Backend>(
         if !ours.contains(change) {
             let number = journal.record(change)?;
             if let Err(error) = machine.apply(change).await {
-                if ours.iter().any(|old| change.is_whole_or_not() && change.replaces(old)) {
-                    // The old one is still there, and stands for both in the journal.
+                // What the old one stands for is still there, and stands for both in the journal. Of anything else nothing may
+                // stand, or the next update would take it for made.
+                let stands = ours.iter().any(|old| change.is_whole_or_not() && change.replaces(old));
+                if stands || machine.undo(change).await.is_ok() {
                     journal.undone(number)?;
                 }
                 return Err(error);

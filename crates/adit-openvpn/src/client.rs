@@ -114,6 +114,7 @@ impl Client {
         };
         let login = Login::new(std::mem::take(&mut config.credentials).unwrap_or_default());
         let pause = config.reconnect.0;
+        let blocks_ipv6 = config.block_ipv6;
         Ok(Self {
             config,
             ground,
@@ -130,7 +131,7 @@ impl Client {
             seals: VecDeque::new(),
             entering: Entering::default(),
             staged: VecDeque::new(),
-            blocks_ipv6: false,
+            blocks_ipv6,
             farewells: VecDeque::new(),
         })
     }

@@ -227,12 +227,11 @@ impl Verifier {
         let (subject, wanted, fits) = match &self.rules.name {
             None => return Ok(()),
             Some(NameRule::Subject(wanted)) => {
-                let subject = subject_of(leaf);
-                let fits = subject == *wanted;
-                (subject, wanted, fits)
+                let fits = leaf.subject().to_string() == *wanted;
+                (subject_of(leaf), wanted, fits)
             }
-            Some(NameRule::Name(wanted)) => (common(), wanted, common() == *wanted),
-            Some(NameRule::NamePrefix(wanted)) => (common(), wanted, common().starts_with(wanted.as_str())),
+            Some(NameRule::Name(wanted)) => (shown(&common()), wanted, common() == *wanted),
+            Some(NameRule::NamePrefix(wanted)) => (shown(&common()), wanted, common().starts_with(wanted.as_str())),
         };
         if fits { Ok(()) } else { Err(Refused::Name { subject, wanted: wanted.clone() }) }
     }
@@ -391,12 +390,16 @@ impl ClientCertVerifier for Verifier {
 
 /// The subject as a sentence can hold it: a stranger wrote it.
 fn subject_of(certificate: &X509Certificate<'_>) -> String {
-    let subject = certificate.subject().to_string();
-    subject.chars().filter(|c| !c.is_control()).take(MAX_SUBJECT).collect()
+    shown(&certificate.subject().to_string())
 }
 
-/// As much of a subject is shown, and compared.
-const MAX_SUBJECT: usize = 1024;
+/// A name of a stranger's, to be shown; never to be compared.
+fn shown(name: &str) -> String {
+    name.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+}
+
+/// As much of a name is shown.
+const MAX_SHOWN: usize = 1024;
 
 #[cfg(test)]
 mod tests {

@@ -191,6 +191,22 @@ proptest! {
         }
     }
 
+    /// It is neither taken for made, nor left half made.
+    #[test]
+    fn a_change_that_fails_once_is_made_by_the_next_update(first in any_plan(), second in any_plan(), at in 0_usize..16) {
+        let mut fresh = World::new();
+        let (_kept, _) = fresh.apply(&second).unwrap();
+        let mut world = World::new();
+        let (mut journal, mark) = world.apply(&first).unwrap();
+        world.fake.fails_at = Some(world.fake.actions + at);
+        let _may_fail = now(update(&world.host, &mut world.fake, &mut journal, &second, mark));
+        world.fake.fails_at = None;
+        world.update(&mut journal, &second, mark);
+        prop_assert_eq!(&world.fake.machine, &fresh.fake.machine);
+        world.undo(journal, "wg0").unwrap();
+        prop_assert_eq!(&world.fake.machine, &Machine::new());
+    }
+
     /// A network whose rules change again and again: its journal stays short, and a crash at any moment is undone.
     #[test]
     fn a_network_that_changes_for_ever_has_a_journal_with_an_end(one in any_plan(), other in any_plan()) {

@@ -109,7 +109,8 @@ impl Client {
             Ok(agreed) => agreed,
             Err(why) => return self.end(now, why),
         };
-        self.blocks_ipv6 = self.config.block_ipv6 || pushed.options.iter().any(|option| option == "block-ipv6");
+        let is_pushed = pushed.options.iter().any(|option| option == "block-ipv6");
+        self.blocks_ipv6 = self.config.block_ipv6 || is_pushed && !self.config.pulling.no_routes;
         let State::Connecting(connection) = &mut self.state else { return };
         connection.session.agree(Role::Client, agreed, pushed.exported_keys, now.instant);
         if pushed.dynamic_envelope {
@@ -128,7 +129,12 @@ impl Client {
         if connection.phase != Phase::Up {
             return;
         }
-        let Some(options) = connection.pieces.push(rest) else { return };
+        let pushed = connection.pieces.push(rest);
+        if connection.pieces.too_long {
+            let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
+            return self.end(now, Ended::Session(why.into()));
+        }
+        let Some(options) = pushed else { return };
         let options = match options::filtered(options, &self.config.pulling) {
             Ok(options) => options,
             Err(rejected) => return self.end(now, rejected.into()),
@@ -143,6 +149,15 @@ impl Client {
                         && option.starts_with("keepalive ")
                     {
                         connection.take_keepalive(&Pushed::parse(vec![option.clone()]));
+                    }
+                }
+                for update in &updates {
+                    match update {
+                        Update::Set(option) if option == "block-ipv6" && !self.config.pulling.no_routes => {
+                            self.blocks_ipv6 = true;
+                        }
+                        Update::Remove(name) if name == "block-ipv6" => self.blocks_ipv6 = self.config.block_ipv6,
+                        Update::Set(_) | Update::Remove(_) => {}
                     }
                 }
                 self.tell(ClientEvent::Updated(updates));

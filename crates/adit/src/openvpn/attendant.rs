@@ -176,10 +176,12 @@ impl Attendant {
     fn hear(&mut self, event: ClientEvent) -> Next {
         match event {
             ClientEvent::Connecting(path) => self.begins(&path),
-            ClientEvent::Connected(pushed) => match Settings::read(*pushed, &self.pulling, self.server()) {
-                Ok(settings) => self.connected(settings),
-                Err(rejected) => return Next::End(rejected.to_string()),
-            },
+            ClientEvent::Connected(pushed) => {
+                match Settings::read(*pushed, &self.pulling, self.server(), self.ways.servers()) {
+                    Ok(settings) => self.connected(settings),
+                    Err(rejected) => return Next::End(rejected.to_string()),
+                }
+            }
             ClientEvent::Renewed => self.show(|shown| shown.renewals += 1),
             ClientEvent::Updated(updates) => {
                 let Some(settings) = self.shown.borrow().settings.clone() else { return Next::Nothing };
@@ -246,7 +248,7 @@ impl Attendant {
             return Next::Over(format!("{text}, and `ping-exit` says that this is the end"));
         }
         self.in_vain += 1;
-        let tries = self.attempts.most.map(|most| most as usize * self.ways.count().max(1));
+        let tries = self.attempts.most.map(|most| most as usize * self.ways.paths().len().max(1));
         if !why.is_final() && tries.is_some_and(|tries| self.in_vain >= tries) {
             return Next::Over(format!("{text}; that was the last attempt that `connect-retry-max` allows"));
         }

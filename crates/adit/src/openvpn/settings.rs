@@ -14,6 +14,8 @@ pub struct Settings {
     pub machine: Read,
     /// The server that set it.
     pub server: Option<IpAddr>,
+    /// All addresses of servers that are known: the next attempt may go to any.
+    pub servers: Vec<IpAddr>,
 }
 
 impl Settings {
@@ -21,9 +23,14 @@ impl Settings {
     ///
     /// # Errors
     /// The configuration says that a connection with such an option is to be given up.
-    pub fn read(connection: Pushed, pulling: &Pulling, server: Option<IpAddr>) -> Result<Self, Rejected> {
+    pub fn read(
+        connection: Pushed,
+        pulling: &Pulling,
+        server: Option<IpAddr>,
+        servers: Vec<IpAddr>,
+    ) -> Result<Self, Rejected> {
         let machine = Read::read(connection.options.iter().map(String::as_str), pulling)?;
-        Ok(Self { connection, machine, server })
+        Ok(Self { connection, machine, server, servers })
     }
 
     /// The same with changes.
@@ -43,7 +50,7 @@ impl Settings {
                 }
             }
         }
-        Self::read(connection, pulling, self.server)
+        Self::read(connection, pulling, self.server, self.servers.clone())
     }
 }
 
@@ -68,7 +75,7 @@ mod tests {
     fn settings(options: &[&str]) -> Settings {
         let mut connection = Pushed::default();
         options.iter().for_each(|option| connection.add(option));
-        Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }, None).unwrap()
+        Settings::read(connection, &Pulling { pull: true, ..Pulling::default() }, None, Vec::new()).unwrap()
     }
 
     #[test]
@@ -94,6 +101,6 @@ mod tests {
         let mut connection = Pushed::default();
         connection.add("route 10.1.0.0 255.255.0.0");
         let pulling = Pulling { pull: true, no_routes: true, filters: Vec::new() };
-        assert!(Settings::read(connection, &pulling, None).unwrap().machine.inside.routes.is_empty());
+        assert!(Settings::read(connection, &pulling, None, Vec::new()).unwrap().machine.inside.routes.is_empty());
     }
 }

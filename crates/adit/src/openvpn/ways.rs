@@ -2,7 +2,7 @@
 //!
 //! Not here: trying them (the core), when names are asked for anew (`attendant`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use adit_openvpn::options::{Attempts, Family, Remote, Transport};
@@ -91,6 +91,11 @@ impl Ways {
             known.addresses.iter().map(move |remote| Path { link, remote: *remote, local: None }).collect::<Vec<_>>()
         };
         self.remotes.iter().flat_map(of).take(MAX_PATHS).collect()
+    }
+
+    /// Their addresses alone.
+    pub(super) fn servers(&self) -> Vec<IpAddr> {
+        self.paths().iter().map(|path| path.remote.ip()).collect()
     }
 
     /// How the server at this address is called in the configuration.

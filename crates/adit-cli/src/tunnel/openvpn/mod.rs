@@ -53,6 +53,13 @@ struct Followers {
     link: JoinHandle<()>,
 }
 
+impl Drop for Followers {
+    fn drop(&mut self) {
+        // It would keep the client and its interface.
+        self.link.abort();
+    }
+}
+
 /// What is changed on this machine for one client.
 #[derive(Debug)]
 struct Machine {
@@ -205,10 +212,10 @@ impl OpenVpn {
     /// Says goodbye, and undoes everything.
     pub(super) async fn down(&self) -> Result<Done> {
         let followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Followers { stop, server, link }) = followers {
-            link.abort();
-            let _is_told = stop.send(true);
-            let _has_ended = server.await;
+        if let Some(mut followers) = followers {
+            followers.link.abort();
+            let _is_told = followers.stop.send(true);
+            let _has_ended = (&mut followers.server).await;
         }
         let hold = self.machine.hold.lock().await.take();
         let client = self.client.clone();
@@ -377,13 +384,15 @@ impl Machine {
     }
 }
 
-/// Whether interfaces of this machine may have addresses of IPv6.
+/// Whether any interface of this machine, one that is still to come too, may have addresses of IPv6. In doubt it may: then what
+/// cannot be set fails, and nothing goes beside.
 fn has_ipv6() -> bool {
-    let is_off = |which: &str| {
-        let text = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6"));
-        text.map_or(true, |text| text.trim() != "0")
+    let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return false };
+    let is_off = |interface: std::fs::DirEntry| {
+        let said = std::fs::read_to_string(interface.path().join("disable_ipv6"));
+        interface.file_name() == "lo" || said.is_ok_and(|said| said.trim() == "1")
     };
-    !is_off("all") && !is_off("default")
+    !interfaces.flatten().all(is_off)
 }
 
 fn first_line(text: &str) -> &str {

@@ -2,6 +2,7 @@
 //!
 //! Not here: what the machine has, and the changes between the two (`adit-host`).
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use adit::openvpn::Settings;
@@ -47,21 +48,24 @@ pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings
         // Into the tunnel, where nobody takes it: nothing of it leaves beside.
         routes.push(Ipv6Net::default().into());
     }
-    let servers: Vec<_> = config.remotes.iter().filter_map(|remote| remote.host.parse().ok()).chain(server).collect();
+    let (dns, search) = name_servers(config, settings, &mut notes);
+    for name_server in &dns {
+        // They are asked inside the tunnel, wherever they are.
+        if !routes.iter().chain(&addresses).any(|net| net.contains(name_server)) {
+            routes.push(IpNet::from(*name_server));
+        }
+    }
+    let literal = config.remotes.iter().filter_map(|remote| remote.host.parse().ok());
+    let servers: BTreeSet<IpAddr> = literal.chain(settings.servers.iter().copied()).collect();
+    let addresses = apart_from(addresses, &mut routes, &servers);
+    let mut seen = BTreeSet::new();
+    routes.retain(|route| seen.insert(*route));
     let routes = beside_servers(whole(routes), &servers);
     let is_default = |v6: bool| routes.iter().any(|to| to.prefix_len() == 0 && to.addr().is_ipv6() == v6);
     if is_default(false) && !is_default(true) {
         notes.push(
             "the server takes IPv4 only: what this machine sends over IPv6 does not go through the tunnel".to_owned(),
         );
-    }
-    let (dns, search) = name_servers(config, settings, &mut notes);
-    let mut routes = routes;
-    for server in &dns {
-        // They are asked inside the tunnel, wherever they are.
-        if !routes.iter().chain(&addresses).any(|net| net.contains(server)) {
-            routes.push(IpNet::from(*server));
-        }
     }
     let plan = HostPlan {
         name: name.to_owned(),
@@ -98,7 +102,7 @@ fn whole(mut routes: Vec<IpNet>) -> Vec<IpNet> {
 
 /// The routes without the servers themselves: what goes to a server must not go into the tunnel to it. Routes to everything
 /// stay as they are, for the tunnel's own packets are marked and look past those.
-fn beside_servers(routes: Vec<IpNet>, servers: &[IpAddr]) -> Vec<IpNet> {
+fn beside_servers(routes: Vec<IpNet>, servers: &BTreeSet<IpAddr>) -> Vec<IpNet> {
     let mut all = routes;
     for server in servers {
         let covers = |route: &IpNet| route.prefix_len() > 0 && route.contains(server);
@@ -107,6 +111,19 @@ fn beside_servers(routes: Vec<IpNet>, servers: &[IpAddr]) -> Vec<IpNet> {
         all = others;
     }
     all
+}
+
+/// Our addresses, none with a network that a server is in: the kernel makes a route of each. Such a network becomes a route like
+/// any other.
+fn apart_from(addresses: Vec<IpNet>, routes: &mut Vec<IpNet>, servers: &BTreeSet<IpAddr>) -> Vec<IpNet> {
+    let apart = |address: IpNet| {
+        if !servers.iter().any(|server| address.contains(server)) {
+            return address;
+        }
+        routes.push(address.trunc());
+        IpNet::from(address.addr())
+    };
+    addresses.into_iter().map(apart).collect()
 }
 
 /// A network without one of its hosts, as the networks that are left.
@@ -228,7 +245,7 @@ mod tests {
         let mut connection = Pushed::default();
         pushed.iter().for_each(|option| connection.add(option));
         let pulling = Pulling { pull: true, ..Pulling::default() };
-        let settings = Settings::read(connection, &pulling, Some([192, 0, 2, 1].into())).unwrap();
+        let settings = Settings::read(connection, &pulling, Some([192, 0, 2, 1].into()), Vec::new()).unwrap();
         of_settings("office", &config(lines), &settings)
     }
 
@@ -280,6 +297,10 @@ mod tests {
         let (plan, _) = self::plan("route 192.0.2.0 255.255.255.252\n", &["ifconfig 10.8.0.6 10.8.0.5"]);
         let routes = text(&plan.routes);
         assert_eq!(routes, ["10.8.0.5/32", "192.0.2.2/31", "192.0.2.0/32"]);
+        let (plan, _) =
+            self::plan("", &["topology subnet", "ifconfig 192.0.2.3 255.255.255.252", "dhcp-option DNS 192.0.2.1"]);
+        assert_eq!(text(&plan.addresses), ["192.0.2.3/32"], "the kernel would make a route of the network");
+        assert_eq!(text(&plan.routes), ["192.0.2.2/31", "192.0.2.0/32"]);
         let (mut plan, mut notes) = self::plan("", &["ifconfig-ipv6 fd00::2/64 fd00::1", "ifconfig 10.8.0.6 10.8.0.5"]);
         without_ipv6(&mut plan, &mut notes);
         assert_eq!((text(&plan.addresses), notes.len()), (vec!["10.8.0.6/32".to_owned()], 1));
