@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::admit::Form;
 use super::body::Body;
-use super::ledger::Account;
+use super::ledger::{Account, Held};
 use super::limits::{
     ANSWER, BODY_TIME, ERROR_RESETS, HEAD_BYTES, HEAD_TIME, IDLE_TIME, LINGER_TIME, PENDING_RESETS, SEND_BUFFER,
     STREAMS, TUNNEL_WINDOW, WINDOW,
@@ -78,7 +78,9 @@ async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut wid
             accepted = connection.accept() => match accepted {
                 Some(Ok((request, respond))) => {
                     let working = shared.visitor.account.works();
-                    let answer = answer(shared.clone(), request, respond);
+                    // Noted here and not where it is answered: many connections may be heard before one answer begins.
+                    let asked = shared.visitor.account.hold(len_of_request(&request));
+                    let answer = answer(shared.clone(), request, asked, respond);
                     answers.spawn(async move {
                         answer.await;
                         drop(working);
@@ -106,14 +108,14 @@ async fn drive(mut connection: Connection<Wire, Piece>, shared: &Shared, mut wid
     }
 }
 
-/// Answers one request.
-async fn answer(shared: Shared, request: Request<RecvStream>, mut respond: SendResponse<Piece>) {
+/// Answers one request, for which so much is held until then.
+async fn answer(shared: Shared, request: Request<RecvStream>, asked: Held, mut respond: SendResponse<Piece>) {
     let Visitor { scene, account, peer } = &shared.visitor;
     if let Some((entry, form)) = scene.admission.look(&request, &shared.exporter).await {
+        drop(asked);
         return accept_tunnel(shared, form, entry, request.into_body(), respond).await;
     }
     let is_head = request.method() == Method::HEAD;
-    let asked = account.hold(len_of_request(&request));
     let request = request.map(|stream| upload::of(stream, account));
     let response = tokio::select! {
         response = scene.site.answer(request, *peer) => response,

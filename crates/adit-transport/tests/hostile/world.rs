@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use adit_engine::{DatagramIo as _, MAX_READ, RecvBatch, Want};
@@ -18,14 +18,11 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Mutex;
+use tokio::runtime;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::sys::Counting;
-
-/// Held by the story that is told.
-pub(crate) static ALONE: Mutex<()> = Mutex::const_new(());
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Types of frames, RFC 9113 §6.
@@ -57,6 +54,20 @@ pub(crate) enum Site {
     Files,
     /// A site behind that takes connections and says nothing.
     Silent,
+}
+
+/// Until it is dropped no other story makes anything, which would be counted with this one's.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells a story, or a part of one. Whatever it began is gone when this returns, so that the next part counts its own.
+pub(crate) fn tell<T>(story: impl Future<Output = T>) -> T {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let told = runtime.block_on(story);
+    drop(runtime);
+    told
 }
 
 pub(crate) struct World {
