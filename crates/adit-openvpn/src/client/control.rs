@@ -84,22 +84,31 @@ impl Client {
         self.end(now, failure.into());
     }
 
+    /// The options of a reply or an update that we take, once all its pieces are there. One that may not be is the end.
+    fn whole(&mut self, now: Now, piece: &str) -> Option<Vec<String>> {
+        let State::Connecting(connection) = &mut self.state else { return None };
+        let options = connection.pieces.push(piece);
+        if connection.pieces.too_long {
+            let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
+            self.end(now, Ended::Session(why.into()));
+            return None;
+        }
+        match options::filtered(options?, &self.config.pulling) {
+            Ok(options) => Some(options),
+            Err(rejected) => {
+                self.end(now, rejected.into());
+                None
+            }
+        }
+    }
+
     fn handle_push(&mut self, now: Now, rest: &str) {
         let State::Connecting(connection) = &mut self.state else { return };
         let phase = connection.phase;
         if phase == Phase::Exchanging {
             return;
         }
-        let pushed = connection.pieces.push(rest);
-        if connection.pieces.too_long {
-            let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
-            return self.end(now, Ended::Session(why.into()));
-        }
-        let Some(options) = pushed else { return };
-        let options = match options::filtered(options, &self.config.pulling) {
-            Ok(options) => options,
-            Err(rejected) => return self.end(now, rejected.into()),
-        };
+        let Some(options) = self.whole(now, rest) else { return };
         let pushed = Pushed::parse(options);
         self.login.take_token(&pushed);
         if phase == Phase::Up {
@@ -129,16 +138,8 @@ impl Client {
         if connection.phase != Phase::Up {
             return;
         }
-        let pushed = connection.pieces.push(rest);
-        if connection.pieces.too_long {
-            let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
-            return self.end(now, Ended::Session(why.into()));
-        }
-        let Some(options) = pushed else { return };
-        let options = match options::filtered(options, &self.config.pulling) {
-            Ok(options) => options,
-            Err(rejected) => return self.end(now, rejected.into()),
-        };
+        let Some(options) = self.whole(now, rest) else { return };
+        let State::Connecting(connection) = &mut self.state else { return };
         match Update::parse(options) {
             Err(NotUpdatable(name)) => {
                 self.end(now, Ended::Restart(format!("it changes `{name}`, which no connection outlives")));
