@@ -12,6 +12,7 @@ use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::Kdf;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::prelude::{FromDer as _, X509Certificate, X509Version};
 use zeroize::Zeroizing;
 
 use super::{Unusable, certificates_of, text};
@@ -26,6 +27,15 @@ const MAX_SCRYPT_TIMES: u16 = 16;
 
 /// The longest bundle that is looked at, in bytes: each key in it costs as much as one may. Usual ones have some kilobytes.
 const MAX_BUNDLE: usize = 64 << 10;
+/// As many locks of a bundle may be seen from outside: one around the certificates, one around the key, one of the whole, and
+/// some to spare.
+const MAX_LOCKS: usize = 8;
+/// How a lock begins that hashes a password often: the names of PBKDF2, scrypt, and all of PKCS#12's own, in DER.
+const LOCKS: [&[u8]; 3] = [
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c],
+    &[0x2b, 0x06, 0x01, 0x04, 0x01, 0xda, 0x47, 0x04, 0x0b],
+    &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x0c, 0x01],
+];
 /// The way out of what is not read here.
 const ANEW: &str = "`openssl pkcs8 -topk8 -in FILE` encrypts it anew (with `-provider legacy -provider default` where OpenSSL \
                     refuses to read it)";
@@ -129,6 +139,17 @@ fn opened(der: &[u8], password: Option<&str>) -> Result<PrivateKeyDer<'static>, 
     Ok(PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.as_bytes().to_vec())))
 }
 
+/// Whether a certificate says that it may sign others: a colleague's, or our own of last year, must not vouch for servers.
+/// One of the first version cannot say it; authorities of that age have signed themselves.
+pub(super) fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
+    match parsed.basic_constraints() {
+        Ok(Some(constraints)) => constraints.value.ca,
+        Ok(None) => parsed.version() == X509Version::V1 && parsed.subject() == parsed.issuer(),
+        Err(_) => false,
+    }
+}
+
 /// What a bundle holds. One without a password has an empty one, which is tried unasked.
 fn bundled(material: &Material, password: Option<&str>) -> Result<Own, Unusable> {
     const OPTION: &str = "pkcs12";
@@ -140,6 +161,10 @@ fn bundled(material: &Material, password: Option<&str>) -> Result<Own, Unusable>
     let der = decoded(text(OPTION, material)?).ok_or_else(|| damaged("the block is not base64".to_owned()))?;
     if der.len() > MAX_BUNDLE {
         return Err(damaged(format!("the bundle has more than {MAX_BUNDLE} bytes")));
+    }
+    let locks: usize = LOCKS.iter().map(|name| der.windows(name.len()).filter(|at| at == name).count()).sum();
+    if locks > MAX_LOCKS {
+        return Err(damaged(format!("it has {locks} locks, where {MAX_LOCKS} are more than any program makes")));
     }
     let is_locked = |error: &BundleError| {
         matches!(error, BundleError::MacError(_) | BundleError::Pkcs5Error(_) | BundleError::UnpadError)
@@ -167,6 +192,6 @@ fn bundled(material: &Material, password: Option<&str>) -> Result<Own, Unusable>
     Ok(Own {
         certificates: std::iter::once(der(leaf)).chain(between).collect(),
         key: Some(PrivateKeyDer::Pkcs8(key)),
-        others: beside.into_iter().map(der).collect(),
+        others: beside.into_iter().map(der).filter(is_authority).collect(),
     })
 }

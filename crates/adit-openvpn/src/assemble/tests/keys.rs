@@ -1,11 +1,12 @@
 //! Keys as `openssl` encrypts them, with the password `secret`, and bundles as it makes them: alice, between, authority.
 
 use base64ct::{Base64, Encoding as _};
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::{client, options_of};
 use crate::TlsSettings;
+use crate::assemble::keys::is_authority;
 use crate::options;
 
 const CERT: &str = include_str!("../papers/me.crt");
@@ -110,14 +111,35 @@ fn a_bundle_gives_certificate_key_and_chain() {
 fn a_bundles_authorities_count_where_the_file_names_none() {
     let named = with_bundle(BUNDLE, Some("secret")).unwrap().peer.authorities;
     assert_eq!(named.iter().map(common_name).filter(|name| name == "Test CA" || name == "Between").count(), 0);
-    let mut config =
-        options_of(&format!("<pkcs12>\n{}\n</pkcs12>\n{}", Base64::encode_string(BUNDLE), askpass(Some("secret"))));
-    config.common.identity.ca = None;
-    let own: Vec<_> = read(&config).unwrap().peer.authorities.iter().map(common_name).collect();
+    let own: Vec<_> = authorities_of_bundle().iter().map(common_name).collect();
     assert_eq!(own, ["Between", "Test CA"]);
 }
 
-fn common_name(cert: &rustls::pki_types::CertificateDer<'_>) -> String {
+fn authorities_of_bundle() -> Vec<CertificateDer<'static>> {
+    let bundle = Base64::encode_string(BUNDLE);
+    let mut config = options_of(&format!("<pkcs12>\n{bundle}\n</pkcs12>\n{}", askpass(Some("secret"))));
+    config.common.identity.ca = None;
+    read(&config).unwrap().peer.authorities
+}
+
+fn common_name(cert: &CertificateDer<'_>) -> String {
     let (_, cert) = x509_parser::parse_x509_certificate(cert).unwrap();
     cert.subject().iter_common_name().next().map_or_else(String::new, |name| name.as_str().unwrap().to_owned())
+}
+
+/// Each costs what one may cost, and whoever made the bundle says how many there are.
+#[test]
+fn a_bundle_with_more_locks_than_any_program_makes_is_not_opened() {
+    let name = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x05, 0x0c];
+    let said = with_bundle(&[BUNDLE, &name.repeat(9)].concat(), Some("secret")).unwrap_err();
+    assert!(said.contains("locks"), "{said}");
+}
+
+#[test]
+fn only_who_may_sign_others_vouches_for_servers() {
+    let leaf = CertificateDer::from_pem_slice(CERT.as_bytes()).unwrap();
+    assert!(!is_authority(&leaf));
+    assert!(!is_authority(&CertificateDer::from(vec![1, 2, 3])));
+    let authorities = authorities_of_bundle();
+    assert!(!authorities.is_empty() && authorities.iter().all(is_authority));
 }
