@@ -67,8 +67,8 @@ pub struct Shown {
     pub trouble: Option<String>,
     /// What the server had to say to its user.
     pub said: Option<String>,
-    /// It has ended as the configuration asks for (`ping-exit`, `session-timeout`, `connect-retry-max`): the tunnel is to be
-    /// taken down.
+    /// It has ended as the configuration asks for (`ping-exit`, `session-timeout`, `connect-retry-max`), or before it was ever
+    /// connected: the tunnel is to be taken down.
     pub over: bool,
     /// What the server asks, and waits for as the next password.
     pub challenge: Option<Challenge>,

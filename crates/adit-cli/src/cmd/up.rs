@@ -61,7 +61,7 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
         super::needs_net_admin("bringing a tunnel up")?;
     }
     // Nobody is asked for a password that is not needed.
-    if already_up(source, &places)?.is_some() {
+    if !args.foreground && already_up(source, &places)?.is_some() {
         return Err(Failure::failed(format!("{} is already up", source.name))
             .hint(format!("`adit status {0}` shows how it is; `adit down {0}` takes it down", source.name)));
     }

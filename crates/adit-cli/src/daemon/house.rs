@@ -64,7 +64,10 @@ impl House {
     /// Brings a tunnel up from its file.
     pub(super) async fn up(&self, name: &str, file: &Path, login: Option<Login>) -> Result<Done> {
         let keeper = self.move_in(name, Some(file.to_owned()))?;
-        let asked = Wanted::of_file(file, login);
+        // A key behind a password takes as long as the file says, within bounds: the other tunnels go on.
+        let of = file.to_owned();
+        let asked = tokio::task::spawn_blocking(move || Wanted::of_file(&of, login)).await;
+        let asked = asked.unwrap_or_else(|e| Err(Failure::failed(format!("reading the file failed inside: {e}"))));
         self.begin(name, keeper, asked).await
     }
 

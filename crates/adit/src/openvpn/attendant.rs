@@ -170,6 +170,8 @@ impl Attendant {
             shown.phase = Phase::Ended;
             shown.since = None;
             shown.trouble = Some(for_people(&why));
+            // What was never open need not be kept closed.
+            shown.over = shown.connections == 0;
         });
     }
 

@@ -110,7 +110,10 @@ impl OpenVpn {
             ..HostPlan::default()
         };
         let prepared = host.prepare(&first).await.map_err(|e| host_failure(&e))?;
-        let (client, link) = match start(name, &unlocked, login, prepared.fwmark().unwrap_or(0)) {
+        let (of, mark) = (name.to_owned(), prepared.fwmark().unwrap_or(0));
+        let started = tokio::task::spawn_blocking(move || start(&of, &unlocked, login, mark)).await;
+        let started = started.unwrap_or_else(|e| Err(Failure::failed(format!("starting it failed inside: {e}"))));
+        let (client, link) = match started {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
