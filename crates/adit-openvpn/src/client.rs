@@ -19,7 +19,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 pub use self::config::{ClientConfig, ControlWrap};
 pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
 use self::login::Login;
-use crate::constants::EARLY_NEGOTIATION;
+use crate::constants::{EARLY_NEGOTIATION, MAX_EVENTS};
 use crate::data::{Fragments, SealJob, Segments};
 use crate::inner::Entering;
 use crate::key_file::StaticKey;
@@ -47,8 +47,10 @@ pub struct Client {
     remote: usize,
     /// How long to wait before the next attempt.
     pause: Duration,
+    /// Attempts since the last that came to something.
+    failures: usize,
     drops: Drops,
-    /// At most `MAX_EVENTS`; the oldest go first.
+    /// At most `MAX_EVENTS`, connections and their ends apart.
     events: VecDeque<ClientEvent>,
     /// What the core itself wants sealed: packets that waited, pieces, pings, a farewell. More than `MAX_SEALS` are not cut.
     seals: VecDeque<(SealJob, Path, Vec<u8>)>,
@@ -76,7 +78,9 @@ enum State {
 struct Connection {
     session: Session,
     path: Path,
-    pieces: Pieces,
+    /// Of a reply with settings, and of a change to them, that have not come whole.
+    replies: Pieces,
+    updates: Pieces,
     fragments: Fragments,
     phase: Phase,
     ping: Option<Duration>,
@@ -126,6 +130,7 @@ impl Client {
             state: State::Waiting(now.instant),
             remote: 0,
             pause,
+            failures: 0,
             drops: Drops::default(),
             events: VecDeque::new(),
             seals: VecDeque::new(),
@@ -160,7 +165,8 @@ impl Client {
                 self.state = State::Connecting(Box::new(Connection {
                     session,
                     path,
-                    pieces: Pieces::default(),
+                    replies: Pieces::default(),
+                    updates: Pieces::default(),
                     fragments: Fragments::default(),
                     phase: Phase::Exchanging,
                     ping: self.config.ping,
@@ -188,7 +194,9 @@ impl Client {
         self.seals.clear();
         if matches!(&self.state, State::Connecting(connection) if connection.phase == Phase::Up) {
             self.pause = self.config.reconnect.0;
+            self.failures = 0;
         }
+        self.failures += 1;
         if why.stays() {
             self.remote = self.remote.wrapping_sub(1);
         }
@@ -196,8 +204,8 @@ impl Client {
             State::Stopped
         } else {
             let at = now.instant + self.pause.max(why.backoff());
-            // Each of the remotes is tried before patience grows.
-            if self.remote.is_multiple_of(self.config.remotes.len().max(1)) {
+            // As many attempts as there are remotes, and patience grows.
+            if self.failures.is_multiple_of(self.config.remotes.len().max(1)) {
                 self.pause = (self.pause * 2).min(self.config.reconnect.1);
             }
             State::Waiting(at)
@@ -210,8 +218,11 @@ impl Client {
             // The newest counts; however much a server says, what matters is not pushed out by it.
             self.events.retain(|event| !matches!(event, ClientEvent::Info(_)));
         }
-        if self.events.len() == crate::constants::MAX_EVENTS {
-            self.events.pop_front();
+        // Connections and their ends are few, and changes are not taken beyond this bound.
+        if self.events.len() >= MAX_EVENTS
+            && let Some(least) = self.events.iter().position(|event| matches!(event, ClientEvent::Renewed))
+        {
+            self.events.remove(least);
         }
         self.events.push_back(event);
     }

@@ -83,8 +83,6 @@ pub(crate) const MAX_TLS_QUEUED: usize = 128 * 1024;
 pub(crate) const MAX_KEY_METHOD: usize = 64 * 1024;
 /// Bytes of one control message.
 pub(crate) const MAX_MESSAGE: usize = 16 * 1024;
-/// Bytes of all the pieces of one push reply.
-pub(crate) const MAX_PUSH: usize = 256 * 1024;
 /// Inner packets kept while there is no key; the oldest go first.
 pub(crate) const MAX_STAGED: usize = 64;
 /// Packets of one session of which pieces are missing; the oldest go first. Also how far behind the newest one may be.
@@ -105,6 +103,9 @@ pub(crate) const MAX_EVENTS: usize = 256;
 pub(crate) const RESETS: u32 = 100;
 /// In this time.
 pub(crate) const RESETS_EVERY: Duration = Duration::from_secs(10);
+/// Cookies that a session came of, and that would still be good. Resets are answered some thousand times in that time at most,
+/// handshakes that succeed apart.
+pub(crate) const MAX_SPENT: usize = 4096;
 /// Sessions of one host that have proved their address and are not let in yet.
 pub(crate) const MAX_HALF_OPEN: usize = 64;
 /// Sessions of a server: their numbers have 24 bits, and the last says nothing.

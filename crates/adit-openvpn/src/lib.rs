@@ -10,6 +10,7 @@
 //! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
 //! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
 //! | `data`, `keyring` | the data channel: formats, the jobs that seal and open; the keys in use, from epoch to epoch |
+//! | `inner` | what opened packets hold: an inner packet, a piece of one, a ping, a goodbye |
 //! | `push`, `update` | a server's settings as text and as values; those that change later |
 //! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
@@ -17,8 +18,7 @@
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //! | `assemble` | a client as its configuration describes it, in the terms of the core |
 //!
-//! Not there yet: `fragment`; a client that clamps the MSS (`mssfix`);
-//! encrypted private keys and PKCS#12; static-key mode, which OpenVPN itself gives up, will not come.
+//! Static-key mode, which OpenVPN itself gives up, will not come.
 
 mod assemble;
 mod cipher;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::Cipher;
-use crate::constants::MAX_PUSH;
 use crate::data::Framing;
-use crate::options::{self, Directive};
+use crate::options::{self, Directive, MAX_PUSHED, MAX_PUSHED_BYTES};
+
+/// How options begin that take a password's place.
+const TOKEN: &str = "auth-token";
 
 /// Settings from a server, all the pieces of a reply together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -80,18 +82,20 @@ impl Drop for Token {
 /// Puts the pieces of a reply together.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
-    options: Vec<String>,
-    /// Never more than `MAX_PUSH`.
+    /// There may be a token in one. Never more than `MAX_PUSHED`.
+    options: Vec<Zeroizing<String>>,
+    /// Never more than `MAX_PUSHED_BYTES`.
     bytes: usize,
-    /// There was more than that: the rest alone would be other settings than were meant.
+    /// There was more than either: the rest alone would be other settings than were meant.
     pub(crate) too_long: bool,
 }
 
 impl Pieces {
     /// One piece, the text after `PUSH_REPLY`. All of it, when this was the last.
-    pub(crate) fn push(&mut self, piece: &str) -> Option<Vec<String>> {
+    pub(crate) fn push(&mut self, piece: &str) -> Option<Vec<Zeroizing<String>>> {
         self.bytes += piece.len();
-        if self.too_long || self.bytes > MAX_PUSH {
+        let count = self.options.len() + split(piece).count();
+        if self.too_long || self.bytes > MAX_PUSHED_BYTES || count > MAX_PUSHED {
             *self = Self { too_long: true, ..Self::default() };
             return None;
         }
@@ -99,7 +103,7 @@ impl Pieces {
         for option in split(piece) {
             match option.strip_prefix("push-continuation ") {
                 Some(number) => more = number.trim() == "2",
-                None => self.options.push(option.to_owned()),
+                None => self.options.push(Zeroizing::new(option.to_owned())),
             }
         }
         if more { None } else { Some(std::mem::take(self).options) }
@@ -113,20 +117,24 @@ fn split(piece: &str) -> impl Iterator<Item = &str> {
 
 impl Pushed {
     /// Reads the options of a whole reply. What cannot be read is refused, not guessed.
-    pub(crate) fn parse(options: Vec<String>) -> Self {
+    pub(crate) fn parse(options: &[Zeroizing<String>]) -> Self {
         let mut pushed = Self::default();
-        for option in options {
-            // There may be a token in it.
-            let option = Zeroizing::new(option);
-            pushed.add(&option);
-        }
+        options.iter().for_each(|option| pushed.add(option));
+        pushed
+    }
+
+    /// Reads what a reply may change while a connection lives: the token, and whose it is.
+    pub(crate) fn token_of(options: &[Zeroizing<String>]) -> Self {
+        let mut pushed = Self::default();
+        options.iter().filter(|option| option.starts_with(TOKEN)).for_each(|option| pushed.add(option));
         pushed
     }
 
     /// Takes one option in; the last of those that stand once counts.
     pub fn add(&mut self, option: &str) {
         if self.take(option).is_none() {
-            self.refused.push(option.to_owned());
+            // A token that cannot be read may be secret all the same.
+            self.refused.push(if option.contains(TOKEN) { TOKEN } else { option }.to_owned());
         }
     }
 
@@ -181,7 +189,7 @@ mod tests {
     use super::*;
 
     fn pushed(text: &str) -> Pushed {
-        Pushed::parse(Pieces::default().push(text).unwrap())
+        Pushed::parse(&Pieces::default().push(text).unwrap())
     }
 
     #[test]
@@ -249,14 +257,28 @@ mod tests {
         let mut pieces = Pieces::default();
         assert_eq!(pieces.push("a 1,push-continuation 2"), None);
         assert_eq!(pieces.push("b 2,push-continuation 2"), None);
-        assert_eq!(pieces.push("c 3,push-continuation 1"), Some(vec!["a 1".into(), "b 2".into(), "c 3".into()]));
+        let whole = pieces.push("c 3,push-continuation 1").unwrap();
+        assert!(whole.iter().map(|option| option.as_str()).eq(["a 1", "b 2", "c 3"]));
         let long = format!("{},push-continuation 2", "x".repeat(1000));
         for _ in 0..10_000 {
             assert_eq!(pieces.push(&long), None);
-            assert!(pieces.bytes <= MAX_PUSH);
+            assert!(pieces.bytes <= MAX_PUSHED_BYTES);
         }
         assert_eq!(pieces.push("the end,push-continuation 1"), None, "the tail of what was too long is not the whole");
         assert!(pieces.too_long);
+        let (mut pieces, some) = (Pieces::default(), "a,".repeat(MAX_PUSHED / 2));
+        assert_eq!(pieces.push(&format!("{some}push-continuation 2")), None);
+        assert_eq!(pieces.push(&format!("{some}push-continuation 1")), None, "so many options, however short");
+        assert!(pieces.too_long);
+    }
+
+    #[test]
+    fn while_a_connection_lives_a_reply_brings_a_token_and_nothing_else() {
+        let options =
+            Pieces::default().push("ifconfig 10.8.0.9 255.255.255.0,auth-token new,auth-token-user YQ==").unwrap();
+        let pushed = Pushed::token_of(&options);
+        assert_eq!(pushed.auth_token.as_ref().map(Token::expose), Some("new"));
+        assert_eq!((pushed.auth_token_user.as_deref(), pushed.address4), (Some("YQ=="), None));
     }
 
     #[test]
@@ -264,5 +286,8 @@ mod tests {
         let pushed = pushed("auth-token SESS_ID_AT_secret");
         assert_eq!(pushed.auth_token.as_ref().map(Token::expose), Some("SESS_ID_AT_secret"));
         assert!(!format!("{pushed:?}").contains("secret"));
+        for unreadable in ["auth-token a secret", "\"auth-token\" \"a secret", "--auth-token a secret"] {
+            assert!(!format!("{:?}", Pushed::parse(&Pieces::default().push(unreadable).unwrap())).contains("secret"));
+        }
     }
 }

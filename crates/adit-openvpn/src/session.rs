@@ -87,6 +87,9 @@ pub enum SessionEnd {
         "the peer did not finish a key exchange in time\n  hint: does the port answer, and are the keys of `tls-crypt` or `tls-auth` the server's?"
     )]
     HandWindow,
+    /// There are keys, but no settings: the server has not answered, or whoever it asked has not.
+    #[error("the server took the keys and did not say in time that we may come in\n  hint: ask its administrator")]
+    NoSettings,
 }
 
 /// One session.
@@ -384,9 +387,11 @@ impl Session {
         self.newest.patience.map_or(until, |patience| patience.max(until))
     }
 
-    /// Somebody is asked whether these two may go on: the newest key exchange may take so much longer, within reason.
+    /// Somebody is asked whether these two may go on: the newest key exchange may take so much longer, within reason, however
+    /// often it is said.
     pub(crate) fn wait(&mut self, times: &Times, longest: Duration, now: Instant) {
-        self.newest.patience = Some(now + longest.min(times.hand_window.max(times.renegotiate / 2)));
+        let last = self.newest.begun + times.hand_window + times.hand_window.max(times.renegotiate / 2);
+        self.newest.patience = Some((now + longest).min(last));
     }
 
     fn retire_at(&self, times: &Times) -> Option<Instant> {
@@ -402,7 +407,8 @@ impl Session {
         match &self.newest.data {
             None => {
                 if self.hand_until(times) <= now {
-                    self.end.get_or_insert(SessionEnd::HandWindow);
+                    let end = if self.newest.is_complete() { SessionEnd::NoSettings } else { SessionEnd::HandWindow };
+                    self.end.get_or_insert(end);
                 }
                 false
             }
@@ -457,19 +463,20 @@ impl Session {
         }
     }
 
-    /// The keys that are sent with: the new ones once the peer has shown that it has them, or had time to.
-    fn sending(&mut self, times: &Times, now: Instant) -> Option<&mut Data> {
+    /// Whether the newest keys are sent with: the peer has shown that it has them, or had time to, or there are no others.
+    fn is_settled(&self, times: &Times, now: Instant) -> bool {
         let wait = match times.renegotiate {
             Duration::ZERO => times.hand_window,
             renegotiate => times.hand_window.min(renegotiate / 2),
         };
-        let settled = self.newest.data.as_ref().is_some_and(|data| data.confirmed || now >= data.since + wait);
-        let old = self.older.as_mut().and_then(|older| older.data.as_mut());
-        match (self.newest.data.as_mut(), old) {
-            (Some(new), _) if settled => Some(new),
-            (_, Some(old)) => Some(old),
-            (new, None) => new,
-        }
+        let others = self.older.as_ref().is_some_and(|older| older.data.is_some());
+        self.newest.data.as_ref().is_some_and(|data| data.confirmed || now >= data.since + wait || !others)
+    }
+
+    /// The keys that are sent with.
+    fn sending(&mut self, times: &Times, now: Instant) -> Option<&mut Data> {
+        let exchange = if self.is_settled(times, now) { Some(&mut self.newest) } else { self.older.as_mut() };
+        exchange?.data.as_mut()
     }
 
     /// A packet in pieces, if it is too long for one datagram.
@@ -496,14 +503,15 @@ impl Session {
         content: Content,
         len: usize,
     ) -> Option<(SealJob, bool)> {
-        let renewing = self.newest.data.is_none();
+        // Others are on their way already, or wait for the peer to show that it has them.
+        let renewed = !self.is_settled(times, now);
         let data = self.sending(times, now)?;
         let mut iv = [0; 16];
         if data.needs_iv() {
             rng.fill_bytes(&mut iv);
         }
         let job = data.seal(content, len, iv)?;
-        Some((job, data.is_worn() && !renewing))
+        Some((job, data.is_worn() && !renewed))
     }
 
     /// The keys that open this data packet.

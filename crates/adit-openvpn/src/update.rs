@@ -1,5 +1,7 @@
 //! `PUSH_UPDATE`: settings of a client that change while its connection lives.
 
+use zeroize::Zeroizing;
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -35,7 +37,7 @@ const UPDATABLE: [&str; 15] = [
 
 impl Update {
     /// Reads the options of a whole update: `-` before a name takes away, `?` says that the option may be left aside.
-    pub(crate) fn parse(options: Vec<String>) -> Result<Vec<Self>, NotUpdatable> {
+    pub(crate) fn parse(options: &[Zeroizing<String>]) -> Result<Vec<Self>, NotUpdatable> {
         let mut updates = Vec::new();
         for option in options {
             let (remove, text) = option.strip_prefix('-').map_or((false, option.as_str()), |text| (true, text));
@@ -67,7 +69,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Vec<Update>, NotUpdatable> {
-        Update::parse(text.split(',').map(str::to_owned).collect())
+        Update::parse(&text.split(',').map(|option| Zeroizing::new(option.to_owned())).collect::<Vec<_>>())
     }
 
     #[test]

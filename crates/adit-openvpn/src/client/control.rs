@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use adit_protocol::Now;
+use zeroize::Zeroizing;
 
 use super::{AuthFailure, Client, ClientEvent, Connection, Ended, Phase, State};
 use crate::Role;
-use crate::constants::PUSH_REQUEST_EVERY;
+use crate::constants::{MAX_EVENTS, PUSH_REQUEST_EVERY};
 use crate::exchange::ExchangeFailure;
 use crate::options;
-use crate::push::Pushed;
+use crate::push::{Pieces, Pushed};
 use crate::update::{NotUpdatable, Update};
 
 impl Connection {
@@ -55,10 +56,6 @@ impl Client {
     }
 
     fn handle_message(&mut self, now: Now, message: &str) {
-        // No message has any, and what is in it is shown to people, on terminals.
-        if message.chars().any(char::is_control) {
-            return tracing::debug!("a control message with control characters is left aside");
-        }
         let name = message.split(',').next().unwrap_or_default();
         let rest = message.get(name.len()..).unwrap_or_default();
         let text = || rest.trim_start_matches(',').to_owned();
@@ -85,10 +82,16 @@ impl Client {
     }
 
     /// The options of a reply or an update that we take, once all its pieces are there. One that may not be is the end.
-    fn whole(&mut self, now: Now, piece: &str) -> Option<Vec<String>> {
+    fn whole(
+        &mut self,
+        now: Now,
+        piece: &str,
+        pieces: fn(&mut Connection) -> &mut Pieces,
+    ) -> Option<Vec<Zeroizing<String>>> {
         let State::Connecting(connection) = &mut self.state else { return None };
-        let options = connection.pieces.push(piece);
-        if connection.pieces.too_long {
+        let pieces = pieces(connection);
+        let options = pieces.push(piece);
+        if pieces.too_long {
             let why = ExchangeFailure::Protocol("its settings are longer than any client takes");
             self.end(now, Ended::Session(why.into()));
             return None;
@@ -108,12 +111,13 @@ impl Client {
         if phase == Phase::Exchanging {
             return;
         }
-        let Some(options) = self.whole(now, rest) else { return };
-        let pushed = Pushed::parse(options);
-        self.login.take_token(&pushed);
+        let Some(options) = self.whole(now, rest, |connection| &mut connection.replies) else { return };
         if phase == Phase::Up {
-            return; // Settings come once; tokens with every renewal.
+            // Settings come once; tokens with every renewal.
+            return self.login.take_token(&Pushed::token_of(&options));
         }
+        let pushed = Pushed::parse(&options);
+        self.login.take_token(&pushed);
         let agreed = match self.agreed(&pushed) {
             Ok(agreed) => agreed,
             Err(why) => return self.end(now, why),
@@ -138,22 +142,24 @@ impl Client {
         if connection.phase != Phase::Up {
             return;
         }
-        let Some(options) = self.whole(now, rest) else { return };
+        let Some(options) = self.whole(now, rest, |connection| &mut connection.updates) else { return };
+        if self.events.len() >= MAX_EVENTS {
+            let why = ExchangeFailure::Protocol("it changes its settings faster than anybody could follow");
+            return self.end(now, Ended::Session(why.into()));
+        }
         let State::Connecting(connection) = &mut self.state else { return };
-        match Update::parse(options) {
+        match Update::parse(&options) {
             Err(NotUpdatable(name)) => {
                 self.end(now, Ended::Restart(format!("it changes `{name}`, which no connection outlives")));
             }
             Ok(updates) => {
                 for update in &updates {
-                    if let Update::Set(option) = update
-                        && option.starts_with("keepalive ")
-                    {
-                        connection.take_keepalive(&Pushed::parse(vec![option.clone()]));
-                    }
-                }
-                for update in &updates {
                     match update {
+                        Update::Set(option) if option.starts_with("keepalive ") => {
+                            let mut pushed = Pushed::default();
+                            pushed.add(option);
+                            connection.take_keepalive(&pushed);
+                        }
                         Update::Set(option) if option == "block-ipv6" && !self.config.pulling.no_routes => {
                             self.blocks_ipv6 = true;
                         }

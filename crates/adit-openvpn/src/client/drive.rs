@@ -18,10 +18,6 @@ impl Protocol for Client {
     type Event = ClientEvent;
 
     fn plan_outbound(&mut self, now: Now, packet: &IpPacket<'_>) -> Outbound<SealJob> {
-        if self.blocks_ipv6 && packet.version() == 6 {
-            self.drops.count(DropReason::NoRoute);
-            return Outbound::Drop(DropReason::NoRoute);
-        }
         if !self.is_up() {
             if self.staged.len() == MAX_STAGED {
                 self.staged.pop_front();
@@ -219,6 +215,9 @@ impl Client {
 
     /// Work for a packet, or `None` where its pieces are among `seals` now.
     fn send(&mut self, now: Now, packet: &IpPacket<'_>) -> Result<Option<(SealJob, Path)>, DropReason> {
+        if self.blocks_ipv6 && packet.version() == 6 {
+            return Err(DropReason::NoRoute);
+        }
         let State::Connecting(connection) = &mut self.state else { return Err(DropReason::ExpiredSession) };
         match connection.session.cut(&self.ground.times, now.instant, packet, &mut connection.fragments)? {
             Cut::Whole => self.seal(now, Content::Packet, packet.len()).map(Some).ok_or(DropReason::ExpiredSession),

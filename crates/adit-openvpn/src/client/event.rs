@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use adit_protocol::Path;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 use crate::constants::MAX_BACKOFF;
 use crate::exchange::ExchangeFailure;
@@ -87,7 +88,7 @@ pub enum AuthFailure {
         /// What to show.
         question: String,
         /// What to send back: `CRV1::STATE::ANSWER` as the password.
-        state: String,
+        state: Zeroizing<String>,
         /// The user's name, as base64.
         user: String,
         /// Whether the answer may be shown while it is typed.
@@ -185,7 +186,7 @@ impl AuthFailure {
             {
                 return Self::Challenge {
                     question: question.to_owned(),
-                    state: state.to_owned(),
+                    state: Zeroizing::new(state.to_owned()),
                     user: user.to_owned(),
                     echo: flags.split(',').any(|flag| flag == "E"),
                 };

@@ -55,6 +55,8 @@ impl Login {
 
 #[cfg(test)]
 mod tests {
+    use zeroize::Zeroizing;
+
     use super::*;
 
     fn login() -> Login {
@@ -62,7 +64,7 @@ mod tests {
     }
 
     fn pushed(options: &[&str]) -> Pushed {
-        Pushed::parse(options.iter().map(|option| (*option).to_owned()).collect())
+        Pushed::parse(&options.iter().map(|option| Zeroizing::new((*option).to_owned())).collect::<Vec<_>>())
     }
 
     fn shown(login: &Login) -> (&str, &str) {

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use adit_protocol::Path;
+use adit_protocol::{Checksum, Path};
 
 /// To which size TCP segments are clamped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,10 +122,7 @@ fn clamp_tcp(tcp: &mut [u8], most: u16) {
     // RFC 1624: the checksum follows by what has changed; what does not lie on a word counts turned round.
     let turned = |value: u16| if at % 2 == 0 { value } else { value.swap_bytes() };
     let Some(checksum) = tcp.get_mut(16..).and_then(|bytes| bytes.first_chunk_mut::<2>()) else { return };
-    let sum = u32::from(!u16::from_be_bytes(*checksum)) + u32::from(!turned(before)) + u32::from(turned(most));
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    *checksum = (!(sum as u16)).to_be_bytes();
+    *checksum = Checksum::update(u16::from_be_bytes(*checksum), turned(before), turned(most)).to_be_bytes();
 }
 
 /// Where the maximum segment size stands among the options of this header.

@@ -2,6 +2,8 @@
 //!
 //! Not here: reading those files (whoever has a disk).
 
+use zeroize::Zeroizing;
+
 use super::finding::Finding;
 use super::identity::ASKED;
 use super::lexer::{self, Directive, Quoted};
@@ -106,15 +108,14 @@ pub fn embed(text: &str, mut content: impl FnMut(&Needed) -> Option<SecretText>)
     let directives = each(text);
     let moves: Vec<_> = directives.iter().filter(|d| d.name() == "cd").map(|d| d.line).collect();
     let mut needs = directives.iter().filter_map(needed).peekable();
-    let mut out = String::with_capacity(text.len() * 2);
+    let mut pieces = Vec::new();
     for (line, number) in text.lines().zip(1..) {
         if moves.binary_search(&number).is_ok() {
             continue;
         }
         let taken = needs.next_if(|needed| needed.line == number);
         let Some((body, needed)) = taken.and_then(|needed| Some((content(&needed)?, needed))) else {
-            out.push_str(line);
-            out.push('\n');
+            pieces.push(Piece::Text(format!("{line}\n")));
             continue;
         };
         let end = format!("</{}>", needed.option);
@@ -123,15 +124,31 @@ pub fn embed(text: &str, mut content: impl FnMut(&Needed) -> Option<SecretText>)
             let why = format!("the file {} of line {number} holds `{end}`, which would end its block", needed.name);
             return Err(Finding::whole_file_refused(&why, "look at what the file is"));
         }
-        out.push_str(&beside(line, &needed));
-        out.push_str(&format!("<{}>\n{}", needed.option, body.expose()));
-        if !body.expose().ends_with('\n') {
-            out.push('\n');
-        }
-        out.push_str(&end);
-        out.push('\n');
+        pieces.push(Piece::Text(format!("{}<{}>\n", beside(line, &needed), needed.option)));
+        let break_after = if body.expose().ends_with('\n') { "" } else { "\n" };
+        pieces.push(Piece::Secret(body));
+        pieces.push(Piece::Text(format!("{break_after}{end}\n")));
     }
-    Ok(SecretText::new(out))
+    // A text that grows would leave copies of keys behind.
+    let length = pieces.iter().map(|piece| piece.expose().len()).sum();
+    let mut whole = Zeroizing::new(String::with_capacity(length));
+    pieces.iter().for_each(|piece| whole.push_str(piece.expose()));
+    Ok(SecretText::new(std::mem::take(&mut *whole)))
+}
+
+/// A part of what comes out.
+enum Piece {
+    Text(String),
+    Secret(SecretText),
+}
+
+impl Piece {
+    fn expose(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Secret(text) => text.expose(),
+        }
+    }
 }
 
 /// What the line says beside the file: a block has no room for it.

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use zeroize::Zeroizing;
 
-use super::catalogue::{Entry, PUSHED, ignored, read};
+use super::catalogue::{self, Entry, PUSHED, ignored, read};
 use super::data::{self, Framing};
 use super::dns::Dns;
 use super::draft::Draft;
@@ -246,7 +246,7 @@ fn taken(draft: &mut Draft, read: &Result<Directive, Finding>, number: usize) ->
 ///
 /// # Errors
 /// The file says that such an option is to be rejected.
-pub(crate) fn filtered(options: Vec<String>, pulling: &Pulling) -> Result<Vec<String>, Rejected> {
+pub(crate) fn filtered(options: Vec<Zeroizing<String>>, pulling: &Pulling) -> Result<Vec<Zeroizing<String>>, Rejected> {
     if pulling.filters.is_empty() {
         return Ok(options);
     }
@@ -258,7 +258,7 @@ pub(crate) fn filtered(options: Vec<String>, pulling: &Pulling) -> Result<Vec<St
             continue;
         }
         let read = directive(option.strip_prefix('?').unwrap_or(&option), 1);
-        let (name, plain) = read.as_ref().map_or_else(|_| ("", option.clone()), |read| (read.name(), read.plain()));
+        let (name, plain) = read.as_ref().map_or_else(|_| ("", option.to_string()), |read| (read.name(), read.plain()));
         let plain = Zeroizing::new(plain);
         match pulling.decide(&plain) {
             FilterAction::Accept => left.push(option),
@@ -273,6 +273,10 @@ pub(crate) fn filtered(options: Vec<String>, pulling: &Pulling) -> Result<Vec<St
 /// `None` if no server may push it so; all of it, if it cannot be read.
 pub(crate) fn alone(option: &str) -> Option<(Directive, Option<Pushed>)> {
     let read = directive(option, 1);
+    // Nobody reads what would be said of a name that is not known, and looking for the one that was meant costs most.
+    if read.as_ref().is_ok_and(|read| !catalogue::is_known(read.name())) {
+        return read.ok().map(|read| (read, None));
+    }
     let mut draft = Draft::new(PUSHED);
     let finding = taken(&mut draft, &read, 1);
     let read = read.ok()?;

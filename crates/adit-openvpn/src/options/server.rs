@@ -354,15 +354,15 @@ fn server(draft: &mut Draft, d: &Directive) -> Outcome {
 }
 
 /// The longest option that is pushed, in bytes: a whole reply has 1024.
-const MAX_PUSH: usize = 900;
+const MAX_OPTION: usize = 900;
 
 fn push(draft: &mut Draft, d: &Directive) -> Outcome {
     let option = text(d, 1)?;
     if option.contains(',') {
         return refuse(1, "a comma separates options on their way to the client", "write a line for each option");
     }
-    if option.len() > MAX_PUSH {
-        return refuse(1, format!("an option has at most {MAX_PUSH} bytes"), "make several lines of it");
+    if option.len() > MAX_OPTION {
+        return refuse(1, format!("an option has at most {MAX_OPTION} bytes"), "make several lines of it");
     }
     let list = if draft.is_of_client() { &mut draft.entry.push } else { &mut draft.server.push };
     add(list, option.to_owned())?;

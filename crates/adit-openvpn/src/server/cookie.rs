@@ -1,5 +1,6 @@
 //! Session names that prove a client's address: the server keeps nothing until its client has shown one back.
 
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -9,11 +10,18 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
 use subtle::ConstantTimeEq as _;
 
+use crate::constants::MAX_SPENT;
 use crate::packet::SessionId;
 
-/// What cookies are made with.
+/// A cookie is good in the slot that it was made in, and in those after it, so many in all.
+const SLOTS: u64 = 3;
+
+/// What cookies are made with, and those that came of age: each is good for one session.
 pub(super) struct CookieJar {
     key: hmac::Key,
+    /// Those that were spent and would still be good, and when they were.
+    spent: HashSet<SessionId>,
+    order: VecDeque<(u64, SessionId)>,
     began: Instant,
     /// How long a cookie keeps its value; it is good for between two and three times that.
     slot: Duration,
@@ -24,7 +32,8 @@ impl CookieJar {
         let mut key = Secret::new([0; 32]);
         rng.fill_bytes(key.expose_mut());
         let slot = Duration::from_secs(hand_window.as_secs().div_ceil(2).max(1));
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key.expose()), began, slot }
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key.expose());
+        Self { key, spent: HashSet::new(), order: VecDeque::new(), began, slot }
     }
 
     /// The name of the session that a client at `from`, which calls it `client`, would have now.
@@ -32,13 +41,25 @@ impl CookieJar {
         self.of_slot(self.slot_at(now), from, client)
     }
 
-    /// Whether `shown` was made for this client, not long ago.
+    /// Whether `shown` was made for this client, not long ago, and nothing came of it yet.
     pub(super) fn accepts(&self, now: Instant, from: SocketAddr, client: SessionId, shown: SessionId) -> bool {
         let slot = self.slot_at(now);
-        let good = (0..3)
+        let good = (0..SLOTS)
             .filter_map(|ago| slot.checked_sub(ago))
             .fold(subtle::Choice::from(0), |good, slot| good | self.of_slot(slot, from, client).0.ct_eq(&shown.0));
-        good.into()
+        bool::from(good) && !self.spent.contains(&shown)
+    }
+
+    /// A session came of this one. The same datagram again would cost another handshake, which nothing bounds.
+    pub(super) fn spend(&mut self, now: Instant, cookie: SessionId) {
+        let slot = self.slot_at(now);
+        while self.order.front().is_some_and(|(at, _)| at + SLOTS <= slot || self.order.len() >= MAX_SPENT) {
+            let Some((_, old)) = self.order.pop_front() else { break };
+            self.spent.remove(&old);
+        }
+        if self.spent.insert(cookie) {
+            self.order.push_back((slot, cookie));
+        }
     }
 
     fn slot_at(&self, now: Instant) -> u64 {
@@ -87,6 +108,22 @@ mod tests {
         assert!(!good(0, ([192, 0, 2, 9], 1196).into(), CLIENT));
         assert!(!good(0, ([192, 0, 2, 8], 1195).into(), CLIENT));
         assert!(!good(0, from(), SessionId([0; 8])));
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_one_session_and_its_memory_is_bounded() {
+        let began = start();
+        let mut jar = jar(began);
+        let cookie = jar.make(began, from(), CLIENT);
+        jar.spend(began, cookie);
+        assert!(!jar.accepts(began, from(), CLIENT, cookie));
+        let later = began + Duration::from_secs(90);
+        jar.spend(later, SessionId([9; 8]));
+        assert_eq!((jar.spent.len(), jar.order.len()), (1, 1), "what is good no more needs no memory");
+        for n in 0..2 * MAX_SPENT as u64 {
+            jar.spend(later, SessionId(n.to_be_bytes()));
+        }
+        assert_eq!((jar.spent.len(), jar.order.len()), (MAX_SPENT, MAX_SPENT));
     }
 
     #[test]

@@ -236,6 +236,8 @@ impl Server {
             self.addresses.remove(&from.remote);
         }
         self.addresses.insert(to.remote, number);
+        // Where it is now counts; one that goes to and fro fills nothing.
+        self.events.retain(|event| !matches!(event, ServerEvent::Moved(who, _) if *who == client));
         self.events.push_back(ServerEvent::Moved(client, to));
     }
 

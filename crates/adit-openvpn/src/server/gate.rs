@@ -145,6 +145,7 @@ impl Server {
             .map_err(|_| DropReason::BadHandshake)?;
         // What can be refused is refused before anything is kept.
         session.take_first(now, &stranger.unwrapped)?;
+        self.cookies.spend(now.instant, own);
         let number = self.place(now, from, name, session, stranger);
         self.advance(now, number);
         Ok(())

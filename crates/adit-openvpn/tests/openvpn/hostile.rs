@@ -86,6 +86,29 @@ fn a_session_begins_only_with_the_cookie_and_with_numbers_that_fit() {
     assert_eq!(world.server.sessions(), 0, "nothing came of it");
 }
 
+/// Each would cost a handshake and several datagrams, beside every limit on resets.
+#[test]
+fn a_cookie_is_good_for_one_handshake_however_often_it_comes() {
+    let mut world = open_server();
+    let (from, session) = (stranger(1), [7; 8]);
+    world.arrive(server_at(), from, [&[0x38], session.as_slice(), &[0; 5]].concat());
+    world.drain();
+    let answer = world.overheard().pop().unwrap().2;
+    // The first of TLS, acknowledging our answer: a record that no handshake begins with.
+    let record = [0x17, 3, 3, 0, 1, 0];
+    let begin = [&[0x20], session.as_slice(), &[1, 0, 0, 0, 0], &answer[1..9], &[0, 0, 0, 1], &record].concat();
+    world.arrive(server_at(), from, begin.clone());
+    world.drain();
+    let after_one = world.sent_by_server;
+    assert_eq!(world.server.sessions(), 0, "it fails at once");
+    assert!(after_one > 1, "and says why");
+    for _ in 0..1000 {
+        world.arrive(server_at(), from, begin.clone());
+        world.drain();
+    }
+    assert_eq!(world.sent_by_server, after_one);
+}
+
 /// The key of `tls-auth`, used both ways, that others have too.
 const SHARED: [u8; 256] = [7; 256];
 

@@ -369,3 +369,78 @@ fn an_exchange_that_is_never_finished_is_given_up() {
         Some(ClientEvent::Ended(Ended::Session(_)))
     ));
 }
+
+/// An inner packet of IPv6.
+fn packet6() -> Vec<u8> {
+    let address = |last: u8| [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    [&[0x60, 0, 0, 0, 0, 4, 17, 64], &address(2)[..], &address(1), &[0; 4]].concat()
+}
+
+#[test]
+fn where_ipv6_is_blocked_none_leaves_not_even_what_waited() {
+    let papers = Papers::new();
+    let blocked = |pulling, block_ipv6| {
+        let client = ClientConfig { pulling, block_ipv6, ..client_config(&papers) };
+        let mut world = World::new(server_config(&papers), vec![client]);
+        world.door = |_| {
+            let address6 = Some(("fd00::2".parse().unwrap(), 64));
+            let options = vec!["block-ipv6".into()];
+            Answer::Accept(Box::new(ClientSettings { address6, options, ..ClientSettings::default() }))
+        };
+        world.up(0, &packet6());
+        world.until("connected", |world| world.clients[0].core.is_up());
+        world.up(0, &packet6());
+        world.pass(Duration::from_millis(100));
+        world
+    };
+    let (pull, nopull) =
+        (Pulling { pull: true, ..Pulling::default() }, Pulling { pull: true, no_routes: true, ..Pulling::default() });
+    for (pulling, own, arrive) in [(pull.clone(), false, 0), (nopull.clone(), false, 2), (nopull, true, 0)] {
+        let world = blocked(pulling, own);
+        assert_eq!(world.arrived.len(), arrive, "the file's own line: {own}");
+        assert_eq!(world.clients[0].core.drops().of(DropReason::NoRoute), 2 - arrive as u64);
+    }
+    let mut world = blocked(pull, false);
+    let Some(ServerEvent::Joined(client)) = world.news.pop() else { panic!("{:?}", world.news) };
+    world.server.apply(world.now, ServerChange::Update(client, vec![Update::Remove("block-ipv6".into())]));
+    world.pass(Duration::from_millis(100));
+    world.up(0, &packet6());
+    world.pass(Duration::from_millis(100));
+    assert_eq!(world.arrived.len(), 1, "when it holds no more, they pass");
+}
+
+#[test]
+fn a_reply_and_a_change_that_come_in_turns_are_not_mixed_and_neither_grows_without_end() {
+    let mut world = World::connected();
+    let Some(ServerEvent::Joined(client)) = world.news.last() else { panic!("{:?}", world.news) };
+    let client = *client;
+    let say = |world: &mut World, text: &str| {
+        world.server.apply(world.now, ServerChange::Say(client, text.to_owned()));
+        world.pass(Duration::from_millis(100));
+    };
+    say(&mut world, "PUSH_REPLY,auth-token begun,push-continuation 2");
+    say(&mut world, "PUSH_UPDATE,-route,push-continuation 2");
+    say(&mut world, "PUSH_REPLY,push-continuation 1");
+    assert!(world.clients[0].core.is_up(), "{:?}", world.clients[0].events);
+    say(&mut world, "PUSH_UPDATE,-dns,push-continuation 1");
+    let both = vec![Update::Remove("route".into()), Update::Remove("dns".into())];
+    assert_eq!(world.clients[0].events.last(), Some(&ClientEvent::Updated(both)));
+    for kind in ["PUSH_REPLY", "PUSH_UPDATE"] {
+        world.until("connected", |world| world.clients[0].core.is_up());
+        world.clients[0].events.clear();
+        let client = world.news.drain(..).rev().find_map(|news| match news {
+            ServerEvent::Joined(client) => Some(client),
+            _ => None,
+        });
+        let client = client.unwrap_or_else(|| panic!("nobody joined"));
+        let piece = format!("{kind}{},push-continuation 2", ",-dns".repeat(1500));
+        for _ in 0..3 {
+            world.server.apply(world.now, ServerChange::Say(client, piece.clone()));
+        }
+        world.until("an end", |world| {
+            world.clients[0].events.iter().any(
+                |event| matches!(event, ClientEvent::Ended(end) if end.to_string().contains("longer than any client")),
+            )
+        });
+    }
+}

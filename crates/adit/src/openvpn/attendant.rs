@@ -333,8 +333,7 @@ fn challenge(why: &Ended) -> Option<Challenge> {
     let Ended::Auth(AuthFailure::Challenge { question, state, user, echo }) = why else { return None };
     // A user that cannot be read is nobody: the server says so.
     let user = Base64::decode_vec(user).ok().and_then(|user| String::from_utf8(user).ok()).unwrap_or_default();
-    let state = Zeroizing::new(state.clone());
-    Some(Challenge { question: for_people(question), echo: *echo, user, state })
+    Some(Challenge { question: for_people(question), echo: *echo, user, state: state.clone() })
 }
 
 async fn answer(number: usize, remote: Remote) -> (usize, Result<Vec<std::net::SocketAddr>, String>) {
