@@ -15,6 +15,7 @@
 //! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
+//! | `words` | what strangers write, made fit to be shown |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //! | `assemble` | a client as its configuration describes it, in the terms of the core |
 //!
@@ -44,6 +45,7 @@ mod testing;
 mod tls;
 mod update;
 mod verify;
+mod words;
 mod wrap;
 
 pub use assemble::{Unusable, client as client_of, ends_on_silence};
@@ -63,6 +65,7 @@ pub use session::{Credentials, SessionEnd, Times};
 pub use tls::{TlsFailure, TlsSettings, TlsSettingsError};
 pub use update::Update;
 pub use verify::{NameRule, PeerRules, Refused, RulesError};
+pub use words::shows;
 pub use wrap::Direction;
 pub use wrap::tls_crypt_v2::{Metadata, MetadataTooLong};
 

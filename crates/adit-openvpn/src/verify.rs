@@ -19,7 +19,7 @@ use webpki::{
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::Role;
+use crate::{Role, shows};
 
 /// What a peer's certificate must be, beside valid.
 #[derive(Debug, Clone, Default)]
@@ -395,7 +395,7 @@ fn subject_of(certificate: &X509Certificate<'_>) -> String {
 
 /// A name of a stranger's, to be shown; never to be compared.
 fn shown(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).take(MAX_SHOWN).collect()
+    name.chars().filter(|c| shows(*c)).take(MAX_SHOWN).collect()
 }
 
 /// As much of a name is shown.

@@ -3,15 +3,15 @@
 //! Not here: what its lines mean (`adit_openvpn::options`), where profiles are (`profiles`).
 
 use std::collections::hash_map::{Entry, HashMap};
+use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use adit::profile::file;
 use adit_openvpn::Unusable;
 use adit_openvpn::options::{self, Config, Finding, Needed, SecretText};
 use base64ct::{Base64, Encoding as _};
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -189,6 +189,20 @@ fn whole(text: &str, home: &Home) -> Result<(SecretText, Vec<String>)> {
     Ok((whole.map_err(|finding| Failure::usage(finding.to_string()))?, names))
 }
 
+/// Opens what a whole path names that has been looked at: if a part of it became a link since then, it is not followed.
+fn open_without_links(path: &Path) -> std::io::Result<File> {
+    let always = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut at = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | always, Mode::empty())?;
+    let mut parts = path.components().filter(|part| matches!(part, Component::Normal(_))).peekable();
+    while let Some(part) = parts.next() {
+        // A pipe would keep whoever opens it waiting.
+        let file = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let kind = if parts.peek().is_some() { OFlags::PATH | OFlags::DIRECTORY } else { file };
+        at = rustix::fs::openat(&at, part.as_os_str(), kind | always, Mode::empty())?;
+    }
+    Ok(File::from(at))
+}
+
 /// What a file holds that the configuration names. Only below its own directory: whoever wrote the configuration could
 /// otherwise have any file of this machine sent to their server, as a password.
 fn content(needed: &Needed, home: &Home) -> Result<SecretText> {
@@ -212,9 +226,7 @@ fn content(needed: &Needed, home: &Home) -> Result<SecretText> {
         );
     }
     let failed = |e: std::io::Error| Failure::io(format!("{what}: cannot read {}", path.display()), &e);
-    // A pipe would keep whoever opens it waiting.
-    let flags = (OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY).bits().cast_signed();
-    let open = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(failed)?;
+    let open = open_without_links(&path).map_err(failed)?;
     if !open.metadata().map_err(failed)?.is_file() {
         return Err(Failure::usage(format!("{what}: {} is not a file", path.display())));
     }
@@ -228,5 +240,30 @@ fn content(needed: &Needed, home: &Home) -> Result<SecretText> {
         Ok(_) | Err(_) if *binary => Ok(SecretText::new(Base64::encode_string(&bytes))),
         Ok(_) | Err(_) => Err(Failure::usage(format!("{what}: {} is not text", path.display()))
             .hint("a certificate in binary form becomes text by `openssl x509 -inform der`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    /// Whoever may write to the directory could put a link there after it was looked at.
+    #[test]
+    fn what_became_a_link_is_not_followed() {
+        let top = std::env::temp_dir().join(format!("adit-import-{}", std::process::id()));
+        std::fs::create_dir_all(top.join("keys")).unwrap();
+        std::fs::write(top.join("keys/ca.crt"), "certificate").unwrap();
+        let top = top.canonicalize().unwrap();
+        let mut text = String::new();
+        open_without_links(&top.join("keys/ca.crt")).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "certificate");
+        std::os::unix::fs::symlink(top.join("keys"), top.join("link")).unwrap();
+        std::os::unix::fs::symlink("ca.crt", top.join("keys/link.crt")).unwrap();
+        for path in ["link/ca.crt", "keys/link.crt", "keys/none"] {
+            assert!(open_without_links(&top.join(path)).is_err(), "{path}");
+        }
+        std::fs::remove_dir_all(&top).unwrap();
     }
 }

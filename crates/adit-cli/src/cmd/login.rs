@@ -9,7 +9,7 @@ use crate::rpc::Login;
 use crate::secret::SecretText;
 use crate::tunnel::{LoginQuestion, Question};
 
-/// The longest answer that is taken.
+/// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 4096;
 
 /// Asks for what is missing. From a pipe: a line each, in this order: password of the key, user, password, answer.
@@ -25,16 +25,16 @@ pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
 fn ask_login(question: &LoginQuestion, tunnel: &str) -> Result<Login> {
     let user = match &question.user {
         Some(user) => user.clone(),
-        None => shown(&format!("User for {tunnel}: "))?,
+        None => shown(&format!("User for {tunnel}: "))?.to_string(),
     };
     let password: SecretText = if question.asks_password() {
-        hidden(&format!("Password of {user} for {tunnel}: "))?.into()
+        hidden(&format!("Password of {} for {tunnel}: ", for_people(&user)))?.into()
     } else {
         Zeroizing::new(String::new()).into()
     };
     let answer = match &question.challenge {
         None => Zeroizing::new(String::new()),
-        Some(challenge) if challenge.echo => Zeroizing::new(shown(&format!("{} ", for_people(&challenge.question)))?),
+        Some(challenge) if challenge.echo => shown(&format!("{} ", for_people(&challenge.question)))?,
         Some(challenge) => hidden(&format!("{} ", for_people(&challenge.question)))?,
     };
     Ok(question.answered(&user, &password, &answer))
@@ -43,21 +43,21 @@ fn ask_login(question: &LoginQuestion, tunnel: &str) -> Result<Login> {
 /// Asks what a server asks. The password of the key is that of before.
 pub(super) fn answer(challenge: &Challenge, key_password: Option<SecretText>) -> Result<Login> {
     let prompt = format!("{} ", for_people(&challenge.question));
-    let answer = if challenge.echo { Zeroizing::new(shown(&prompt)?) } else { hidden(&prompt)? };
+    let answer = if challenge.echo { shown(&prompt)? } else { hidden(&prompt)? };
     let Login { user, password, .. } = &challenge.login;
     let begun = password.as_ref().map_or("", SecretText::expose);
     let password = Zeroizing::new(format!("{begun}{}", *answer));
     Ok(Login { user: user.clone(), password: Some(password.into()), key_password })
 }
 
-fn shown(prompt: &str) -> Result<String> {
+fn shown(prompt: &str) -> Result<Zeroizing<String>> {
     say(prompt)?;
-    line().map(|text| text.to_string())
+    line(&mut io::stdin().lock())
 }
 
 fn hidden(prompt: &str) -> Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
-        return line();
+        return line(&mut io::stdin().lock());
     }
     let failed = |e: io::Error| Failure::io("cannot ask on the terminal", &e);
     rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(failed)
@@ -73,18 +73,43 @@ fn say(prompt: &str) -> Result<()> {
     said.map_err(|e| Failure::io("cannot ask on the terminal", &e))
 }
 
-fn line() -> Result<Zeroizing<String>> {
-    let mut text = Zeroizing::new(String::with_capacity(MAX_ANSWER));
-    let mut input = io::Read::take(io::stdin().lock(), MAX_ANSWER as u64);
+fn line(input: &mut impl io::BufRead) -> Result<Zeroizing<String>> {
+    // A byte more than may be: what is left of a longer one would be taken for the next answer.
+    let mut text = Zeroizing::new(String::with_capacity(MAX_ANSWER + 1));
+    let mut input = io::Read::take(input, MAX_ANSWER as u64 + 1);
     input.read_line(&mut text).map_err(|e| Failure::io("cannot read the answer", &e))?;
     if text.is_empty() {
-        return Err(Failure::usage("the configuration asks for a password, and there was no answer")
+        return Err(Failure::usage("the configuration asks for user, password or answer, and there was none")
             .hint("answer on a terminal, or give a line each on standard input"));
+    }
+    if text.len() > MAX_ANSWER {
+        return Err(Failure::usage(format!("an answer has at most {MAX_ANSWER} bytes, and this one is longer")));
     }
     Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
-/// A configuration's text, without what a terminal would take for an order.
+/// A configuration's or a server's text, without what a terminal would take for an order.
 fn for_people(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).collect()
+    text.chars().filter(|c| adit_openvpn::shows(*c)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_ends_with_its_line_and_one_that_is_too_long_is_not_cut_in_two() {
+        let mut input = "secret \r\nnext\n".as_bytes();
+        assert_eq!(*line(&mut input).unwrap(), "secret ");
+        assert_eq!(*line(&mut input).unwrap(), "next");
+        assert!(line(&mut input).unwrap_err().message.contains("there was none"));
+        let longest = format!("{}\n", "x".repeat(MAX_ANSWER - 1));
+        assert_eq!(line(&mut longest.as_bytes()).unwrap().len(), MAX_ANSWER - 1);
+        assert!(line(&mut format!("x{longest}").as_bytes()).unwrap_err().message.contains("at most"));
+    }
+
+    #[test]
+    fn a_question_gives_the_terminal_no_orders() {
+        assert_eq!(for_people("PIN\u{1b}[2J\u{202e}?\n"), "PIN[2J?");
+    }
 }

@@ -5,13 +5,12 @@ use std::time::{Duration, Instant};
 
 use adit_engine::{EngineHandle, Gone};
 use adit_openvpn::options::{self, Attempts, AuthRetry, Pulling, Remote};
-use adit_openvpn::{AuthFailure, Client, ClientChange, ClientEvent, Credentials, Ended, ends_on_silence};
+use adit_openvpn::{AuthFailure, Client, ClientChange, ClientEvent, Credentials, Ended, ends_on_silence, shows};
 use adit_protocol::{Path, Protocol as _};
 use base64ct::{Base64, Encoding as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
-use zeroize::Zeroizing;
 
 use super::settings::Settings;
 use super::stream::{STREAM, StreamControl};
@@ -350,7 +349,5 @@ async fn lost(streams: &mut Option<StreamControl>) -> String {
 /// What a server says, or what is said of one, without what a terminal would take for an order. Lines stay: hints are on lines
 /// of their own, and no name in a sentence has any.
 fn for_people(text: &str) -> String {
-    // Marks that turn the direction of writing around.
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().filter(|c| *c == '\n' || !c.is_control() && !turns(*c)).take(MAX_SAID).collect()
+    text.chars().filter(|c| *c == '\n' || shows(*c)).take(MAX_SAID).collect()
 }
