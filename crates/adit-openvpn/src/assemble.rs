@@ -91,7 +91,7 @@ fn asked_by_openssl(option: &str) -> &'static str {
 /// The first thing that this build cannot keep to.
 pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Result<ClientConfig, Unusable> {
     let common = &config.common;
-    what_is_not_spoken(config)?;
+    spoken(config)?;
     let first = config.remotes.first();
     let defaults = ClientConfig::default();
     let patience = first.map(|remote| remote.connect_timeout);
@@ -130,7 +130,11 @@ fn not_spoken(is_asked: bool, option: &'static str, why: &'static str, hint: &'s
     if is_asked { Err(Unusable::NotSpoken { option, why, hint }) } else { Ok(()) }
 }
 
-fn what_is_not_spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
+/// Whether this build can do all that a client's configuration asks for. No key is opened for it.
+///
+/// # Errors
+/// The first thing that it cannot ([`Unusable::NotSpoken`]).
+pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
     let options::Common { peer, rekeying, socket, .. } = &config.common;
     let any = |wanted: fn(&options::Remote) -> bool| config.remotes.iter().any(wanted);
     let differs = |of: fn(&options::Remote) -> &options::ControlWrap| {

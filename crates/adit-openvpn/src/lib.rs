@@ -48,7 +48,7 @@ mod verify;
 mod words;
 mod wrap;
 
-pub use assemble::{Unusable, client as client_of, ends_on_silence};
+pub use assemble::{Unusable, client as client_of, ends_on_silence, spoken};
 pub use cipher::{Cipher, Digest};
 pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
 pub use data::{Framing, MssFix, OpenJob, Opened, SealJob};

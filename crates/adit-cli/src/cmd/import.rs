@@ -70,7 +70,7 @@ fn say(json: bool, imported: Imported) {
 /// What of a client's configuration this build does not do, if it is that which keeps it from connecting.
 pub(super) fn not_spoken(config: &Config) -> Option<Unusable> {
     let Config::Client(client) = config else { return None };
-    adit_openvpn::client_of(client, None).err().filter(|unusable| matches!(unusable, Unusable::NotSpoken { .. }))
+    adit_openvpn::spoken(client).err()
 }
 
 /// The finding with its place in front.

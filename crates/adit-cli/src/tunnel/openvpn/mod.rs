@@ -9,9 +9,9 @@ mod plan;
 mod report;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use adit::openvpn::{Carrier, OpenVpn as Client, Phase, Shown, StartError};
+use adit::openvpn::{Carrier, OpenVpn as Client, Phase, Settings, Shown, StartError};
 use adit_engine::{LinkState, RunOn, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host, HostPlan, Prepared};
 use adit_openvpn::options::ClientConfig;
@@ -105,7 +105,7 @@ impl OpenVpn {
         // stream that is open cannot be given one when the server says which routes there are.
         let first = HostPlan {
             name: name.to_owned(),
-            fwmark: config.common.socket.mark,
+            fwmark: config.common.socket.mark.or_else(|| Some(mark_of(name))),
             routes: vec![IpNet::from(Ipv4Net::default())],
             ..HostPlan::default()
         };
@@ -257,6 +257,16 @@ impl OpenVpn {
     }
 }
 
+/// The mark that what this tunnel sends carries, where the file says none. No rule shows it until there is a full tunnel, so it
+/// is not from where wg-quick and others begin to count, and another for each name.
+fn mark_of(name: &str) -> u32 {
+    /// The first of the numbers.
+    const MARKS: u32 = 0x0ad1_0000;
+    // FNV-1a, folded to what is left.
+    let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    MARKS | (hash >> 16 ^ hash) & 0xffff
+}
+
 /// Inside, protocol and outside, joined.
 fn start(
     name: &str,
@@ -289,12 +299,21 @@ impl Follower {
     /// Until the tunnel is taken down. What was begun is finished first.
     async fn run(self, fits: watch::Sender<Fits>, mut stopping: watch::Receiver<bool>) {
         let mut shown = self.client.watch();
-        let mut done: Option<HostPlan> = None;
+        let mut done: Option<(HostPlan, Vec<String>)> = None;
+        let (mut latest, mut again): (Option<Arc<Settings>>, Option<Instant>) = (None, None);
         loop {
             let settings = shown.borrow_and_update().settings.clone();
-            let planned = settings.map(|settings| plan::of_settings(&self.name, &self.config, &settings));
-            if let Some((plan, notes)) = planned.filter(|(plan, _)| done.as_ref() != Some(plan)) {
+            // Whatever else the server says, however often, is no reason to look at its settings.
+            let is_new = match (&settings, &latest) {
+                (Some(now), Some(before)) => !Arc::ptr_eq(now, before),
+                (now, _) => now.is_some(),
+            };
+            let is_due = is_new || again.is_some_and(|at| at <= Instant::now());
+            latest = settings;
+            let planned = latest.as_ref().filter(|_| is_due).map(|settings| self.plan(settings));
+            if let Some((plan, notes)) = planned.filter(|planned| done.as_ref() != Some(planned)) {
                 done = self.fit(plan, notes, &fits).await;
+                again = done.is_none().then(|| Instant::now() + TRY_AGAIN);
                 if self.machine.hold.lock().await.is_none() {
                     // Nothing of the machine is as it was to be, so the tunnel must not look as if it were.
                     self.machine.seen().end = Some("the machine could not be made to fit what the server set");
@@ -302,7 +321,7 @@ impl Follower {
                     return;
                 }
             }
-            let again = done.is_none() && shown.borrow().settings.is_some();
+            let wake = again.unwrap_or_else(Instant::now).into();
             tokio::select! {
                 biased;
                 _ = stopping.changed() => return,
@@ -311,18 +330,28 @@ impl Follower {
                         return;
                     }
                 }
-                () = tokio::time::sleep(TRY_AGAIN), if again => {}
+                () = tokio::time::sleep_until(wake), if again.is_some() => {}
             }
         }
     }
 
-    /// The plan, if the machine fits it now.
-    async fn fit(&self, plan: HostPlan, notes: Vec<String>, fits: &watch::Sender<Fits>) -> Option<HostPlan> {
-        let made = self.machine.fit(&self.client, plan.clone(), notes).await;
+    /// What settings ask of the machine, and what of them is not done.
+    fn plan(&self, settings: &Settings) -> (HostPlan, Vec<String>) {
+        plan::of_settings(&self.name, &self.config, settings)
+    }
+
+    /// What was done, if the machine fits it now.
+    async fn fit(
+        &self,
+        plan: HostPlan,
+        notes: Vec<String>,
+        fits: &watch::Sender<Fits>,
+    ) -> Option<(HostPlan, Vec<String>)> {
+        let made = self.machine.fit(&self.client, plan.clone(), notes.clone()).await;
         if let Err(failure) = &made {
             tracing::error!("{}: {failure}", self.name);
         }
-        let fitting = made.is_ok().then_some(plan);
+        let fitting = made.is_ok().then_some((plan, notes));
         fits.send_replace(made.map_or_else(Fits::No, |()| Fits::Yes));
         fitting
     }
@@ -400,4 +429,17 @@ fn has_ipv6() -> bool {
 
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_are_told_apart_by_name_and_are_nobody_elses() {
+        let marks = ["tun0", "tun1", "office", "home"].map(mark_of);
+        let different: std::collections::BTreeSet<_> = marks.iter().collect();
+        assert_eq!(different.len(), marks.len());
+        assert!(marks.iter().all(|mark| mark >> 16 == 0x0ad1), "{marks:x?}");
+    }
 }
