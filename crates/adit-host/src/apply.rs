@@ -1,7 +1,7 @@
 //! Makes the changes of a plan one by one, each noted in the journal first, and undoes them: at the end, on failure, or
 //! for a run that was killed.
 //!
-//! Not here: which changes (`plan`), how each is made (`backend`).
+//! Not here: which changes (`plan`), how each is made (`backend`), another plan while the interface is up (`update`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -20,6 +20,7 @@ use crate::gateway::OtherFirewall;
 use crate::journal::{self, Journal};
 use crate::nft;
 use crate::plan::{self, HostPlan};
+use crate::update::update;
 
 /// Where journals are kept if nothing else is said. It is emptied by a restart of the machine, as are the changes.
 pub const STATE_DIR: &str = "/run/adit/host";
@@ -106,7 +107,8 @@ impl Host {
     }
 
     /// Makes the machine fit another plan for the same interface: only what differs is changed, and no command run.
-    /// Commands for the end are replaced. If a change fails, those before it stay, and are undone at the end.
+    /// Commands for the end are replaced. If a change fails, it is taken back and those before it stay; the next update goes
+    /// on from there, to this plan or to another.
     pub async fn update(&self, applied: &mut Applied, plan: &HostPlan) -> Result<Vec<Change>, HostError> {
         let _turn = self.turn().await?;
         let made = update(self, &mut Linux, &mut applied.journal, plan, applied.mark).await?;
@@ -151,7 +153,7 @@ impl Host {
         &self.dir
     }
 
-    fn keep_mark(&self, link: &str, choose: impl FnOnce(&BTreeSet<u32>) -> u32) -> u32 {
+    pub(crate) fn keep_mark(&self, link: &str, choose: impl FnOnce(&BTreeSet<u32>) -> u32) -> u32 {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mark) = marks.get(link) {
             return *mark;
@@ -321,60 +323,6 @@ async fn make<B: Backend>(machine: &mut B, journal: &mut Journal, changes: Vec<C
         machine.apply(&change).await?;
     }
     Ok(())
-}
-
-async fn update<B: Backend>(
-    host: &Host,
-    machine: &mut B,
-    journal: &mut Journal,
-    plan: &HostPlan,
-    mark: u32,
-) -> Result<Vec<Change>, HostError> {
-    if let Err(error) = journal.compact() {
-        tracing::debug!(%error, "a journal stays as long as it is");
-    }
-    let old = journal.open_changes()?;
-    let ours: Vec<Change> = old.iter().map(|(_, change)| change.clone()).collect();
-    let observed = machine.observe(plan).await?.without(&ours);
-    let mark = match plan.fwmark.filter(|mark| *mark != 0) {
-        Some(mark) => mark,
-        None if plan.is_full_tunnel() && mark == 0 => host.keep_mark(&plan.name, |taken| observed.free_mark(taken)),
-        None => mark,
-    };
-    let mut new = plan::diff(plan, &observed, mark);
-    new.extend(plan.changes_after().into_iter().filter(|change| matches!(change, Change::AtEnd { .. })));
-    let mut made = Vec::new();
-    for change in &new {
-        if !ours.contains(change) {
-            let number = journal.record(change)?;
-            if let Err(error) = machine.apply(change).await {
-                // What the old one stands for is still there, and stands for both in the journal. Of anything else nothing may
-                // stand, or the next update would take it for made.
-                let stands = ours.iter().any(|old| change.is_whole_or_not() && change.replaces(old));
-                if stands || machine.undo(change).await.is_ok() {
-                    journal.undone(number)?;
-                }
-                return Err(error);
-            }
-            made.push(change.clone());
-        } else if observed.may_have_lost(change) {
-            machine.apply(change).await?;
-        }
-    }
-    for (number, change) in old.iter().rev().filter(|(_, change)| !new.contains(change)) {
-        let forget = matches!(change, Change::AtEnd { .. } | Change::Run { .. });
-        if !forget && !new.iter().any(|newer| newer.replaces(change)) {
-            machine.undo(change).await?;
-        }
-        journal.undone(*number)?;
-    }
-    if old.iter().any(|(_, change)| matches!(change, Change::Address { .. }) && !new.contains(change)) {
-        // With an address the kernel may take others of its network, and every route.
-        for change in new.iter().filter(|change| matches!(change, Change::Address { .. } | Change::Route(_))) {
-            machine.apply(change).await?;
-        }
-    }
-    Ok(made)
 }
 
 /// Undoes what the journal has, last first, but commands for after everything after everything, and `remove` before them.

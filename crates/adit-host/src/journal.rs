@@ -3,6 +3,7 @@
 //! A line of JSON for each change, a line for each that is undone. The file is locked while its owner lives, written anew
 //! when most of it is settled, and gone when nothing is left to undo. Not here: making and undoing changes (`apply`).
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -37,6 +38,8 @@ pub(crate) struct Journal {
     file: File,
     /// Each change and whether it is still to be undone.
     changes: Vec<(Change, bool)>,
+    /// Those that are begun and not known to have ended well. In memory alone: after a crash all of them are undone.
+    doubtful: BTreeSet<usize>,
     lines: usize,
 }
 
@@ -95,7 +98,8 @@ impl Journal {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(HostError::Busy { link: link.to_owned() }),
             Err(error) => return Err(failed(error.into())),
         }
-        let mut journal = Self { path: path.to_owned(), file, changes: Vec::new(), lines: 0 };
+        let mut journal =
+            Self { path: path.to_owned(), file, changes: Vec::new(), doubtful: BTreeSet::new(), lines: 0 };
         if !journal.is_at_its_path() {
             return Ok(None);
         }
@@ -140,7 +144,24 @@ impl Journal {
         if let Some((_, open)) = self.changes.get_mut(number) {
             *open = false;
         }
+        self.doubtful.remove(&number);
         Ok(())
+    }
+
+    /// A change is about to be made, or undone: whether it holds is not known until [`Journal::trust`] or
+    /// [`Journal::undone`].
+    pub(crate) fn doubt(&mut self, number: usize) {
+        self.doubtful.insert(number);
+    }
+
+    /// A change is made, and known to hold.
+    pub(crate) fn trust(&mut self, number: usize) {
+        self.doubtful.remove(&number);
+    }
+
+    /// Whether a change may hold or not.
+    pub(crate) fn is_doubtful(&self, number: usize) -> bool {
+        self.doubtful.contains(&number)
     }
 
     /// What is still to be undone, with its number, in the order it was made. Read anew, because another interface's
@@ -169,6 +190,8 @@ impl Journal {
             }
         }
         self.lines = open.len();
+        let doubtful = open.iter().map(|(number, _)| self.doubtful.contains(number)).enumerate();
+        self.doubtful = doubtful.filter_map(|(number, doubtful)| doubtful.then_some(number)).collect();
         self.changes = open.into_iter().map(|(_, change)| (change, true)).collect();
         let dir = self.path.parent().unwrap_or(&self.path);
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
@@ -390,11 +413,13 @@ pub(crate) mod tests {
     fn what_is_settled_goes_when_it_is_most_of_the_journal() {
         let dir = TempDir::new();
         let mut journal = settled(dir.path());
+        journal.doubt(40);
         let len = || fs::read_to_string(path_of(dir.path(), "wg0")).unwrap().lines().count();
         assert_eq!(len(), 81);
         journal.compact().unwrap();
         assert_eq!(len(), 2);
         assert_eq!(journal.open_changes().unwrap(), [(0, sysctl("amended")), (1, up())]);
+        assert!(!journal.is_doubtful(0) && journal.is_doubtful(1), "doubts go by the new numbers");
         // It goes on as before: held by this process, read by root only, and written to.
         assert!(matches!(Journal::open(dir.path(), "wg0"), Err(HostError::Busy { .. })));
         let mode = fs::metadata(path_of(dir.path(), "wg0")).unwrap().permissions().mode();

@@ -22,6 +22,7 @@ mod netlink;
 mod nft;
 mod passage;
 mod plan;
+mod update;
 mod watch;
 
 pub use apply::{Applied, Host, Prepared, STATE_DIR};

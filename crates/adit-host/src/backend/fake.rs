@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
@@ -25,16 +27,26 @@ pub(crate) struct Machine {
     /// Rules in another program's chain.
     pub(crate) passes: BTreeSet<Pass>,
     pub(crate) resolv_conf: Saved,
+    /// Name servers and domains of each interface, if systemd-resolved runs.
+    pub(crate) resolved: Option<BTreeMap<String, Told>>,
     /// Commands of the profile that ran.
     pub(crate) log: Vec<String>,
 }
 
+/// What systemd-resolved was told about an interface, by a call each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    servers: Vec<IpAddr>,
+    domains: Vec<(String, bool)>,
+    default_route: bool,
+}
+
 impl PartialEq for Machine {
     fn eq(&self, other: &Self) -> bool {
-        let Self { links, addresses, routes, rules, sysctls, tables, passes, resolv_conf, log: _ } = self;
+        let Self { links, addresses, routes, rules, sysctls, tables, passes, resolv_conf, resolved, log: _ } = self;
         (links, addresses, routes) == (&other.links, &other.addresses, &other.routes)
             && (rules, sysctls, tables) == (&other.rules, &other.sysctls, &other.tables)
-            && (passes, resolv_conf) == (&other.passes, &other.resolv_conf)
+            && (passes, resolv_conf, resolved) == (&other.passes, &other.resolv_conf, &other.resolved)
     }
 }
 
@@ -44,9 +56,21 @@ pub(crate) struct Fake {
     pub(crate) machine: Machine,
     pub(crate) journal: PathBuf,
     pub(crate) moments: Vec<(Vec<u8>, Machine)>,
-    /// The action that fails, counted from zero.
-    pub(crate) fails_at: Option<usize>,
+    /// The actions that fail, counted from zero.
+    pub(crate) fails: Range<usize>,
+    /// How much of an action is done that fails.
+    pub(crate) fails_after: After,
     pub(crate) actions: usize,
+}
+
+/// How much of an action is done when it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    Nothing,
+    /// Of what takes several calls, the first; else nothing.
+    FirstCall,
+    /// All of it; its end is not heard.
+    All,
 }
 
 impl Machine {
@@ -71,8 +95,15 @@ impl Machine {
             tables: BTreeMap::new(),
             passes: BTreeSet::new(),
             resolv_conf: Saved::File { text: "nameserver 192.0.2.1\n".into(), mode: 0o644 },
+            resolved: None,
             log: Vec::new(),
         }
+    }
+
+    /// The same with systemd-resolved, which programs ask.
+    pub(crate) fn with_resolved() -> Self {
+        let target = "/run/systemd/resolve/stub-resolv.conf".into();
+        Self { resolv_conf: Saved::Link { target }, resolved: Some(BTreeMap::new()), ..Self::new() }
     }
 
     /// What goes when the process that owns the TUN dies.
@@ -80,6 +111,20 @@ impl Machine {
         self.links.remove(link);
         self.addresses.retain(|(at, _)| at != link);
         self.routes.retain(|route| route.link != link);
+        self.forget_servers(link);
+    }
+
+    fn forget_servers(&mut self, link: &str) {
+        if let Some(resolved) = &mut self.resolved {
+            resolved.remove(link);
+        }
+    }
+
+    /// The kernel's: without an address of its version an interface has no routes of it.
+    fn flush(&mut self, link: &str, v6: bool) {
+        if !self.addresses.iter().any(|(at, net)| at == link && net.addr().is_ipv6() == v6) {
+            self.routes.retain(|route| route.link != link || route.to.addr().is_ipv6() != v6);
+        }
     }
 
     fn link(&mut self, link: &str) -> Result<&mut Link, HostError> {
@@ -124,9 +169,29 @@ impl Machine {
             Change::Dns(DnsChange::File { text, .. }) => {
                 self.resolv_conf = Saved::File { text: text.clone(), mode: 0o644 };
             }
-            Change::Dns(other) => panic!("this machine has only a file: {other}"),
+            Change::Dns(dns) => self.tell(dns, true),
         }
         Ok(())
+    }
+
+    /// The first of the calls that a change takes.
+    fn begin(&mut self, change: &Change) {
+        if let Change::Dns(dns @ DnsChange::Resolved { .. }) = change {
+            self.tell(dns, false);
+        }
+    }
+
+    fn tell(&mut self, dns: &DnsChange, whole: bool) {
+        let (Some(resolved), DnsChange::Resolved { link, servers, domains, default_route }) = (&mut self.resolved, dns)
+        else {
+            panic!("this machine has no such thing: {dns}")
+        };
+        let told = resolved.entry(link.clone()).or_default();
+        told.servers.clone_from(servers);
+        if whole {
+            told.domains.clone_from(domains);
+            told.default_route = *default_route;
+        }
     }
 
     fn undo(&mut self, change: &Change) {
@@ -144,12 +209,15 @@ impl Machine {
                 }
             }
             Change::Address { link, address } => {
-                self.addresses.remove(&(link.clone(), *address));
+                if self.addresses.remove(&(link.clone(), *address)) {
+                    self.flush(link, address.addr().is_ipv6());
+                }
             }
             Change::Up { link } => {
                 if let Ok(link) = self.link(link) {
                     link.up = false;
                 }
+                self.routes.retain(|route| route.link != *link);
             }
             Change::Route(route) => {
                 self.routes.remove(route);
@@ -171,14 +239,15 @@ impl Machine {
                     self.resolv_conf.clone_from(was);
                 }
             }
-            Change::Dns(other) => panic!("this machine has only a file: {other}"),
+            Change::Dns(DnsChange::Resolved { link, .. }) => self.forget_servers(link),
+            Change::Dns(other) => panic!("this machine has no such thing: {other}"),
         }
     }
 }
 
 impl Fake {
     pub(crate) fn new(machine: Machine, journal: PathBuf) -> Self {
-        Self { machine, journal, moments: Vec::new(), fails_at: None, actions: 0 }
+        Self { machine, journal, moments: Vec::new(), fails: 0..0, fails_after: After::Nothing, actions: 0 }
     }
 
     fn note_moment(&mut self) {
@@ -188,7 +257,7 @@ impl Fake {
     fn act(&mut self) -> Result<(), HostError> {
         let number = self.actions;
         self.actions += 1;
-        if self.fails_at == Some(number) {
+        if self.fails.contains(&number) {
             return Err(HostError::Denied { what: format!("do action {number}") });
         }
         Ok(())
@@ -214,23 +283,34 @@ impl Backend for Fake {
                 .chain(machine.tables.keys().map(|table| SeenChain::forward("inet", table, "forward", false)))
                 .collect(),
             firewalls: Vec::new(),
-            dns: dns::Machine { conf: machine.resolv_conf.clone(), text, ..dns::Machine::default() },
+            dns: dns::Machine {
+                conf: machine.resolv_conf.clone(),
+                text,
+                resolved: machine.resolved.is_some(),
+                ..dns::Machine::default()
+            },
         })
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), HostError> {
         self.note_moment();
-        self.act()?;
-        self.machine.apply(change)?;
+        let acted = self.act();
+        if acted.is_ok() || self.fails_after == After::All {
+            self.machine.apply(change)?;
+        } else if self.fails_after == After::FirstCall {
+            self.machine.begin(change);
+        }
         self.note_moment();
-        Ok(())
+        acted
     }
 
     async fn undo(&mut self, change: &Change) -> Result<(), HostError> {
         self.note_moment();
-        self.act()?;
-        self.machine.undo(change);
+        let acted = self.act();
+        if acted.is_ok() || self.fails_after == After::All {
+            self.machine.undo(change);
+        }
         self.note_moment();
-        Ok(())
+        acted
     }
 }
