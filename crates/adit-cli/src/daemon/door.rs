@@ -2,7 +2,8 @@
 //!
 //! Not here: how lines are read (`socket`), what comes of a request (`house`).
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::house::House;
@@ -17,9 +18,49 @@ const IDLE: Duration = Duration::from_secs(60);
 /// So is the process that decides about a network's peers; it asks how they are more often than that.
 const IDLE_NETWORK: Duration = Duration::from_secs(600);
 
+/// Connections that may be confined to one network at once: the one in use, and those that still end. Without it, whoever
+/// decides about a network could take the places that are kept for root.
+const MAX_CONFINED: usize = 4;
+
 /// What is remembered of a connection: the network it is confined to, if it is.
 #[derive(Debug, Default)]
-pub(crate) struct Talk(Option<String>);
+pub(crate) struct Talk(Option<Confined>);
+
+/// How many connections are confined, by network.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Confinements(Arc<Mutex<BTreeMap<String, usize>>>);
+
+/// One of them; counted until dropped.
+#[derive(Debug)]
+struct Confined {
+    network: String,
+    all: Confinements,
+}
+
+impl Confinements {
+    fn of(&self, network: &str) -> Result<Confined> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = all.entry(network.to_owned()).or_default();
+        if *count == MAX_CONFINED {
+            return Err(Failure::failed(format!("{network} has {MAX_CONFINED} connections of its own already"))
+                .hint("try again when one of them has ended"));
+        }
+        *count += 1;
+        Ok(Confined { network: network.to_owned(), all: self.clone() })
+    }
+}
+
+impl Drop for Confined {
+    fn drop(&mut self) {
+        let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = all.get_mut(&self.network) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.network);
+            }
+        }
+    }
+}
 
 impl Answers for House {
     type Method = Method;
@@ -38,7 +79,7 @@ impl Answers for House {
         if !caller.is_owner() {
             self.may_member(method)?;
         }
-        if let Some(network) = &talk.0 {
+        if let Some(Confined { network, .. }) = &talk.0 {
             if !method.concerns_only(network) {
                 return Err(Failure::privilege(format!("this connection is for the network {network} alone")));
             }
@@ -46,8 +87,10 @@ impl Answers for House {
                 return Err(Failure::privilege(format!("{network} is not a network, but a tunnel of a file")));
             }
         }
-        if let Method::Confine { name } = method {
-            talk.0 = Some(name.clone());
+        if let Method::Confine { name } = method
+            && talk.0.is_none()
+        {
+            talk.0 = Some(self.confinements().of(name)?);
         }
         Ok(())
     }
@@ -154,5 +197,20 @@ mod tests {
         ] {
             assert!(house.admit(ROOT, &mut talk, &refused).is_err(), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn a_network_has_few_connections_of_its_own() {
+        let places = Places { directory: "/nonexistent".into(), socket: "/nonexistent/s".into() };
+        let house = House::new(places, None);
+        let confine = |talk: &mut Talk, name: &str| house.admit(ROOT, talk, &Method::Confine { name: name.to_owned() });
+        let mut talks: Vec<Talk> = (0..MAX_CONFINED).map(|_| Talk::default()).collect();
+        talks.iter_mut().for_each(|talk| confine(talk, "home").unwrap());
+        talks.iter_mut().for_each(|talk| confine(talk, "home").unwrap());
+        let mut late = Talk::default();
+        assert!(confine(&mut late, "home").unwrap_err().message.contains("already"));
+        assert!(confine(&mut late, "other").is_ok(), "another network has its own");
+        talks.pop();
+        assert!(confine(&mut Talk::default(), "home").is_ok());
     }
 }

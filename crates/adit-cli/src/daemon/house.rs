@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::door::Confinements;
 use super::keeper::Keeper;
 use crate::exit::{Failure, Result};
 use crate::places::Places;
@@ -26,13 +27,20 @@ pub(crate) struct House {
     /// The group whose members may ask.
     members: Option<u32>,
     tunnels: Mutex<BTreeMap<String, Arc<Keeper>>>,
+    confinements: Confinements,
     changed: Notify,
 }
 
 impl House {
     /// One without tunnels.
     pub(super) fn new(places: Places, members: Option<u32>) -> Self {
-        Self { places, members, tunnels: Mutex::default(), changed: Notify::new() }
+        Self {
+            places,
+            members,
+            tunnels: Mutex::default(),
+            confinements: Confinements::default(),
+            changed: Notify::new(),
+        }
     }
 
     /// Whether a person brought this up from a file.
@@ -43,6 +51,11 @@ impl House {
     /// The file that a tunnel was brought up from, if there is the tunnel, and if it has one.
     pub(super) fn file_of(&self, name: &str) -> Option<Option<PathBuf>> {
         self.tunnels().get(name).map(|keeper| keeper.file().map(Path::to_owned))
+    }
+
+    /// The connections that are for one network alone.
+    pub(super) const fn confinements(&self) -> &Confinements {
+        &self.confinements
     }
 
     /// The group whose members may ask.
