@@ -38,8 +38,8 @@ pub use policy::{
     Rule, Target, Traffic, Who,
 };
 pub use service::{Service, ServiceError};
-#[cfg(feature = "postgres")]
-pub use store::LookUp;
 pub use store::{Actor, AuditHash, AuditRow, Backup, Chain, Entry, MAX_ACTOR, MAX_AUDIT_PAGE, Store, StoreError};
+#[cfg(feature = "postgres")]
+pub use store::{LookUp, MAX_ADDRESSES};
 pub use time::UnixTime;
 pub use usage::{Counters, PeerUsage, Usage, UsageDelta};

@@ -1,11 +1,16 @@
 //! `adit server`.
 
+use std::time::Duration;
+
 use crate::args::network::{ServerCommand, ServerUpArgs};
 use crate::exit::{Exit, Result};
 use crate::places::Places;
 use crate::render::{self, Style};
 use crate::server::{self, Begun, Monitor, Server};
 use crate::tunnel;
+
+/// How long the process that decides may take to end, when there is nothing more to say.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves, shows, keeps or brings back the network of this machine.
 pub(super) fn run(command: &ServerCommand) -> Result<Exit> {
@@ -46,7 +51,11 @@ fn decide(args: &ServerUpArgs, places: &Places, monitor: Monitor) -> Result<Exit
     render::log_to_stderr();
     let server = Server::open(args, places, monitor)?;
     let as_json = args.json;
-    super::block_on(server.serve(|begun| show(&begun, as_json)))?.map(|()| Exit::Done)
+    let runtime = super::runtime()?;
+    let ended = runtime.block_on(server.serve(|begun| show(&begun, as_json)));
+    // What still waits for a name server is not waited for.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended.map(|()| Exit::Done)
 }
 
 fn show(begun: &Begun, as_json: bool) {

@@ -6,16 +6,20 @@
 //! can be asked for. If either half ends, so does the other.
 //! Not here: what is given up (`confine`), what is said to the daemon (`link`).
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, Shutdown, ToSocketAddrs as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use adit_control::MAX_ADDRESSES;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -33,8 +37,9 @@ use crate::rpc::{Done, Method};
 
 /// Tells a process that it is the one that decides, and whose; its standard input is the way there.
 pub(crate) const MONITOR: &str = "ADIT_SERVER_MONITOR";
-/// Addresses of one name that are passed on.
-const MAX_ADDRESSES: usize = 16;
+/// How long name servers are waited for. A little longer than the system gives the first of them (5 s), so that the second
+/// may answer; and not so long that a connection to the daemon, which may be wanted next, comes late.
+const LOOKING: Duration = Duration::from_secs(6);
 /// The longest message, either way.
 const MAX_MESSAGE: usize = 4096;
 
@@ -51,7 +56,8 @@ enum Ask {
     Names(Vec<String>),
     /// What are the addresses of one of them now?
     LookUp(String),
-    /// This is a first run: there are no settings yet, and those that are written from now on are its own.
+    /// This is a first run: there are no settings yet, and those that are written from now on are its own. Heard only
+    /// before [`Ask::Names`].
     First,
     /// There is a network with the settings that were written down.
     Settled,
@@ -241,12 +247,20 @@ fn outcome(status: ExitStatus) -> Result<Exit> {
 
 /// Answers one question after the other, until nobody asks any more.
 fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
-    let (mut served, mut names) = (None, None);
+    let (mut served, mut names, mut given) = (None, None, None);
+    let mut lookups = Lookups::default();
     while let Ok(Some((ask, None))) = hear(way) {
         let (answer, connection) = match ask {
             Ask::Connect { interface } if *served.get_or_insert_with(|| interface.clone()) == interface => {
-                match confined(places, &interface) {
-                    Ok(Some(connection)) => (Answer::Connected, Some(connection)),
+                // One at a time: each has a place at the daemon that a command may want.
+                if let Some(before) = given.take() {
+                    end(&before);
+                }
+                match confined(places, &interface).and_then(|made| made.map(kept).transpose()) {
+                    Ok(Some((connection, copy))) => {
+                        given = Some(copy);
+                        (Answer::Connected, Some(connection))
+                    }
                     Ok(None) => (Answer::Nobody, None),
                     Err(failure) => (Answer::Failed(failure), None),
                 }
@@ -257,11 +271,12 @@ fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
                 continue;
             }
             Ask::LookUp(name) if names.iter().flatten().any(|known| *known == name) => {
-                (addresses(&name).map_or_else(Answer::Failed, Answer::Addresses), None)
+                (lookups.of(name).map_or_else(Answer::Failed, Answer::Addresses), None)
             }
             Ask::LookUp(_) => (Answer::Failed(Failure::privilege("it looks up its database alone")), None),
+            // Said before its database is known, or not at all: later, it may be somebody else who speaks for it.
             Ask::First => {
-                said.first.store(true, Ordering::Release);
+                said.first.fetch_or(names.is_none(), Ordering::AcqRel);
                 continue;
             }
             Ask::Settled => {
@@ -281,11 +296,55 @@ fn attend(way: BorrowedFd<'_>, places: &Places, said: &Said) {
     }
 }
 
+/// What is asked of name servers, by name: at most one question for each of the database's hosts, each in a thread of its
+/// own, since the system's way to ask cannot be called off.
+struct Lookups {
+    asked: BTreeMap<String, Receiver<Result<Vec<IpAddr>>>>,
+    ask: fn(&str) -> Result<Vec<IpAddr>>,
+    waits: Duration,
+}
+
+impl Default for Lookups {
+    fn default() -> Self {
+        Self { asked: BTreeMap::new(), ask: addresses, waits: LOOKING }
+    }
+}
+
+impl Lookups {
+    /// Where it is now, if the answer comes in time; one that comes later is nobody's, for it may have become old.
+    fn of(&mut self, name: String) -> Result<Vec<IpAddr>> {
+        let under_way = self.asked.remove(&name).filter(|asked| matches!(asked.try_recv(), Err(TryRecvError::Empty)));
+        let answer = under_way.map_or_else(|| self.begin(name.clone()), Ok)?;
+        match answer.recv_timeout(self.waits) {
+            Ok(found) => found,
+            Err(RecvTimeoutError::Disconnected) => Err(Failure::failed(format!("looking up {name} failed inside"))),
+            Err(RecvTimeoutError::Timeout) => {
+                let late = Failure::failed(format!("no name server has said yet where {name} is"));
+                self.asked.insert(name, answer);
+                Err(late)
+            }
+        }
+    }
+
+    fn begin(&self, name: String) -> Result<Receiver<Result<Vec<IpAddr>>>> {
+        let (reply, answer) = sync_channel(1);
+        let ask = self.ask;
+        std::thread::Builder::new()
+            .name("look-up".to_owned())
+            .spawn(move || {
+                let _nobody_waits = reply.send(ask(&name));
+            })
+            .map_err(|e| Failure::io("cannot start a thread", &e))?;
+        Ok(answer)
+    }
+}
+
 /// Where a host is, as this machine finds out now.
 fn addresses(name: &str) -> Result<Vec<IpAddr>> {
     let found = (name, 0).to_socket_addrs().map_err(|e| Failure::io(format!("{name} is not found"), &e))?;
-    let mut addresses: Vec<IpAddr> = found.map(|found| found.ip()).take(MAX_ADDRESSES).collect();
+    let mut addresses: Vec<IpAddr> = found.map(|found| found.ip()).collect();
     addresses.dedup();
+    addresses.truncate(MAX_ADDRESSES);
     Ok(addresses)
 }
 
@@ -294,6 +353,19 @@ fn confined(places: &Places, interface: &str) -> Result<Option<UnixStream>> {
     let Some(mut client) = Client::connect(places)? else { return Ok(None) };
     let _done: Done = client.call(Method::Confine { name: interface.to_owned() })?;
     Ok(Some(client.into_stream()))
+}
+
+/// The connection, and a copy that ends it.
+fn kept(connection: UnixStream) -> Result<(UnixStream, UnixStream)> {
+    let copy = connection.try_clone().map_err(|e| Failure::io("cannot keep hold of a connection to the daemon", &e))?;
+    Ok((connection, copy))
+}
+
+/// Ends a connection, whoever has it.
+fn end(connection: &UnixStream) {
+    if let Err(error) = connection.shutdown(Shutdown::Both) {
+        tracing::debug!(%error, "a connection to the daemon had ended");
+    }
 }
 
 /// Sends one message, a descriptor with it.
@@ -338,6 +410,7 @@ fn hear<T: DeserializeOwned>(way: BorrowedFd<'_>) -> Result<Option<(T, Option<Ow
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::unix::net::UnixListener;
+    use std::sync::atomic::AtomicUsize;
 
     use super::*;
 
@@ -380,6 +453,8 @@ mod tests {
         assert!(left(&[]), "another run's");
         assert!(left(&[Monitor::first, Monitor::settled]), "there is a network");
         assert!(!left(&[Monitor::first]));
+        assert!(!left(&[Monitor::first, |monitor| monitor.names(Vec::new())]));
+        assert!(left(&[|monitor| monitor.names(Vec::new()), Monitor::first]), "taken over, it says so of any network");
         let another = State::open(places.server_state()).unwrap();
         assert!(left(&[Monitor::first]), "another goes on with them");
         drop(another);
@@ -407,6 +482,28 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_ends_as_the_next_is_made() {
+        let places = places("one");
+        let daemon = UnixListener::bind(&places.socket).unwrap();
+        let monitor = attended(&places);
+        let (mut before, mut all) = (None, Vec::new());
+        for _ in 0..3 {
+            std::thread::scope(|threads| {
+                threads.spawn(|| {
+                    let (mut stream, _) = daemon.accept().unwrap();
+                    let _question = stream.read(&mut [0; 200]).unwrap();
+                    stream.write_all(b"{\"adit\":1,\"id\":1,\"result\":{\"notes\":[]}}\n").unwrap();
+                    if let Some(mut before) = before.replace(stream) {
+                        assert_eq!(before.read(&mut [0; 1]).unwrap(), 0, "its place is free again");
+                    }
+                });
+                all.push(monitor.connect("home").unwrap().unwrap());
+            });
+        }
+        std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    #[test]
     fn the_names_of_its_database_are_looked_up_and_no_others() {
         let places = places("names");
         let monitor = attended(&places);
@@ -420,6 +517,31 @@ mod tests {
             "the first time settles it"
         );
         std::fs::remove_dir_all(&places.directory).unwrap();
+    }
+
+    /// Name servers that say nothing until they are let go; each question is counted.
+    static SILENCE: Mutex<()> = Mutex::new(());
+    static QUESTIONS: AtomicUsize = AtomicUsize::new(0);
+
+    fn silent(_: &str) -> Result<Vec<IpAddr>> {
+        QUESTIONS.fetch_add(1, Ordering::SeqCst);
+        let _until_let_go = SILENCE.lock();
+        Ok(vec![IpAddr::from([192, 0, 2, 1])])
+    }
+
+    #[test]
+    fn name_servers_that_are_silent_are_asked_once_and_not_waited_for() {
+        let held = SILENCE.lock().unwrap();
+        let mut lookups = Lookups { ask: silent, waits: Duration::from_millis(1), ..Lookups::default() };
+        for _ in 0..3 {
+            assert!(lookups.of("db.example".into()).unwrap_err().message.contains("said yet"));
+        }
+        assert_eq!((QUESTIONS.load(Ordering::SeqCst), lookups.asked.len()), (1, 1));
+        drop(held);
+        // What comes now was asked for long ago, or is waited for: either way the next question has an answer.
+        lookups.waits = Duration::from_secs(60);
+        assert_eq!(lookups.of("db.example".into()).unwrap().len(), 1);
+        assert!(lookups.asked.is_empty());
     }
 
     #[test]

@@ -35,6 +35,10 @@ const MAX_WAITING: usize = 64;
 #[cfg(feature = "postgres")]
 pub type LookUp = Arc<dyn Fn(&str) -> std::io::Result<Vec<std::net::IpAddr>> + Send + Sync>;
 
+/// Addresses of one host that are tried; a [`LookUp`] may find more.
+#[cfg(feature = "postgres")]
+pub const MAX_ADDRESSES: usize = 8;
+
 /// The state of one network. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Store {

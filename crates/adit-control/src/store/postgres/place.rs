@@ -4,19 +4,24 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Config, Connection, NoTls, Socket};
 
 use super::{PATIENCE, Trouble, described};
-use crate::store::{LookUp, StoreError};
+use crate::store::{LookUp, MAX_ADDRESSES, StoreError};
 
-/// How long a connection may take to be made.
+/// How long one address may take to answer, where there is no other.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Addresses of one host that are tried.
-const MAX_ADDRESSES: usize = 8;
+/// How long all of them may take together: with looking them up, it is to be within [`PATIENCE`].
+const CONNECT_ALL: Duration = Duration::from_secs(8);
+/// No address has less than this, however many there are; the next attempt goes on where this one ended.
+const CONNECT_LEAST: Duration = Duration::from_secs(1);
 /// Stands for a host that is not found, beside others that are: the kernel connects to a broadcast address at no time.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::BROADCAST);
 
@@ -27,6 +32,10 @@ pub(super) struct Place {
     pub(super) shown: String,
     /// Who looks names up, if this process may not.
     look_up: Option<LookUp>,
+    /// Held while a host is looked up, which cannot be called off: who gave up waiting leaves one question behind, not many.
+    looking: Arc<Mutex<()>>,
+    /// Which of several addresses is tried first: the one after the last that failed, or the one that answered.
+    first: AtomicUsize,
 }
 
 impl Place {
@@ -56,7 +65,7 @@ impl Place {
             config.get_dbname().unwrap_or("of this user"),
             hosts.join(", ")
         );
-        Ok(Self { config, shown, look_up })
+        Ok(Self { config, shown, look_up, looking: Arc::default(), first: AtomicUsize::new(0) })
     }
 
     /// The names that are looked up to connect to it.
@@ -77,19 +86,38 @@ impl Place {
         let Some(look_up) = self.look_up.clone().filter(|_| !self.names().is_empty()) else {
             return Ok(self.config.connect(NoTls).await?);
         };
-        let hosts = self.config.get_hosts().to_vec();
-        let asked = tokio::task::spawn_blocking(move || hosts.iter().map(|host| addresses(host, &look_up)).collect());
-        let found: Vec<io::Result<Vec<IpAddr>>> =
-            asked.await.map_err(|_| Trouble::NotFound("looking up its name failed inside".to_owned()))?;
+        let mut found = Vec::new();
+        for host in self.config.get_hosts() {
+            found.push(self.addresses(host, &look_up).await?);
+        }
+        let attempts = attempts(&self.config, &found);
         let mut trouble = None;
-        for config in attempts(&self.config, &found) {
+        for _ in &attempts {
+            let number = self.first.load(Ordering::Relaxed) % attempts.len();
+            // Before it is known: who gives up waiting drops this, and begins with the next.
+            self.first.store(number + 1, Ordering::Relaxed);
+            let Some(config) = attempts.get(number) else { break };
             match config.connect(NoTls).await {
-                Ok(connected) => return Ok(connected),
+                Ok(connected) => {
+                    self.first.store(number, Ordering::Relaxed);
+                    return Ok(connected);
+                }
                 Err(error) => trouble = Some(Trouble::Postgres(error)),
             }
         }
         let why = || found.iter().find_map(|found| found.as_ref().err()).map(ToString::to_string);
         Err(trouble.unwrap_or_else(|| Trouble::NotFound(why().unwrap_or_else(|| "its name has no address".to_owned()))))
+    }
+
+    /// Where a host is, as far as it can be found.
+    async fn addresses(&self, host: &Host, look_up: &LookUp) -> Result<io::Result<Vec<IpAddr>>, Trouble> {
+        let turn = self.looking.clone().lock_owned().await;
+        let (host, look_up) = (host.clone(), look_up.clone());
+        let asked = tokio::task::spawn_blocking(move || {
+            let _until_answered = turn;
+            addresses(&host, &look_up)
+        });
+        asked.await.map_err(|_| Trouble::NotFound("looking up its name failed inside".to_owned()))
     }
 }
 
@@ -100,14 +128,16 @@ fn addresses(host: &Host, look_up: &LookUp) -> io::Result<Vec<IpAddr>> {
     Ok(found)
 }
 
-/// One for each address of the host that has most; none if no host has any.
+/// One for each address of the host that has most, each address in one; none if no host has any.
 fn attempts(config: &Config, found: &[io::Result<Vec<IpAddr>>]) -> Vec<Config> {
     let of_host = |found: &io::Result<Vec<IpAddr>>| found.as_ref().map_or(0, Vec::len);
     let most = found.iter().map(of_host).max().unwrap_or(0);
+    let all = found.iter().map(of_host).sum();
     let attempt = |number: usize| {
         let mut config = config.clone();
+        config.connect_timeout(share(all));
         for found in found {
-            let address = found.as_ref().ok().and_then(|found| found.iter().cycle().take(most).nth(number));
+            let address = found.as_ref().ok().and_then(|found| found.get(number));
             config.hostaddr(*address.unwrap_or(&NOWHERE));
         }
         config
@@ -115,10 +145,14 @@ fn attempts(config: &Config, found: &[io::Result<Vec<IpAddr>>]) -> Vec<Config> {
     (0..most).map(attempt).collect()
 }
 
+/// How long each of so many addresses may take to answer.
+fn share(addresses: usize) -> Duration {
+    let share = CONNECT_ALL / u32::try_from(addresses).unwrap_or(u32::MAX).max(1);
+    share.clamp(CONNECT_LEAST, CONNECT)
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn shown(url: &str) -> Result<String, StoreError> {
@@ -162,7 +196,7 @@ mod tests {
         let ip = |last: u8| IpAddr::from([192, 0, 2, last]);
         let found = [Ok(vec![ip(1), ip(2)]), Ok(vec![ip(3)]), Err(io::ErrorKind::NotFound.into())];
         let tried: Vec<_> = attempts(&config, &found).iter().map(|config| config.get_hostaddrs().to_vec()).collect();
-        assert_eq!(tried, [[ip(1), ip(3), NOWHERE], [ip(2), ip(3), NOWHERE]]);
+        assert_eq!(tried, [[ip(1), ip(3), NOWHERE], [ip(2), NOWHERE, NOWHERE]], "each once");
         assert!(attempts(&config, &found[2..]).is_empty());
         assert!(attempts(&config, &[Ok(Vec::new())]).is_empty());
     }
@@ -181,5 +215,68 @@ mod tests {
             assert_eq!(why, "no such host");
         }
         assert_eq!(*asked.lock().unwrap(), ["db.example", "db.example"]);
+    }
+    #[test]
+    fn all_addresses_of_a_host_have_their_time() {
+        assert_eq!(share(1), CONNECT);
+        let all = share(MAX_ADDRESSES) * u32::try_from(MAX_ADDRESSES).unwrap();
+        assert!(all <= CONNECT_ALL, "{all:?}");
+        assert_eq!(share(10 * MAX_ADDRESSES), CONNECT_LEAST);
+    }
+
+    /// Somebody takes each connection, and says nothing.
+    #[tokio::test]
+    async fn who_gives_up_at_one_address_begins_with_the_next() {
+        let silent = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let all = [1, 2, 3].map(|last| IpAddr::from([127, 0, 0, last]));
+        let look_up: LookUp = Arc::new(move |_| Ok(all.to_vec()));
+        let port = silent.local_addr().unwrap().port();
+        let url = format!("postgres://x@db.example:{port}/vpn?sslmode=disable");
+        let place = Arc::new(Place::of(&url, Some(look_up)).unwrap());
+        for tried in [all[0], all[1], all[2], all[0]] {
+            let asking = tokio::spawn({
+                let place = place.clone();
+                async move { place.connect().await.map(drop) }
+            });
+            let (taken, _) = silent.accept().await.unwrap();
+            assert_eq!(taken.local_addr().unwrap().ip(), tried);
+            asking.abort();
+            assert!(asking.await.is_err(), "it is given up");
+        }
+    }
+
+    /// As many as come, over and over, while name servers say nothing.
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_waiting_for_a_name_leaves_one_question_behind() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (let_go, held) = std::sync::mpsc::channel::<()>();
+        let (seen, held) = (asked.clone(), std::sync::Mutex::new(held));
+        let look_up: LookUp = Arc::new(move |_| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            let _until_let_go = held.lock().unwrap().recv();
+            Err(io::Error::other("no such host"))
+        });
+        let place = Place::of("postgres://x@db.example/vpn?sslmode=disable", Some(look_up)).unwrap();
+        for _ in 0..10 {
+            let mut asking = Box::pin(place.connect());
+            for _ in 0..3 {
+                assert!(futures_now(asking.as_mut()).await.is_none(), "it waits");
+            }
+        }
+        while asked.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        drop(let_go);
+        assert!(place.connect().await.is_err());
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "the first, and the one that was waited for");
+    }
+
+    /// One look at work that may not be done.
+    async fn futures_now<T>(mut work: std::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Option<T> {
+        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+            std::task::Poll::Ready(done) => std::task::Poll::Ready(Some(done)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 }
