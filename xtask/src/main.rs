@@ -5,8 +5,8 @@
 #![expect(clippy::print_stdout, reason = "a command line for developers; printing is what it does")]
 #![expect(clippy::print_stderr, reason = "a command line for developers; printing is what it does")]
 
+mod adit;
 mod bench;
-mod demo;
 mod dist;
 mod fingerprint;
 mod lab;
@@ -30,9 +30,9 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
-    /// Build adit and watch two peers talk, in network namespaces of their own. Needs root, or asks sudo.
-    Demo {
-        /// Passed on to `adit demo`.
+    /// Build adit and run it: `./x adit server up`. As root, or by sudo.
+    Adit {
+        /// Passed on to `adit`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -54,7 +54,7 @@ enum Chore {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
-        Chore::Demo { arguments } => demo::run(&arguments),
+        Chore::Adit { arguments } => adit::run(&arguments),
         Chore::Dist => dist::run(),
         Chore::Fingerprint(options) => fingerprint::run(&options),
         Chore::Setup => setup::run(),

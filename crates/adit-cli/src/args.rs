@@ -77,7 +77,7 @@ pub(crate) enum Command {
     #[command(
         after_help = "The device runs `adit join LINK`. For a WireGuard app, its configuration is printed instead.\n\n\
         Examples:\n  adit invite phone\n  adit invite --expires 7d --uses 5 --group family\n  \
-        adit invite tv --for wireguard --png tv.png\n  adit invite --list\n  adit invite --revoke 3"
+        adit invite tv --for wireguard --png tv.png\n  adit invite laptop --for qr-png\n  adit invite --list\n  adit invite --revoke 3"
     )]
     Invite(InviteArgs),
     /// List the network's devices

@@ -180,6 +180,8 @@ pub(crate) enum For {
     Adit,
     /// Any WireGuard app: a configuration with a key, to be scanned or copied.
     Wireguard,
+    /// adit, and the code is a picture in a file too: NAME.png, or what --png says.
+    QrPng,
 }
 
 /// `adit peers`, `adit server status`.

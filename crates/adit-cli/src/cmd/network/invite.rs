@@ -1,9 +1,10 @@
 //! `adit invite`.
 
+use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use adit_wireguard::PrivateKey;
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &InviteArgs) -> Result<Exit> {
         return list(args.json);
     }
     match args.kind {
-        For::Adit => of_adit(args),
+        For::Adit | For::QrPng => of_adit(args),
         For::Wireguard => of_wireguard(args),
     }
 }
@@ -52,8 +53,21 @@ fn list(as_json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// Where the picture goes that was asked for.
+fn picture_file(args: &InviteArgs) -> Option<PathBuf> {
+    let by_name = || {
+        // A name that is none is refused by the server; until then it leads nowhere else.
+        let name = args.name.as_deref().and_then(|name| Path::new(name).file_name()).unwrap_or(OsStr::new("invite"));
+        let mut file = name.to_owned();
+        file.push(".png");
+        PathBuf::from(file)
+    };
+    args.png.clone().or_else(|| (args.kind == For::QrPng).then(by_name))
+}
+
 fn of_adit(args: &InviteArgs) -> Result<Exit> {
-    let picture = args.png.as_deref().map(Picture::begin).transpose()?;
+    let file = picture_file(args);
+    let picture = file.as_deref().map(Picture::begin).transpose()?;
     let (seconds, uses) = (args.expires.unwrap_or(USUAL).as_secs(), args.uses.unwrap_or(1));
     let invite: NewInvite = ask(Ask::Invite { name: args.name.clone(), seconds, uses, groups: args.group.clone() })?;
     // What is made is shown whatever becomes of the picture.
@@ -62,6 +76,9 @@ fn of_adit(args: &InviteArgs) -> Result<Exit> {
         render::json(&invite);
     } else {
         render::print(&render::network::invite(&invite, args.name.as_deref(), now(), Style::of_stdout()));
+        if let (Ok(()), Some(file)) = (&drawn, &file) {
+            render::line(&format!("The code is in {} as a picture, which admits whoever has it.", file.display()));
+        }
     }
     drawn.map(|()| Exit::Done)
 }
@@ -148,6 +165,22 @@ impl Drop for Picture<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_has_the_name_of_the_device_and_stays_here() {
+        use clap::Parser as _;
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: InviteArgs,
+        }
+        let file = |line: &[&str]| picture_file(&Line::parse_from([&["invite"], line].concat()).args);
+        assert_eq!(file(&["tv"]), None);
+        assert_eq!(file(&["tv", "--for", "qr-png"]), Some("tv.png".into()));
+        assert_eq!(file(&["../../etc/tv", "--for", "qr-png"]), Some("tv.png".into()));
+        assert_eq!(file(&["--for", "qr-png"]), Some("invite.png".into()));
+        assert_eq!(file(&["tv", "--for", "qr-png", "--png", "code.png"]), Some("code.png".into()));
+    }
 
     #[test]
     fn a_picture_that_was_not_drawn_leaves_no_file_and_none_is_overwritten() {
