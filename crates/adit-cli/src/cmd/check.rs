@@ -156,6 +156,13 @@ fn exposed(path: &Path, mode: u32, text: &str) -> Option<String> {
     })
 }
 
+/// What is said first of what makes an OpenVPN configuration useless, and whether everybody may read secrets in it.
+pub(crate) fn judge_openvpn(path: &Path, text: &str, mode: u32) -> (Option<String>, bool) {
+    let report = of_openvpn(&path.display().to_string(), text, Vec::new());
+    let wrong = report.lines.into_iter().find(CheckLine::is_wrong);
+    (wrong.map(|line| line.sentence), exposed(path, mode, text).is_some())
+}
+
 fn of_wireguard(file: &str, parsed: &wg_quick::Parsed, warnings: Vec<String>) -> CheckReport {
     report(file, "wireguard", parsed.findings.iter().map(CheckLine::from).collect(), warnings)
 }

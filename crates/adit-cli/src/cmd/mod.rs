@@ -23,7 +23,7 @@ mod version;
 
 use adit::profile::file::LoadError;
 
-pub(crate) use self::check::{CheckLine, CheckReport, CheckVerdict};
+pub(crate) use self::check::{CheckLine, CheckReport, CheckVerdict, judge_openvpn};
 
 use crate::args::Command;
 use crate::exit::{Exit, Failure, Result};

@@ -11,7 +11,7 @@ use adit::transport::client::Looked;
 use adit::transport::tls::Validity;
 use adit_host::Looked as Machine;
 
-use crate::report::TunnelReport;
+use crate::report::{PeerReport, TunnelReport};
 
 /// How long, in seconds, a tunnel that keeps itself alive has to be up until its server must have answered, if it does.
 const AWHILE: u64 = 30;
@@ -48,8 +48,8 @@ pub(crate) struct Tunnel {
     pub(crate) profile: Option<Profile>,
     /// The server as a visitor sees it; nothing if it is no web site.
     pub(crate) site: Option<Looked>,
-    /// Packets of several lengths, to the server and back.
-    pub(crate) path: Option<Path>,
+    /// Packets of several lengths, to the server and back; or why none were sent.
+    pub(crate) path: Result<Path, NotMeasured>,
     /// Something came through it while it was looked at.
     pub(crate) heard: bool,
     /// The certificate that this machine shows.
@@ -68,6 +68,8 @@ pub(crate) enum Role {
     },
     /// Others come to it, and a file says who.
     Peer,
+    /// It goes to OpenVPN servers.
+    OpenVpn,
 }
 
 /// What matters here of a profile.
@@ -90,10 +92,21 @@ pub(crate) struct Path {
     pub(crate) to: Option<Ipv4Addr>,
     /// Whether small ones came back.
     pub(crate) small: bool,
-    /// The longest that came back.
-    pub(crate) longest: u16,
+    /// The longest that came back; nothing if that could not be looked for to the end.
+    pub(crate) longest: Option<u16>,
     /// The longest that the interface takes.
     pub(crate) mtu: u16,
+}
+
+/// Why no packets were sent through a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NotMeasured {
+    /// It is none whose other end is asked.
+    NotAsked,
+    /// This user may not.
+    Denied,
+    /// Something else, in words.
+    Failed(String),
 }
 
 /// A certificate that this machine shows.
@@ -139,15 +152,22 @@ impl Tunnel {
 
     /// Whether something came back through it.
     pub(crate) fn answers(&self) -> bool {
-        let nobody_to_ask = self.path.is_none_or(|path| path.to.is_none());
-        self.heard || self.path.is_some_and(|path| path.small) || nobody_to_ask && self.has_session()
+        let (asked, came_back) = self.path.as_ref().map_or((false, false), |path| (path.to.is_some(), path.small));
+        self.heard || came_back || !asked && self.has_session()
     }
 
     /// Whether somebody was asked through it, by a ping or by the tunnel itself for a while: else silence says nothing.
     pub(crate) fn was_asked(&self) -> bool {
         let asks_by_itself =
-            self.report.up_seconds >= AWHILE && self.report.peers.iter().any(|peer| peer.persistent_keepalive > 0);
-        self.path.is_some_and(|path| path.to.is_some()) || asks_by_itself
+            self.report.up_seconds >= AWHILE && self.server().is_some_and(|server| server.persistent_keepalive > 0);
+        self.path.as_ref().is_ok_and(|path| path.to.is_some()) || asks_by_itself
+    }
+
+    /// The peer that is meant by its server: the first that has an address, else the only one.
+    pub(crate) fn server(&self) -> Option<&PeerReport> {
+        let peers = &self.report.peers;
+        let only = || peers.first().filter(|_| peers.len() == 1);
+        peers.iter().find(|peer| peer.endpoint.is_some()).or_else(only)
     }
 
     /// Whether it has a session with somebody.

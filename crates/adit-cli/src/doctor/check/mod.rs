@@ -11,6 +11,7 @@ mod firewall;
 mod forwarding;
 mod leftovers;
 mod mtu;
+mod openvpn;
 mod port;
 mod profile;
 #[cfg(test)]
@@ -24,11 +25,12 @@ use super::seen::Seen;
 
 /// All of them.
 pub(super) fn all(seen: &Seen) -> Vec<Checked> {
-    let checks: [fn(&Seen) -> Vec<Checked>; 12] = [
+    let checks: [fn(&Seen) -> Vec<Checked>; 13] = [
         leftovers::check,
         profile::check,
         tunnel::check,
         port::check,
+        openvpn::check,
         clock::check,
         forwarding::check,
         filter::check,

@@ -9,7 +9,7 @@ const LEAST_V6: u16 = 1280;
 /// Each device's tunnel through which packets were sent.
 pub(super) fn check(seen: &Seen) -> Vec<Checked> {
     let devices = seen.tunnels.iter().filter(|tunnel| tunnel.role == Role::Device);
-    devices.filter_map(|tunnel| Some(judge(tunnel, tunnel.path?).about(tunnel.name()))).collect()
+    devices.filter_map(|tunnel| Some(judge(tunnel, *tunnel.path.as_ref().ok()?).about(tunnel.name()))).collect()
 }
 
 fn judge(tunnel: &Tunnel, path: Path) -> Checked {
@@ -19,6 +19,9 @@ fn judge(tunnel: &Tunnel, path: Path) -> Checked {
     if !small {
         return Checked::unknown(Check::Mtu, format!("{to} does not answer through the tunnel, small packets neither"));
     }
+    let Some(longest) = longest else {
+        return Checked::unknown(Check::Mtu, "small packets get through the tunnel; long ones could not be sent");
+    };
     if longest >= mtu {
         return Checked::sound(Check::Mtu, format!("packets of all lengths up to {mtu} bytes get through"));
     }
@@ -49,12 +52,12 @@ mod tests {
     fn packets_that_vanish_are_named_by_their_length() {
         let mut seen = scene::device();
         assert_eq!(check(&seen)[0].verdict, Verdict::Sound);
-        seen.tunnels[0].path.as_mut().unwrap().longest = 1200;
+        seen.tunnels[0].path.as_mut().unwrap().longest = Some(1200);
         let found = &check(&seen)[0];
         assert_eq!(found.verdict, Verdict::Wrong);
         assert!(found.advice[0].contains("MTU = 1200") && found.advice[0].contains("/etc/adit/home.conf"));
         assert!(found.advice[1].contains("IPv6 needs 1280"), "{:?}", found.advice);
-        seen.tunnels[0].path.as_mut().unwrap().longest = 1300;
+        seen.tunnels[0].path.as_mut().unwrap().longest = Some(1300);
         assert_eq!(check(&seen)[0].advice.len(), 2);
     }
 
@@ -64,6 +67,9 @@ mod tests {
         seen.tunnels[0].path.as_mut().unwrap().small = false;
         assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
         seen.tunnels[0].path.as_mut().unwrap().to = None;
+        assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
+        let mut seen = scene::device();
+        seen.tunnels[0].path.as_mut().unwrap().longest = None;
         assert_eq!(check(&seen)[0].verdict, Verdict::Unknown);
     }
 }

@@ -4,7 +4,7 @@ use adit::transport::client::{Looked, Trouble};
 use adit::transport::ladder::{Carrier, Reason};
 
 use super::super::report::{Check, Checked};
-use super::super::seen::{Role, Seen, Tunnel};
+use super::super::seen::{NotMeasured, Role, Seen, Tunnel};
 use crate::report::State;
 
 /// Each device's tunnel.
@@ -77,9 +77,13 @@ fn judge(tunnel: &Tunnel) -> Checked {
 }
 
 fn nobody_was_asked(tunnel: &Tunnel, server: &str) -> Checked {
-    let why = match tunnel.path {
-        Some(_) => "no address beyond the tunnel is known of which an answer could be expected",
-        None => "no packets could be sent through the tunnel: `sudo adit doctor` may",
+    let nobody = "no address beyond the tunnel is known of which an answer could be expected";
+    let why = match &tunnel.path {
+        Ok(_) | Err(NotMeasured::NotAsked) => nobody.to_owned(),
+        Err(NotMeasured::Denied) => {
+            "this user may not send packets through the tunnel: `sudo adit doctor` may".to_owned()
+        }
+        Err(NotMeasured::Failed(why)) => format!("no packets could be sent through the tunnel: {why}"),
     };
     let checked =
         Checked::unknown(Check::Port, format!("nobody was asked whether {server} answers through the tunnel"));
@@ -128,7 +132,7 @@ fn says_of_udp(why: &str) -> bool {
 
 /// The server in the words of the profile.
 fn server(tunnel: &Tunnel) -> String {
-    let named = tunnel.report.peers.iter().find_map(|peer| peer.endpoint.clone());
+    let named = tunnel.server().and_then(|server| server.endpoint.clone());
     let by_https = || tunnel.report.carrier.as_ref()?.server.map(|server| server.to_string());
     named.or_else(by_https).unwrap_or_else(|| "the server".to_owned())
 }
@@ -199,15 +203,29 @@ mod tests {
     fn silence_says_nothing_where_nobody_was_asked() {
         let mut seen = scene::device();
         let tunnel = &mut seen.tunnels[0];
-        (tunnel.heard, tunnel.path, tunnel.report.peers[0].has_session) = (false, None, false);
-        assert_eq!(said(&seen).0, Verdict::Unknown);
-        seen.tunnels[0].path = Some(Path { to: None, small: false, longest: 0, mtu: 1420 });
+        tunnel.heard = false;
+        tunnel.report.peers[0].has_session = false;
+        let reason = |seen: &Seen| check(seen).remove(0).known_by.unwrap();
+        for (path, words) in [
+            (NotMeasured::Denied, "sudo adit doctor"),
+            (NotMeasured::Failed("the interface is gone".into()), "the interface is gone"),
+        ] {
+            seen.tunnels[0].path = Err(path);
+            assert_eq!(said(&seen).0, Verdict::Unknown);
+            assert!(reason(&seen).contains(words), "{}", reason(&seen));
+            assert_eq!(reason(&seen).contains("sudo"), words.contains("sudo"));
+        }
+        seen.tunnels[0].path = Ok(Path { to: None, small: false, longest: None, mtu: 1420 });
         seen.tunnels[0].site = None;
         assert_eq!(said(&seen).0, Verdict::Unknown);
         seen.tunnels[0].report.up_seconds = 3600;
         assert_eq!(said(&seen).0, Verdict::Wrong, "it keeps itself alive: it has asked long enough");
         seen.tunnels[0].report.peers[0].persistent_keepalive = 0;
         assert_eq!(said(&seen).0, Verdict::Unknown);
+        let mut other = seen.tunnels[0].report.peers[0].clone();
+        (other.endpoint, other.persistent_keepalive) = (None, 25);
+        seen.tunnels[0].report.peers.push(other);
+        assert_eq!(said(&seen).0, Verdict::Unknown, "another peer was asked, not the server");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use adit::transport::client::Looked;
 use adit::transport::tls::Validity;
 use adit_host::{Host, Looked as Machine, Names};
 
-use super::super::seen::{Browser, Kept, OwnCertificate, Path, Profile, Role, Seen, Tunnel};
-use crate::report::{PeerReport, State, Traffic, TunnelReport};
+use super::super::seen::{Browser, Kept, NotMeasured, OwnCertificate, Path, Profile, Role, Seen, Tunnel};
+use crate::report::{OpenVpnReport, PeerReport, State, Traffic, TunnelReport};
 
 /// What time it is.
 pub(super) fn now() -> SystemTime {
@@ -43,7 +43,7 @@ pub(super) fn device() -> Seen {
             clocks: Some((now(), now())),
             trouble: None,
         }),
-        path: Some(Path { to: Some([10, 77, 0, 1].into()), small: true, longest: 1420, mtu: 1420 }),
+        path: Ok(Path { to: Some([10, 77, 0, 1].into()), small: true, longest: Some(1420), mtu: 1420 }),
         heard: false,
         own_certificate: None,
     };
@@ -85,7 +85,7 @@ pub(super) fn server() -> Seen {
         role: Role::Network { decided: true },
         profile: None,
         site: None,
-        path: None,
+        path: Err(NotMeasured::NotAsked),
         heard: true,
         own_certificate: Some(OwnCertificate {
             file: "/etc/ssl/chain.pem".into(),
@@ -101,6 +101,39 @@ pub(super) fn server() -> Seen {
         ..Machine::default()
     };
     Seen { machine: Some(machine), tunnels: vec![tunnel], kept: Vec::new(), has_network: true, ..device() }
+}
+
+/// A machine with an OpenVPN client that is connected.
+pub(super) fn openvpn() -> Seen {
+    let mut seen = device();
+    let client = OpenVpnReport {
+        server: Some("203.0.113.9:1194".into()),
+        cipher: Some("AES-256-GCM".into()),
+        connected_seconds: Some(60),
+        connections: 1,
+        renewals: 0,
+        trouble: None,
+        said: None,
+    };
+    let report = TunnelReport {
+        state: State::Connected,
+        file: Some("/etc/adit/office.ovpn".into()),
+        openvpn: Some(client),
+        ..TunnelReport::empty("office")
+    };
+    let path = Err(NotMeasured::NotAsked);
+    seen.tunnels = vec![Tunnel {
+        report,
+        role: Role::OpenVpn,
+        profile: None,
+        site: None,
+        path,
+        heard: false,
+        own_certificate: None,
+    }];
+    let file = "/etc/adit/office.ovpn".into();
+    seen.kept = vec![Kept { file, failure: None, is_exposed: false, profile: Profile::default() }];
+    seen
 }
 
 fn validity() -> Validity {

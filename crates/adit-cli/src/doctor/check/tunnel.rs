@@ -31,7 +31,7 @@ fn judge(tunnel: &Tunnel) -> Checked {
     let name = tunnel.name();
     let checked = match (tunnel.report.state, tunnel.role) {
         (State::Failed, _) => Checked::wrong(Check::Tunnel, format!("{name} ended by itself"))
-            .known_by(tunnel.report.notes.first().cloned().unwrap_or_else(|| "the daemon says so".to_owned()))
+            .known_by(why(tunnel))
             .advise(format!("`adit down {name}`, then `adit up {name}`; the daemon's log says more")),
         (_, Role::Network { decided: false }) => {
             Checked::wrong(Check::Tunnel, format!("{name} runs, and nobody decides about it: no device can join"))
@@ -41,6 +41,12 @@ fn judge(tunnel: &Tunnel) -> Checked {
         _ => Checked::sound(Check::Tunnel, format!("{name} runs")),
     };
     checked.about(name)
+}
+
+/// Why it ended.
+fn why(tunnel: &Tunnel) -> String {
+    let trouble = || tunnel.report.openvpn.as_ref()?.trouble.clone();
+    tunnel.report.notes.first().cloned().or_else(trouble).unwrap_or_else(|| "the daemon says so".to_owned())
 }
 
 #[cfg(test)]

@@ -19,8 +19,9 @@ use adit::transport::tls::Validity;
 use adit::transport::tls::profile::Profile as Fingerprint;
 use adit_host::{Host, Looked as Machine};
 
-use super::seen::{Browser, Kept, OwnCertificate, Path, Profile, Role, Seen, Tunnel};
+use super::seen::{Browser, Kept, NotMeasured, OwnCertificate, Path, Profile, Role, Seen, Tunnel};
 use crate::client::Client;
+use crate::cmd::judge_openvpn;
 use crate::exit::Result;
 use crate::places::Places;
 use crate::report::{State, StatusReport, TunnelReport};
@@ -44,7 +45,7 @@ pub(crate) async fn look(places: &Places, only: Option<&str>) -> Result<Seen> {
     }
     let mut seen = Vec::new();
     for looking in looking {
-        seen.push(looking.await.unwrap_or_default());
+        seen.push(looking.await.unwrap_or_else(|e| (None, Err(NotMeasured::Failed(e.to_string())))));
     }
     // Now it is known whether they answered, and over what.
     let after = status(places, only)?.unwrap_or_default();
@@ -101,6 +102,10 @@ fn read(report: &TunnelReport, places: &Places) -> Read {
             addresses: Vec::new(),
         };
     };
+    if is_openvpn(report) {
+        let (profile, shown, own_certificate, addresses) = (None, None, None, Vec::new());
+        return Read { role: Role::OpenVpn, profile, shown, own_certificate, addresses };
+    }
     let profile = file::load(file).ok().map(|loaded| loaded.profile);
     let is_device = profile.as_ref().is_none_or(|profile| profile.peers.iter().any(|peer| peer.way().is_some()));
     Read {
@@ -110,6 +115,11 @@ fn read(report: &TunnelReport, places: &Places) -> Read {
         addresses: profile.as_ref().filter(|_| is_device).map(beyond).unwrap_or_default(),
         profile: profile.filter(|_| is_device),
     }
+}
+
+/// Also of one that has nothing to show of its client yet.
+fn is_openvpn(report: &TunnelReport) -> bool {
+    report.openvpn.is_some() || report.file.as_deref().is_some_and(name::is_openvpn)
 }
 
 fn summary(profile: &WgProfile) -> Profile {
@@ -155,13 +165,13 @@ async fn visit_and_ping(
     profile: Option<WgProfile>,
     addresses: Vec<Ipv4Addr>,
     state: std::path::PathBuf,
-) -> (Option<Looked>, Option<Path>) {
-    let Some(profile) = profile else { return (None, None) };
-    let is_down = report.state == State::Failed;
-    let mtu = Host::new().mtu_of(&report.name).await.ok().flatten();
-    let path = match mtu.filter(|_| !is_down) {
-        Some(mtu) => path::measure(report.name.clone(), mtu, addresses).await,
-        None => None,
+) -> (Option<Looked>, std::result::Result<Path, NotMeasured>) {
+    let Some(profile) = profile else { return (None, Err(NotMeasured::NotAsked)) };
+    let path = match Host::new().mtu_of(&report.name).await {
+        _ if report.state == State::Failed => Err(NotMeasured::NotAsked),
+        Ok(Some(mtu)) => path::measure(report.name.clone(), mtu, addresses).await,
+        Ok(None) => Err(NotMeasured::Failed(format!("{} has no largest packet that is known", report.name))),
+        Err(error) => Err(NotMeasured::Failed(error.to_string())),
     };
     let config = adit::https::client(&profile, report.fwmark, Some(&state.join("visits")));
     let site = match config {
@@ -195,14 +205,23 @@ async fn ways(host: &Host, machine: Option<&Machine>) -> BTreeMap<IpAddr, Option
 fn kept(only: Option<&str>, tunnels: &[Tunnel]) -> Vec<Kept> {
     let [directory, _] = name::directories();
     let entries = directory.read_dir().into_iter().flatten().filter_map(std::io::Result::ok);
-    let is_profile = |file: &File| file.extension().is_some_and(|extension| extension == "conf");
+    let is_profile =
+        |file: &File| file.extension().is_some_and(|extension| extension == "conf") || name::is_openvpn(file);
     let is_asked = |file: &File| only.is_none_or(|name| file.file_stem().is_some_and(|stem| stem == name));
     let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|f| is_profile(f) && is_asked(f)).collect();
     files.extend(tunnels.iter().filter_map(|tunnel| tunnel.report.file.clone()));
     files.sort();
     files.dedup();
     files.truncate(MAX_KEPT);
+    let of_openvpn: BTreeSet<_> = tunnels
+        .iter()
+        .filter(|tunnel| tunnel.role == Role::OpenVpn)
+        .filter_map(|tunnel| tunnel.report.file.as_ref())
+        .collect();
     let kept = |file: std::path::PathBuf| {
+        if name::is_openvpn(&file) || of_openvpn.contains(&file) {
+            return kept_of_openvpn(file);
+        }
         let none = Kept { file, failure: None, is_exposed: false, profile: Profile::default() };
         match file::load(&none.file) {
             Ok(loaded) => {
@@ -213,6 +232,16 @@ fn kept(only: Option<&str>, tunnels: &[Tunnel]) -> Vec<Kept> {
         }
     };
     files.into_iter().filter_map(kept).collect()
+}
+
+/// Judged as `adit check` does.
+fn kept_of_openvpn(file: std::path::PathBuf) -> Option<Kept> {
+    let (failure, is_exposed) = match file::read(&file) {
+        Ok((text, mode)) => judge_openvpn(&file, &text, mode),
+        Err(LoadError::Denied { .. }) => return None,
+        Err(error) => (Some(error.to_string()), false),
+    };
+    Some(Kept { file, failure, is_exposed, profile: Profile::default() })
 }
 
 fn browser(now: SystemTime) -> Browser {
@@ -243,6 +272,25 @@ mod tests {
         assert_eq!(of("Address = 10.0.0.2/32\nDNS = 9.9.9.9", "AllowedIPs = 0.0.0.0/0"), ["9.9.9.9"]);
         assert_eq!(of("Address = 10.0.0.2/32\nDNS = 9.9.9.9", "AllowedIPs = 10.0.0.0/24"), ["10.0.0.1"]);
         assert!(of("Address = fd00::2/64", "AllowedIPs = ::/0").is_empty());
+    }
+
+    #[test]
+    fn a_file_of_openvpn_is_judged_by_its_own_rules() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("office.ovpn");
+        let kept = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            kept_of_openvpn(file.clone()).unwrap()
+        };
+        let good = "client\ndev tun\nremote vpn.example.org 1194 udp\nca ca.pem\ncert me.pem\nkey me.key\n";
+        assert_eq!(kept(good).failure, None);
+        let refused = kept(&format!("{good}cipher BF-CBC\n"));
+        assert!(refused.failure.as_ref().unwrap().contains("BF-CBC"), "{refused:?}");
+        assert!(kept_of_openvpn(directory.path().join("none.ovpn")).unwrap().failure.is_some());
+        let report = |file: &str| TunnelReport { file: Some(file.into()), ..TunnelReport::empty("office") };
+        let places = Places { directory: "/nonexistent".into(), socket: "/nonexistent/s".into() };
+        assert_eq!(read(&report("/etc/adit/office.ovpn"), &places).role, Role::OpenVpn);
+        assert_eq!(read(&report("/nonexistent/office.conf"), &places).role, Role::Device);
     }
 
     #[test]

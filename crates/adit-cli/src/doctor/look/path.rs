@@ -6,7 +6,7 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::super::seen::Path;
+use super::super::seen::{NotMeasured, Path};
 use crate::ping::{self, USUAL};
 
 /// How long a tunnel may take until something comes back: a handshake is repeated after 5 s, and another carrier used after
@@ -19,22 +19,27 @@ const TRIES: u16 = 3;
 /// The length is found this exactly.
 const STEP: u16 = 8;
 
-/// Sends them through this interface, which takes up to `mtu` bytes; nothing if this user may not.
-pub(super) async fn measure(interface: String, mtu: u32, addresses: Vec<Ipv4Addr>) -> Option<Path> {
+/// Sends them through this interface, which takes up to `mtu` bytes.
+pub(super) async fn measure(interface: String, mtu: u32, addresses: Vec<Ipv4Addr>) -> Result<Path, NotMeasured> {
     let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
-    let none = Path { to: None, small: false, longest: 0, mtu };
+    let none = Path { to: None, small: false, longest: None, mtu };
     if addresses.is_empty() {
-        return Some(none);
+        return Ok(none);
     }
     let measured = tokio::task::spawn_blocking(move || {
         let mut sequence = 0;
         let found = first_to_answer(&interface, &addresses, &mut sequence)?;
         let Some(to) = found else { return Ok(Path { to: addresses.first().copied(), ..none }) };
-        let longest = longest(mtu, |length| gets_through(&interface, to, length, &mut sequence))?;
-        Ok(Path { to: Some(to), small: true, longest, mtu })
+        // That something came back is known, whatever becomes of the interface now.
+        let longest = longest(mtu, |length| gets_through(&interface, to, length, &mut sequence))
+            .inspect_err(|error| tracing::debug!("no more pings: {error}"));
+        Ok(Path { to: Some(to), small: true, longest: longest.ok(), mtu })
     });
-    let measured: io::Result<Path> = measured.await.ok()?;
-    measured.inspect_err(|error| tracing::debug!("no pings: {error}")).ok()
+    let measured: io::Result<Path> = measured.await.map_err(|e| NotMeasured::Failed(e.to_string()))?;
+    measured.map_err(|error| {
+        let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+        if is_denied { NotMeasured::Denied } else { NotMeasured::Failed(error.to_string()) }
+    })
 }
 
 fn first_to_answer(interface: &str, addresses: &[Ipv4Addr], sequence: &mut u16) -> io::Result<Option<Ipv4Addr>> {
