@@ -15,6 +15,8 @@ pub(crate) const GROUP: &str = "adit";
 const FIRST_USER: u32 = 1_000;
 /// In a directory's mode: others than its owner and its group come in, or it is shared as /tmp is.
 const SHARED: u32 = 0o1007;
+/// In a directory's mode: its group comes in.
+const OF_GROUP: u32 = 0o070;
 /// Much more than the file has.
 const MAX_FILE: usize = 4 << 20;
 
@@ -36,11 +38,13 @@ pub(crate) fn open_directory(directory: &Path, group: u32) -> Result<()> {
     let failed = |e: std::io::Error| Failure::io(format!("cannot let the group adit into {}", directory.display()), &e);
     let found = fs::symlink_metadata(directory).map_err(failed)?;
     let is_own = found.is_dir() && found.uid() == rustix::process::geteuid().as_raw();
-    if !is_own || found.mode() & SHARED != 0 {
+    let groups = [0, rustix::process::getegid().as_raw(), group];
+    if !is_own || is_shared(found.mode(), found.gid(), groups) {
         return Err(Failure::failed(format!(
-            "{0} is not for adit alone (mode {1:04o}), so the group adit is not let in by changing its mode",
+            "{0} is not for adit alone (mode {1:04o}, group {2}), so the group adit is not let in by changing its mode",
             directory.display(),
-            found.mode() & 0o7777
+            found.mode() & 0o7777,
+            found.gid()
         ))
         .hint(format!(
             "set ADIT_RUNTIME_DIR to a directory that is not there yet, or `chmod 700 {}` if nobody else uses it",
@@ -48,6 +52,11 @@ pub(crate) fn open_directory(directory: &Path, group: u32) -> Result<()> {
         )));
     }
     admit(directory, group).map_err(failed)
+}
+
+/// Whether others use a directory of this mode and group, where these groups are adit's, or nobody's in particular.
+fn is_shared(mode: u32, gid: u32, groups: [u32; 3]) -> bool {
+    mode & SHARED != 0 || mode & OF_GROUP != 0 && !groups.contains(&gid)
 }
 
 fn admit(directory: &Path, group: u32) -> std::io::Result<()> {
@@ -79,7 +88,7 @@ pub(crate) fn check_file(name: &str, file: &Path) -> Result<()> {
     check_name(name)?;
     let refused = |why: &str| {
         Err(Failure::privilege(format!("{}: {why}, and its commands are run as root", file.display())).hint(format!(
-            "run it with `sudo`, or keep the file as {}/{name}.conf, root's own",
+            "run it with `sudo`, or keep the file as {0}/{name}.conf or {0}/{name}.ovpn, root's own",
             directories()[0].display()
         )))
     };
@@ -113,20 +122,30 @@ mod tests {
 
     #[test]
     fn a_directory_that_others_use_is_not_changed() {
-        let directory = std::env::temp_dir().join(format!("adit-members-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        let directory = kept.path();
         let own = rustix::process::getegid().as_raw();
         for mode in [0o1777, 0o777, 0o1700, 0o755, 0o711] {
-            fs::set_permissions(&directory, Permissions::from_mode(mode)).unwrap();
-            let refused = open_directory(&directory, own).unwrap_err();
+            fs::set_permissions(directory, Permissions::from_mode(mode)).unwrap();
+            let refused = open_directory(directory, own).unwrap_err();
             assert!(refused.message.contains("not for adit alone"), "{refused}");
-            assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, mode);
+            assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, mode);
         }
-        fs::set_permissions(&directory, Permissions::from_mode(0o700)).unwrap();
-        open_directory(&directory, own).unwrap();
-        open_directory(&directory, own).unwrap();
-        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o710);
-        fs::remove_dir_all(directory).unwrap();
+        fs::set_permissions(directory, Permissions::from_mode(0o700)).unwrap();
+        open_directory(directory, own).unwrap();
+        open_directory(directory, own).unwrap();
+        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o7777, 0o710);
+    }
+
+    /// Such as `root:staff`, which is what a person makes for others to use.
+    #[test]
+    fn a_directory_of_another_group_is_others_too() {
+        let (staff, own, adit) = (50, 1000, 942);
+        for mode in [0o42770, 0o40750, 0o40710] {
+            assert!(is_shared(mode, staff, [0, own, adit]), "{mode:o}");
+            assert!([0, own, adit].iter().all(|gid| !is_shared(mode, *gid, [0, own, adit])), "{mode:o}");
+        }
+        assert!(!is_shared(0o40700, staff, [0, own, adit]), "they do not come in");
     }
 
     #[test]
