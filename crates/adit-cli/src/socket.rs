@@ -27,7 +27,8 @@ const MAX_CLIENTS: usize = 32;
 /// So many of these places are kept for root, however many members of the group come.
 const KEPT_FOR_OWNERS: usize = 4;
 
-/// The most clients that are told at once why they are refused; further ones are sent away without a word.
+/// The most clients that are told at once why they are refused; further ones are sent away without a word. So many are kept
+/// for root here too, who is to read why.
 const MAX_REFUSED: usize = 32;
 
 /// A client that says nothing for so long is sent away, and so is one that takes so long to read an answer.
@@ -97,9 +98,10 @@ impl Clients {
         Seat::below(&self.served, places(caller))
     }
 
-    /// A place for whoever is refused.
-    fn stand(&self) -> Option<Seat> {
-        Seat::below(&self.refused, MAX_REFUSED)
+    /// A place for whoever is refused; who it is may not be known.
+    fn stand(&self, caller: Option<Caller>) -> Option<Seat> {
+        let is_owner = caller.is_some_and(Caller::is_owner);
+        Seat::below(&self.refused, if is_owner { MAX_REFUSED } else { MAX_REFUSED - KEPT_FOR_OWNERS })
     }
 }
 
@@ -143,7 +145,9 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
                 continue;
             }
         };
-        let allowed = caller(&stream, desk.group()).and_then(|caller| desk.may_speak(caller).map(|()| caller));
+        let caller = caller(&stream, desk.group());
+        let known = caller.as_ref().ok().copied();
+        let allowed = caller.and_then(|caller| desk.may_speak(caller).map(|()| caller));
         let seated =
             allowed.and_then(|caller| clients.sit(caller).map(|seat| (caller, seat)).ok_or_else(|| busy(caller)));
         match seated {
@@ -155,7 +159,7 @@ pub(crate) async fn serve<A: Answers>(listener: UnixListener, desk: Arc<A>, clie
                 });
             }
             Err(failure) => {
-                let Some(place) = clients.stand() else { continue };
+                let Some(place) = clients.stand(known) else { continue };
                 tokio::spawn(async move {
                     refuse(stream, failure).await;
                     drop(place);
@@ -357,10 +361,20 @@ mod tests {
         drop(seats);
         assert!(clients.is_empty());
         assert!(clients.sit(owner()).is_some());
-        let places: Vec<_> = (0..MAX_REFUSED).map(|_| clients.stand().unwrap()).collect();
-        assert!(clients.stand().is_none() && clients.is_empty());
+        let places: Vec<_> = (0..MAX_REFUSED).map(|_| clients.stand(Some(owner())).unwrap()).collect();
+        assert!(clients.stand(Some(owner())).is_none() && clients.is_empty());
         drop(places);
-        assert!(clients.stand().is_some());
+        assert!(clients.stand(None).is_some());
+    }
+
+    #[test]
+    fn root_is_told_why_it_is_refused_however_many_others_are() {
+        let clients = Clients::default();
+        let others = || [Some(member()), None].into_iter().cycle();
+        let places: Vec<_> = others().map_while(|caller| clients.stand(caller)).take(MAX_REFUSED).collect();
+        assert_eq!(places.len(), MAX_REFUSED - KEPT_FOR_OWNERS);
+        assert!(clients.stand(Some(owner())).is_some());
+        drop(places);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::invite::{Invite, InviteId};
+use crate::name::Name;
 use crate::network::Network;
 use crate::peer::{Peer, PeerId};
 use crate::policy::Policy;
@@ -87,6 +88,13 @@ impl Model {
             Change::PutInvite(invite) => drop(self.invites.insert(invite.id, invite.clone())),
             Change::RemoveInvite(id) => drop(self.invites.remove(id)),
         }
+    }
+
+    /// What a device is called that wishes for this name and joins now: the name, or with the first number that makes it
+    /// unlike all others.
+    #[must_use]
+    pub fn free_name(&self, wish: &Name) -> Name {
+        wish.unlike(&self.peers.values().map(|peer| peer.name.folded()).collect())
     }
 
     /// The device of that name, whatever the case, or of that number.

@@ -241,8 +241,7 @@ impl Desk {
             uses,
             groups: names(groups)?,
         };
-        let taken = model.peers.values().map(|peer| peer.name.folded()).collect();
-        let name = new.name.as_ref().map(|name| name.unlike(&taken).to_string());
+        let name = new.name.as_ref().map(|name| model.free_name(name).to_string());
         let link = invite.to_link().map_err(Failure::failed)?.into();
         let outcome = self.execute(actor, Command::CreateInvite(new)).await?;
         let Outcome::Invite(id) = outcome else { return Err(Failure::failed("the invite was not made")) };

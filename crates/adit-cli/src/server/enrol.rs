@@ -40,15 +40,23 @@ fn bind(address: Ipv6Addr) -> std::io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
+/// Who has joined, and who was refused, is counted here.
 async fn counted(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
-    let reply = answer(desk, source, request).await;
-    if let Reply::Refused(why) = &reply {
-        desk.tally.refused(*why);
+    let (reply, again) = answer(desk, source, request).await;
+    match &reply {
+        Reply::Refused(why) => desk.tally.refused(*why),
+        // Who did not hear the answer asks again.
+        Reply::Admitted(_) if again => {}
+        Reply::Admitted(membership) => {
+            desk.tally.admitted();
+            tracing::info!("{} has joined", membership.name);
+        }
     }
     reply
 }
 
-async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
+/// The answer, and whether it was given before.
+async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> (Reply, bool) {
     let wish = Some(request.name.as_str()).filter(|name| !name.is_empty());
     let redeem = Redeem {
         by: Token::Address(source),
@@ -66,21 +74,16 @@ async fn answer(desk: &Desk, source: Ipv6Addr, request: Request) -> Reply {
                 Outcome::Network | Outcome::Policy | Outcome::Peer(_) | Outcome::Invite(_) => (None, true),
             };
             let Some((peer, network)) = peer.zip(model.network.as_ref()) else {
-                return Reply::Refused(Refusal::Unable);
+                return (Reply::Refused(Refusal::Unable), again);
             };
             // Let in before it is told so: its first handshake is to be answered.
             desk.run_or_say(model.revision).await;
-            // Who did not hear the answer asks again.
-            if !again {
-                desk.tally.admitted();
-                tracing::info!("{} has joined", peer.name);
-            }
-            Reply::Admitted(membership(network, peer))
+            (Reply::Admitted(membership(network, peer)), again)
         }
-        Err(ServiceError::Refused(refusal)) => Reply::Refused(why(&refusal)),
+        Err(ServiceError::Refused(refusal)) => (Reply::Refused(why(&refusal)), false),
         Err(error) => {
             tracing::warn!("a device could not join: {error}");
-            Reply::Refused(Refusal::Unable)
+            (Reply::Refused(Refusal::Unable), false)
         }
     }
 }
@@ -108,7 +111,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_device_that_asks_again_has_joined_once_and_a_taken_name_gets_a_number() {
-        let (desk, _reports, _directory) = desk(&Arc::new(Daemon::default()), "enrol").await;
+        let (desk, _reports, _directory) = desk(&Arc::new(Daemon::default())).await;
         // Nothing is waited for: whatever is decided runs.
         desk.ran(u64::MAX);
         let owner = Actor::new("owner", "here");

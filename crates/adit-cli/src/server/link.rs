@@ -27,7 +27,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 /// How soon for the first time: what devices are told of the web site depends on it.
 const FIRST: Duration = Duration::from_millis(100);
 /// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// What is ordered.
 enum Order {
@@ -150,11 +150,18 @@ impl Drop for Link {
 
 impl Keeper {
     fn keep(mut self, inbox: &Receiver<Order>) {
-        let mut next = Instant::now() + FIRST;
+        let mut next = Instant::now();
         loop {
-            match inbox.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            let order = match self.wanted {
+                Some(_) => inbox.recv_timeout(next.saturating_duration_since(Instant::now())),
+                // Nothing to ask about yet.
+                None => inbox.recv().map_err(RecvTimeoutError::from),
+            };
+            match order {
                 Ok(Order::Run(whole, reply)) => {
-                    self.wanted = Some(whole);
+                    if self.wanted.replace(whole).is_none() {
+                        next = Instant::now() + FIRST;
+                    }
                     let done = self.serve();
                     self.note(done.as_ref().err());
                     let _asker_left = reply.send(done);
@@ -168,7 +175,6 @@ impl Keeper {
                     return;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if self.wanted.is_none() => next = Instant::now() + FIRST,
                 Err(RecvTimeoutError::Timeout) => {
                     let asked = self.ask();
                     self.note(asked.as_ref().err());
@@ -268,7 +274,42 @@ fn pause_after(took: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    /// Lines of the log that were written in this thread.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_does_not_run_is_warned_of_once_until_it_runs() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let warnings = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap().matches("WARN").count();
+        let (monitor, interface) = (Arc::new(Monitor::gone().unwrap()), "home".to_owned());
+        let (trouble, reports) = (watch::Sender::new(None), mpsc::channel(1).0);
+        let keeper = Keeper { monitor, interface, client: None, wanted: None, runs: None, trouble, reports };
+        let taken = Failure::failed("the port 51820 is taken");
+        (0..3).for_each(|_| keeper.note(Some(&taken)));
+        assert_eq!(warnings(), 1);
+        keeper.note(None);
+        keeper.note(Some(&taken));
+        assert_eq!(warnings(), 2, "it ran in between");
+    }
 
     #[test]
     fn a_slow_daemon_is_asked_seldom_and_not_hardly_ever() {

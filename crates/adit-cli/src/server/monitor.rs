@@ -412,16 +412,19 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::sync::atomic::AtomicUsize;
 
+    use tempfile::TempDir;
+
     use super::*;
 
     fn pair() -> (OwnedFd, OwnedFd) {
         socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
     }
 
-    fn places(name: &str) -> Places {
-        let directory = std::env::temp_dir().join(format!("adit-monitor-{name}-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        Places { socket: directory.join("adit.sock"), directory }
+    /// In a directory that goes with the first of the two.
+    fn places() -> (TempDir, Places) {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places { socket: directory.path().join("adit.sock"), directory: directory.path().to_owned() };
+        (directory, places)
     }
 
     /// A monitor that attends, and the other half of it.
@@ -435,7 +438,7 @@ mod tests {
     /// Two first runs at once: one makes the network, the other is told that it is served, and ends.
     #[test]
     fn settings_are_removed_by_the_run_that_wrote_them_and_by_no_other() {
-        let places = places("settings");
+        let (_directory, places) = places();
         let settings = places.server_state().join("settings.json");
         std::fs::create_dir_all(places.server_state()).unwrap();
         let left = |words: &[fn(&Monitor) -> Result<()>]| {
@@ -458,12 +461,11 @@ mod tests {
         let another = State::open(places.server_state()).unwrap();
         assert!(left(&[Monitor::first]), "another goes on with them");
         drop(another);
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]
     fn a_connection_comes_confined_and_is_for_the_interface_named_first() {
-        let places = places("confined");
+        let (_directory, places) = places();
         let daemon = UnixListener::bind(&places.socket).unwrap();
         let monitor = attended(&places);
         let told = std::thread::spawn(move || {
@@ -478,12 +480,11 @@ mod tests {
         assert!(told.contains("confine") && told.contains("\"home\""), "{told}");
         let refused = monitor.connect("other").unwrap_err();
         assert!(refused.message.contains("one interface"), "{refused}");
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]
     fn a_connection_ends_as_the_next_is_made() {
-        let places = places("one");
+        let (_directory, places) = places();
         let daemon = UnixListener::bind(&places.socket).unwrap();
         let monitor = attended(&places);
         let (mut before, mut all) = (None, Vec::new());
@@ -500,12 +501,11 @@ mod tests {
                 all.push(monitor.connect("home").unwrap().unwrap());
             });
         }
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]
     fn the_names_of_its_database_are_looked_up_and_no_others() {
-        let places = places("names");
+        let (_directory, places) = places();
         let monitor = attended(&places);
         assert!(monitor.look_up("localhost").unwrap_err().message.contains("database"), "nothing is settled yet");
         monitor.names(vec!["localhost".into()]).unwrap();
@@ -516,7 +516,6 @@ mod tests {
             monitor.look_up("other.example").unwrap_err().message.contains("database"),
             "the first time settles it"
         );
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     /// Name servers that say nothing until they are let go; each question is counted.
@@ -546,26 +545,21 @@ mod tests {
 
     #[test]
     fn nobody_there_is_no_failure_and_the_end_is_one() {
-        let places = places("nobody");
+        let (_directory, places) = places();
         let monitor = attended(&places);
         assert!(monitor.connect("home").unwrap().is_none());
         let (ours, theirs) = pair();
         drop(ours);
         assert!(Monitor::over(theirs).connect("home").unwrap_err().message.contains("has ended"));
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]
     fn what_is_not_a_question_ends_the_talk() {
-        let places = places("nonsense");
+        let (_directory, places) = places();
         let (ours, theirs) = pair();
-        let attending = std::thread::spawn({
-            let places = places.clone();
-            move || attend(ours.as_fd(), &places, &Said::default())
-        });
+        let attending = std::thread::spawn(move || attend(ours.as_fd(), &places, &Said::default()));
         rustix::net::send(&theirs, b"{\"up\":{\"file\":\"/tmp/x\"}}", SendFlags::empty()).unwrap();
         attending.join().unwrap();
-        std::fs::remove_dir_all(&places.directory).unwrap();
     }
 
     #[test]

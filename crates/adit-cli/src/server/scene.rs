@@ -2,12 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use adit_control::{Command, Host, Name, Network, Service, Store};
 use adit_wireguard::PrivateKey;
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::desk::{Desk, now};
@@ -58,20 +58,10 @@ impl Daemon {
     }
 }
 
-/// A directory that goes with its owner.
-pub(super) struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 /// The desk of a server of the network `home`.
-pub(super) async fn desk(daemon: &Arc<Daemon>, test: &str) -> (Desk, Reports, Directory) {
-    let directory = std::env::temp_dir().join(format!("adit-{test}-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let service = Service::start(Store::sqlite(&directory).unwrap()).await.unwrap();
+pub(super) async fn desk(daemon: &Arc<Daemon>) -> (Desk, Reports, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let service = Service::start(Store::sqlite(directory.path()).unwrap()).await.unwrap();
     let network = Network {
         name: Name::new("home").unwrap(),
         hosts: vec![Host::new("192.0.2.1").unwrap()],
@@ -91,12 +81,12 @@ pub(super) async fn desk(daemon: &Arc<Daemon>, test: &str) -> (Desk, Reports, Di
         link,
         interface: "home".into(),
         seen: Mutex::new(None),
-        backups: directory.clone(),
+        backups: directory.path().to_owned(),
         last_backup: AtomicU64::new(0),
         running: watch::Sender::new(0),
         metrics: None,
         tally: metrics::Tally::default(),
         members: None,
     };
-    (desk, reports, Directory(directory))
+    (desk, reports, directory)
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::desk::{Desk, now};
 use super::gateway::Whole;
-use super::link::Reports;
+use super::link::{AGAIN, Reports};
 use super::monitor::Monitor;
 use super::state::{Certificate, WebSettings};
 use super::{Begun, enrol, metrics, own};
@@ -27,8 +27,6 @@ use crate::socket::{self, Clients};
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// The shortest pause before something that changes by itself, however near it is.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(100);
-/// How long after a failure it is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
 /// How long the daemon may take to say how the tunnel is for the first time.
 const FIRST_REPORT: Duration = Duration::from_secs(10);
 /// How long the first invite of a new network is good for.
@@ -37,7 +35,7 @@ const FIRST_INVITE: Duration = Duration::from_secs(24 * 3600);
 /// A server that serves.
 pub(super) struct Serving {
     desk: Arc<Desk>,
-    gateway: Gateway,
+    runner: Runner,
     wakes: Wakes,
     counters: Counting,
     /// Whether the tunnel is older than this process: an earlier one was killed.
@@ -50,8 +48,8 @@ impl Serving {
         let mut models = desk.service.watch();
         models.mark_unchanged();
         let wakes = Wakes { reports, models, due: Instant::now() };
-        let gateway = Gateway { desk: desk.clone(), web, last: None, is_late: false };
-        Self { desk, gateway, wakes, counters: Counting::new(), was_up: false }
+        let runner = Runner { desk: desk.clone(), web, last: None };
+        Self { desk, runner, wakes, counters: Counting::new(), was_up: false }
     }
 
     /// Until it is told to end.
@@ -92,7 +90,7 @@ impl Serving {
                     if self.take(*report).await {
                         self.look_again().await;
                     }
-                    self.gateway.follow_certificate().await;
+                    self.runner.follow_certificate().await;
                 }
                 Woken::Changed | Woken::Due => self.look_again().await,
                 Woken::End => return Ok(()),
@@ -104,17 +102,17 @@ impl Serving {
     async fn begin(&mut self) -> Result<()> {
         // Before anything is ordered: what was up before a failure to start is to be known then.
         self.was_up = self.desk.link.may_be_up().await;
-        self.wakes.due = self.gateway.run().await?;
+        self.wakes.due = self.runner.run().await?;
         if let Ok(Some(report)) = tokio::time::timeout(FIRST_REPORT, self.wakes.reports.recv()).await {
             *self.desk.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
-            self.gateway.follow_certificate().await;
-            self.wakes.due = self.gateway.run().await?;
+            self.runner.follow_certificate().await;
+            self.wakes.due = self.runner.run().await?;
         }
         Ok(())
     }
 
     async fn look_again(&mut self) {
-        self.wakes.due = self.gateway.run_or_say().await;
+        self.wakes.due = self.runner.run_or_again().await;
     }
 
     /// Writes down what devices used since the last report; whether they used anything.
@@ -191,15 +189,13 @@ async fn announce(desk: &Desk, begun: impl FnOnce(Begun)) -> Result<()> {
 }
 
 /// Sees to it that the daemon runs what is decided.
-struct Gateway {
+struct Runner {
     desk: Arc<Desk>,
     web: Option<WebSettings>,
     last: Option<Arc<Whole>>,
-    /// What is decided does not run, and that was said.
-    is_late: bool,
 }
 
-impl Gateway {
+impl Runner {
     /// Runs what is to run now; when that changes by itself.
     async fn run(&mut self) -> Result<Instant> {
         let now = now();
@@ -216,23 +212,13 @@ impl Gateway {
         Ok(Instant::now() + until.map_or(LONGEST_SLEEP, |until| until.clamp(SHORTEST_SLEEP, LONGEST_SLEEP)))
     }
 
-    /// As [`run`](Self::run); what goes wrong is said the first time, and tried again.
-    async fn run_or_say(&mut self) -> Instant {
-        match self.run().await {
-            Ok(due) => {
-                self.is_late = false;
-                due
-            }
-            Err(failure) => {
-                self.last = None;
-                if std::mem::replace(&mut self.is_late, true) {
-                    tracing::debug!("what is decided still does not run: {failure}");
-                } else {
-                    tracing::warn!("what is decided does not run yet: {failure}");
-                }
-                Instant::now() + AGAIN
-            }
-        }
+    /// As [`run`](Self::run); what goes wrong is tried again. The link has warned of it.
+    async fn run_or_again(&mut self) -> Instant {
+        self.run().await.unwrap_or_else(|failure| {
+            self.last = None;
+            tracing::debug!("what is decided does not run: {failure}");
+            Instant::now() + AGAIN
+        })
     }
 
     /// Devices are to know the key that the web site proves to have.
@@ -288,22 +274,22 @@ impl Counting {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::sync::atomic::Ordering;
 
+    use tempfile::TempDir;
     use tokio::sync::mpsc;
 
-    use super::super::scene::{self, Daemon, Directory};
+    use super::super::scene::{self, Daemon};
     use super::*;
 
     /// A server of the network `home`, about to begin.
-    async fn serving(daemon: &Arc<Daemon>, test: &str) -> (Serving, Directory) {
-        let (desk, reports, directory) = scene::desk(daemon, &format!("serving-{test}")).await;
+    async fn serving(daemon: &Arc<Daemon>) -> (Serving, TempDir) {
+        let (desk, reports, directory) = scene::desk(daemon).await;
         (Serving::new(Arc::new(desk), None, reports), directory)
     }
 
-    async fn ends_it_after_a_failure_to_start(daemon: &Arc<Daemon>, test: &str) -> bool {
-        let (mut serving, _directory) = serving(daemon, test).await;
+    async fn ends_it_after_a_failure_to_start(daemon: &Arc<Daemon>) -> bool {
+        let (mut serving, _directory) = serving(daemon).await;
         let begun = serving.begin().await;
         assert!(begun.as_ref().unwrap_err().message.contains("is taken"));
         assert!(serving.end(begun).await.is_err());
@@ -313,46 +299,22 @@ mod tests {
     #[tokio::test]
     async fn a_failure_to_start_ends_what_it_began_and_not_what_was_up_before() {
         let daemon = Arc::new(Daemon::default());
-        assert!(ends_it_after_a_failure_to_start(&daemon, "none").await);
+        assert!(ends_it_after_a_failure_to_start(&daemon).await);
         let daemon = Arc::new(Daemon { is_up: true.into(), ..Daemon::default() });
-        assert!(!ends_it_after_a_failure_to_start(&daemon, "older").await);
-    }
-
-    /// Lines of the log that were written in this thread.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+        assert!(!ends_it_after_a_failure_to_start(&daemon).await);
     }
 
     #[tokio::test]
-    async fn what_does_not_run_is_warned_of_once_until_it_runs() {
+    async fn what_does_not_run_is_known_until_it_runs() {
         let daemon = Arc::new(Daemon { is_up: true.into(), ..Daemon::default() });
-        let (mut serving, _directory) = serving(&daemon, "warned").await;
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
-        let warnings = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap().matches("WARN").count();
+        let (mut serving, _directory) = serving(&daemon).await;
         for _ in 0..3 {
             serving.look_again().await;
         }
-        assert_eq!(warnings(), 1);
+        assert!(serving.desk.link.trouble().unwrap().contains("is taken"));
         daemon.serves.store(true, Ordering::Relaxed);
         serving.look_again().await;
-        daemon.serves.store(false, Ordering::Relaxed);
-        let change = NetworkChange { port: Some(51_821), ..NetworkChange::default() };
-        serving.desk.service.execute(Command::ChangeNetwork(change), own(), now()).await.unwrap();
-        serving.look_again().await;
-        assert_eq!(warnings(), 2, "it ran in between");
+        assert_eq!(serving.desk.link.trouble(), None);
     }
 
     #[tokio::test(start_paused = true)]

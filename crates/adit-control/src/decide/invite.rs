@@ -98,8 +98,7 @@ pub(super) fn redeem(model: &Model, request: Redeem, now: UnixTime) -> Result<De
     let keys = Keys { key: request.key, https_key: Some(request.https_key) };
     keys_are_free(model, keys, None)?;
     let wished = invite.name.clone().or(request.wish).unwrap_or_else(|| Name::wished(""));
-    let taken = model.peers.values().map(|peer| peer.name.folded()).collect();
-    let peer = admit(model, wished.unlike(&taken), keys, now)?;
+    let peer = admit(model, model.free_name(&wished), keys, now)?;
     let peer = Peer { groups: invite.groups.clone(), invite: Some(invite.id), ..peer };
     let mut redeemed = invite.redeemed.clone();
     redeemed.push(Redemption { peer: peer.id, key: peer.key, at: now });
