@@ -130,11 +130,24 @@ pub(super) struct Verifier {
     kept: Option<(u64, AuditHash)>,
     /// The number of the newest entry.
     end: u64,
+    /// The first entry that must have a hash.
+    hashed_from: u64,
+}
+
+/// The first entry of a log, given oldest first, that must have a hash from now on.
+pub(super) fn first_hashed(log: &[AuditRow]) -> u64 {
+    let first = log.iter().find(|row| row.hash.is_some()).map(|row| row.id);
+    first.or_else(|| Some(log.last()?.id.saturating_add(1))).unwrap_or(1)
 }
 
 impl Verifier {
     /// `revision` is one that the log must reach; `kept` an entry whose hash somebody has kept.
-    pub(super) fn new(newest: Option<&AuditRow>, revision: u64, kept: Option<(u64, AuditHash)>) -> Self {
+    pub(super) fn new(
+        newest: Option<&AuditRow>,
+        revision: u64,
+        hashed_from: u64,
+        kept: Option<(u64, AuditHash)>,
+    ) -> Self {
         let mut chain = Chain { entries: 0, since: None, newest: None, broken: None };
         chain.newest = newest.and_then(|row| Some((row.id, row.hash?)));
         let end = newest.map_or((0, 0), |row| (row.id, row.revision));
@@ -144,7 +157,7 @@ impl Verifier {
         if kept.is_some_and(|(id, _)| id > end.0) {
             chain.broken = Some((end.0, "the entry whose hash was kept is missing"));
         }
-        Self { chain, later: None, kept, end: end.0 }
+        Self { chain, later: None, kept, end: end.0, hashed_from }
     }
 
     /// The next older entry.
@@ -183,6 +196,8 @@ impl Verifier {
         let Some(hash) = row.hash else {
             if before.is_some_and(|before| before.hash.is_some()) {
                 self.wrong(row.id, "it has no hash, and the entry before it has");
+            } else if row.id >= self.hashed_from {
+                self.wrong(row.id, "it has no hash, and was written with one");
             }
             return;
         };
@@ -217,8 +232,13 @@ mod tests {
         rows
     }
 
+    /// Without looking where hashes begin, as far as they are not taken away from the newest.
     fn verified(rows: &[AuditRow], revision: u64, kept: Option<(u64, AuditHash)>) -> Chain {
-        let mut verifier = Verifier::new(rows.last(), revision, kept);
+        verified_from(rows, revision, first_hashed(rows), kept)
+    }
+
+    fn verified_from(rows: &[AuditRow], revision: u64, from: u64, kept: Option<(u64, AuditHash)>) -> Chain {
+        let mut verifier = Verifier::new(rows.last(), revision, from, kept);
         rows.iter().rev().for_each(|row| verifier.look(row.clone()));
         verifier.finish()
     }
@@ -260,6 +280,18 @@ mod tests {
         assert_eq!((chain.entries, chain.since, chain.newest), (9, None, None));
         let (at, why) = chain.broken.unwrap();
         assert!(at == 9 && why.contains("taken away"), "{why}");
+    }
+
+    /// All hashes are taken away, and the next entry begins anew, as the store would.
+    #[test]
+    fn a_log_whose_hashes_were_wiped_is_not_whole_after_the_next_entry_either() {
+        let mut rows = log(10, 10);
+        let broken = |from| verified_from(&rows, 10, from, None).broken.map(|(id, _)| id);
+        assert_eq!((broken(1), broken(4)), (Some(9), Some(9)));
+        assert_eq!(broken(10), None, "older entries never had one");
+        assert_eq!((first_hashed(&rows), first_hashed(&rows[..9]), first_hashed(&[])), (10, 10, 1));
+        rows[9].hash = None;
+        assert!(verified_from(&rows, 10, 10, None).broken.is_some());
     }
 
     #[test]

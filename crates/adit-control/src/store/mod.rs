@@ -60,6 +60,8 @@ enum Ask {
     LoadUsage(Reply<Usage>),
     /// The newest rows of the log that are older than `before`.
     Audit { before: Option<u64>, limit: u32, reply: Reply<Vec<AuditRow>> },
+    /// The first entry of the log that must have a hash.
+    HashedFrom(Reply<u64>),
     /// Everything, of one moment.
     Snapshot(Reply<Snapshot>),
     /// Everything becomes this, but for the log, which goes on. Answers with the new revision.
@@ -142,8 +144,9 @@ impl Store {
     pub async fn verify_audit(&self, kept: Option<(u64, AuditHash)>) -> Result<Chain, StoreError> {
         // Before the log: it may have gone on when that is read, and never be behind.
         let revision = self.load().await?.revision;
+        let hashed_from = self.ask(Ask::HashedFrom).await?;
         let mut page = self.audit(None, MAX_AUDIT_PAGE).await?;
-        let mut verifier = Verifier::new(page.first(), revision, kept);
+        let mut verifier = Verifier::new(page.first(), revision, hashed_from, kept);
         let mut below = u64::MAX;
         // A number below zero, which only a forger writes, is read as zero, and would be found below itself for ever.
         while let Some(oldest) = page.last().map(|row| row.id).filter(|oldest| *oldest < below) {

@@ -19,15 +19,17 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, IsolationLevel, Transaction};
 
 use self::place::Place;
+use super::chain::first_hashed;
 use super::{Ask, Entry, LookUp, MAX_WAITING, Snapshot, Store, StoreError, answer, next_id};
 use crate::model::{Change, Model};
 use crate::time::UnixTime;
 use crate::usage::{Usage, UsageDelta};
 
 /// Each makes of the schema before it the next. Only ever appended to.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/postgres/0001-tables.sql"),
     include_str!("../../migrations/postgres/0002-audit-chain.sql"),
+    include_str!("../../migrations/postgres/0003-audit-since.sql"),
 ];
 /// How long an answer may take before the database counts as gone.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -191,6 +193,10 @@ impl Postgres {
                     let done = in_time(audit(self.client().await, before, limit)).await;
                     answer(reply, self.settle(done));
                 }
+                Ask::HashedFrom(reply) => {
+                    let done = in_time(hashed_from(self.client().await)).await;
+                    answer(reply, self.settle(done));
+                }
                 Ask::Snapshot(reply) => {
                     let done = in_time(snapshot(self.client().await)).await;
                     answer(reply, self.settle(done));
@@ -246,6 +252,10 @@ async fn audit(client: Connected<'_>, before: Option<u64>, limit: u32) -> Result
     rows::audit(&reading(client).await?, before, limit).await
 }
 
+async fn hashed_from(client: Connected<'_>) -> Result<u64, Trouble> {
+    rows::hashed_from(&reading(client).await?).await
+}
+
 async fn snapshot(client: Connected<'_>) -> Result<Snapshot, Trouble> {
     let transaction = reading(client).await?;
     let audit = rows::audit(&transaction, None, u32::MAX).await?.into_iter().rev().collect();
@@ -280,6 +290,7 @@ async fn restore(client: Connected<'_>, snapshot: &Snapshot, entry: &Entry) -> R
         for row in &snapshot.audit {
             rows::log_again(&transaction, row).await?;
         }
+        rows::hash_from(&transaction, first_hashed(&snapshot.audit)).await?;
     }
     rows::move_on(&transaction, revision, snapshot.model.next_id, entry).await?;
     transaction.commit().await?;

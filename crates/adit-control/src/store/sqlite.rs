@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, watch};
 
+use super::chain::first_hashed;
 use super::{Ask, AuditRow, Entry, MAX_WAITING, Snapshot, Store, StoreError, answer, next_id};
 use crate::model::{Change, Model};
 use crate::time::UnixTime;
@@ -26,9 +27,10 @@ const FILE: &str = "adit.db";
 /// Locked while a server uses the directory.
 const LOCK: &str = "lock";
 /// Each makes of the schema before it the next. Only ever appended to.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/sqlite/0001-tables.sql"),
     include_str!("../../migrations/sqlite/0002-audit-chain.sql"),
+    include_str!("../../migrations/sqlite/0003-audit-since.sql"),
 ];
 
 /// One moment of everything, also on a disk that has become read-only.
@@ -105,6 +107,7 @@ impl Sqlite {
                 Ask::Audit { before, limit, reply } => {
                     answer(reply, self.read(|connection| rows::audit(connection, before, limit)));
                 }
+                Ask::HashedFrom(reply) => answer(reply, self.read(rows::hashed_from)),
                 Ask::Snapshot(reply) => answer(reply, self.snapshot()),
                 Ask::Restore { snapshot, entry, reply } => answer(reply, self.restore(&snapshot, &entry)),
                 Ask::Close(reply) => {
@@ -157,6 +160,7 @@ impl Sqlite {
             rows::replace(transaction, &snapshot.model, &snapshot.usage)?;
             if rows::audit(transaction, None, 1)?.is_empty() {
                 snapshot.audit.iter().try_for_each(|row: &AuditRow| rows::log_again(transaction, row))?;
+                rows::hash_from(transaction, first_hashed(&snapshot.audit))?;
             }
             rows::move_on(transaction, revision, snapshot.model.next_id)?;
             rows::log(transaction, revision, entry)?;

@@ -4,10 +4,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use adit_control::{Store, StoreError};
+use adit_control::{Actor, Entry, Store, StoreError};
 use tempfile::TempDir;
 
 use crate::conformance::{self, Place, furnish};
+use crate::world::NOW;
 
 struct Directory(TempDir);
 
@@ -72,7 +73,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     let file = dir.path().join("adit.db");
     rusqlite::Connection::open(&file).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let refused = Store::sqlite(dir.path()).unwrap_err();
-    assert!(matches!(refused, StoreError::Newer { found: 99, known: 2, .. }), "{refused:?}");
+    assert!(matches!(refused, StoreError::Newer { found: 99, known: 3, .. }), "{refused:?}");
     let version: u32 =
         rusqlite::Connection::open(&file).unwrap().query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
     assert_eq!(version, 99);
@@ -131,6 +132,32 @@ async fn a_log_whose_hashes_were_wiped_is_not_called_whole() {
     let chain = store.verify_audit(None).await.unwrap();
     assert_eq!((chain.entries, chain.since), (3, None));
     assert_eq!(chain.broken.map(|(id, _)| id), Some(3));
+    let model = store.load().await.unwrap();
+    let entry = Entry::new(&Actor::new("anna", "here"), "peer.add", "more".to_owned(), NOW);
+    store.commit(model.revision, Vec::new(), entry).await.unwrap();
+    let chain = store.verify_audit(None).await.unwrap();
+    assert_eq!((chain.since, chain.broken.map(|(id, _)| id)), (Some((4, NOW)), Some(3)), "nor after the next entry");
+    store.close().await;
+}
+
+/// As it was before there were hashes, and before it was noted from where on there are.
+#[tokio::test]
+async fn a_log_from_before_there_were_hashes_is_whole_from_where_they_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::sqlite(dir.path()).unwrap();
+    furnish(&store).await;
+    store.close().await;
+    let connection = rusqlite::Connection::open(dir.path().join("adit.db")).unwrap();
+    let older = "DROP TRIGGER audit_is_never_changed; UPDATE audit SET hash = NULL;
+        ALTER TABLE state DROP COLUMN hashed_from; PRAGMA user_version = 2";
+    connection.execute_batch(older).unwrap();
+    drop(connection);
+    let store = Store::sqlite(dir.path()).unwrap();
+    let model = store.load().await.unwrap();
+    let entry = Entry::new(&Actor::new("anna", "here"), "peer.add", "more".to_owned(), NOW);
+    store.commit(model.revision, Vec::new(), entry).await.unwrap();
+    let chain = store.verify_audit(None).await.unwrap();
+    assert_eq!((chain.entries, chain.since, chain.broken), (4, Some((4, NOW)), None));
     store.close().await;
 }
 

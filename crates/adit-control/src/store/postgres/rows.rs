@@ -179,6 +179,17 @@ pub(super) async fn log_again(transaction: &Transaction<'_>, row: &AuditRow) -> 
     Ok(())
 }
 
+/// The first entry that must have a hash.
+pub(super) async fn hashed_from(transaction: &Transaction<'_>) -> Done<u64> {
+    Ok(uint(transaction.query_one("SELECT hashed_from FROM adit.state", &[]).await?.try_get(0)?))
+}
+
+/// From this entry on, all of a log that is restored must have one.
+pub(super) async fn hash_from(transaction: &Transaction<'_>, id: u64) -> Done {
+    transaction.execute("UPDATE adit.state SET hashed_from = $1", &[&int(id)]).await?;
+    Ok(())
+}
+
 pub(super) async fn audit(transaction: &Transaction<'_>, before: Option<u64>, limit: u32) -> Done<Vec<AuditRow>> {
     let text = "SELECT id, revision, at, who, origin, verb, what, hash FROM adit.audit WHERE id < $1 ORDER BY id DESC LIMIT $2";
     let rows = transaction.query(text, &[&int(before.unwrap_or(u64::MAX)), &i64::from(limit)]).await?;

@@ -178,6 +178,17 @@ pub(super) fn log_again(connection: &Connection, row: &AuditRow) -> Done {
     Ok(())
 }
 
+/// The first entry that must have a hash.
+pub(super) fn hashed_from(connection: &Connection) -> Done<u64> {
+    Ok(uint(connection.query_row("SELECT hashed_from FROM state", [], |row| row.get(0))?))
+}
+
+/// From this entry on, all of a log that is restored must have one.
+pub(super) fn hash_from(connection: &Connection, id: u64) -> Done {
+    connection.execute("UPDATE state SET hashed_from = ?1", [int(id)])?;
+    Ok(())
+}
+
 pub(super) fn audit(connection: &Connection, before: Option<u64>, limit: u32) -> Done<Vec<AuditRow>> {
     let text =
         "SELECT id, revision, at, who, origin, verb, what, hash FROM audit WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
