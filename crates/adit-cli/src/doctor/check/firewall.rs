@@ -183,8 +183,10 @@ fn legacy_drops(rules: &str, link: &str) -> bool {
     let accepts = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let after = |flag: &str| words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1]);
-        let elsewhere = after("-i").is_some_and(|of| !is_named(of, link));
-        let later = line.contains("ESTABLISHED") && !line.contains("NEW");
+        let is_turned = |flag: &str| words.windows(2).any(|pair| pair[0] == "!" && pair[1] == flag);
+        let elsewhere = after("-i").is_some_and(|of| is_named(of, link) == is_turned("-i"));
+        let is_state_turned = is_turned("--ctstate") || is_turned("--state");
+        let later = line.contains("ESTABLISHED") && !line.contains("NEW") && !is_state_turned;
         let silent = matches!(after("-j"), None | Some("DROP" | "REJECT" | "LOG"));
         line.starts_with("-A FORWARD ") && !elsewhere && !later && !silent
     };
@@ -275,5 +277,11 @@ mod tests {
         assert!(!legacy_drops("-P FORWARD DROP\n-A FORWARD -i + -j ACCEPT", "home"));
         assert!(legacy_drops("-P FORWARD DROP\n-A FORWARD -i wg+ -j ACCEPT", "home"));
         assert!(!legacy_drops("-P FORWARD ACCEPT", "home"));
+        assert!(!legacy_drops("-P FORWARD DROP\n-A FORWARD ! -i eth0 -j ACCEPT", "home"), "from all others");
+        assert!(legacy_drops("-P FORWARD DROP\n-A FORWARD ! -i home -j ACCEPT", "home"), "from all others");
+        assert!(!legacy_drops(
+            "-P FORWARD DROP\n-A FORWARD -m conntrack ! --ctstate RELATED,ESTABLISHED -j ACCEPT",
+            "home"
+        ));
     }
 }
