@@ -21,6 +21,8 @@ const MTU_LARGEST: u32 = 65_535;
 /// What every interface with IPv6 must carry (RFC 8200 §5), and with IPv4 (RFC 791 §3.2).
 const MTU_LEAST_V6: u32 = 1280;
 const MTU_LEAST_V4: u32 = 576;
+/// What every part of the way must pass on whole with IPv4 (RFC 791 §3.2), and the least that the kernel sets.
+const MTU_SMALLEST_V4: u32 = 68;
 /// The mark and table of the first full tunnel, as people know it; the next ones count upward.
 const FIRST_MARK: u32 = 51_820;
 /// The rule of the main table; ours go before it.
@@ -42,7 +44,7 @@ pub struct HostPlan {
     pub mtu: Option<u32>,
     /// What the tunnel adds to each packet, in bytes, with the headers of IP outside; absent, what WireGuard adds.
     pub overhead: Option<u32>,
-    /// No more than this where the largest packet is worked out.
+    /// No more than this where the largest packet is worked out; but with IPv6 in it never less than that must carry, 1280.
     pub mtu_at_most: Option<u32>,
     /// Where routes go.
     pub table: Table,
@@ -308,9 +310,10 @@ pub(crate) fn accept_ra(link: &str) -> String {
 /// tunnel's datagrams are sent in fragments.
 fn mtu_for(outer: Option<u32>, desired: &HostPlan) -> u32 {
     let left = outer.unwrap_or(MTU_ETHERNET).min(MTU_LARGEST).saturating_sub(desired.overhead.unwrap_or(OVERHEAD));
-    let left = left.min(desired.mtu_at_most.unwrap_or(MTU_LARGEST));
     let v6 = desired.addresses.iter().chain(&desired.routes).any(|net| net.addr().is_ipv6());
-    left.max(if v6 { MTU_LEAST_V6 } else { MTU_LEAST_V4 })
+    let (least, least_at_most) = if v6 { (MTU_LEAST_V6, MTU_LEAST_V6) } else { (MTU_LEAST_V4, MTU_SMALLEST_V4) };
+    let at_most = desired.mtu_at_most.map_or(MTU_LARGEST, |at_most| at_most.max(least_at_most));
+    left.max(least).min(at_most)
 }
 
 /// Routes into one table: broad ones first. In the main table none for what an own network or a broader route covers

@@ -253,3 +253,17 @@ fn a_machine_that_forwards_already_takes_routes_from_routers_as_before() {
     observed.sysctls.clear();
     assert!(!printed(&desired, &observed).contains("net.ipv6.conf.all"), "a kernel without IPv6");
 }
+
+#[test]
+fn no_packet_is_larger_than_it_may_be_unless_ipv6_must_carry_it() {
+    let plan = |address: &str, at_most: u32| HostPlan {
+        addresses: vec![address.parse().unwrap()],
+        mtu_at_most: Some(at_most),
+        ..HostPlan::default()
+    };
+    assert_eq!(mtu_for(Some(1500), &plan("10.0.0.2/24", 1400)), 1400);
+    assert_eq!(mtu_for(Some(1500), &plan("10.0.0.2/24", 500)), 500);
+    assert_eq!(mtu_for(Some(300), &plan("10.0.0.2/24", 1400)), 576);
+    assert_eq!(mtu_for(Some(1500), &plan("10.0.0.2/24", 1)), 68);
+    assert_eq!(mtu_for(Some(1500), &plan("fd00::2/64", 500)), 1280);
+}

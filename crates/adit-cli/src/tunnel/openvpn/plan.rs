@@ -20,6 +20,8 @@ const UDP_V4: u32 = 20 + 8;
 const UDP_V6: u32 = 40 + 8;
 /// What clients and servers agree on unless they are told otherwise (`tun-mtu`).
 const MTU: u32 = 1500;
+/// What every interface with IPv6 must carry (RFC 8200 §5).
+const LEAST_V6: u32 = 1280;
 
 /// The plan for an interface of this name, and what of the settings is not in it, a sentence each.
 pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings) -> (HostPlan, Vec<String>) {
@@ -67,12 +69,18 @@ pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings
             "the server takes IPv4 only: what this machine sends over IPv6 does not go through the tunnel".to_owned(),
         );
     }
+    let at_most = largest(config, settings);
+    if at_most < LEAST_V6 && addresses.iter().chain(&routes).any(|net| net.addr().is_ipv6()) {
+        notes.push(format!(
+            "the server takes packets of up to {at_most} bytes, and IPv6 needs {LEAST_V6}: longer ones get lost"
+        ));
+    }
     let plan = HostPlan {
         name: name.to_owned(),
         addresses: if hands_off.addresses { Vec::new() } else { addresses },
         mtu: None,
         overhead: Some(overhead(config, settings, server)),
-        mtu_at_most: Some(largest(config, settings)),
+        mtu_at_most: Some(at_most),
         table: if hands_off.routes { Table::Off } else { Table::Auto },
         routes,
         fwmark: config.common.socket.mark,
@@ -304,6 +312,15 @@ mod tests {
         let (mut plan, mut notes) = self::plan("", &["ifconfig-ipv6 fd00::2/64 fd00::1", "ifconfig 10.8.0.6 10.8.0.5"]);
         without_ipv6(&mut plan, &mut notes);
         assert_eq!((text(&plan.addresses), notes.len()), (vec!["10.8.0.6/32".to_owned()], 1));
+    }
+
+    #[test]
+    fn a_server_that_takes_less_than_ipv6_needs_is_told_of() {
+        let small = ["ifconfig 10.8.0.6 10.8.0.5", "tun-mtu 1200"];
+        let (plan, notes) = plan("", &small);
+        assert!(plan.mtu_at_most == Some(1200) && notes.is_empty(), "{notes:?}");
+        let (_, notes) = self::plan("", &[&small[..], &["ifconfig-ipv6 fd00::2/64 fd00::1"]].concat());
+        assert!(notes[0].contains("up to 1200 bytes"), "{notes:?}");
     }
 
     #[test]
