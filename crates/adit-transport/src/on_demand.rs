@@ -4,11 +4,12 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use adit_engine::{DatagramIo, Offloads, Ready, RecvBatch, SendArena, Want};
 use tokio::sync::{mpsc, watch};
 
-use crate::client::{HttpsControl, HttpsLink, HttpsState, HttpsStatus, Pace};
+use crate::client::{HttpsControl, HttpsLink, HttpsState, HttpsStatus, Past};
 use crate::config::HttpsClient;
 use crate::ladder::Https;
 use crate::ladder_link::HttpsSide;
@@ -25,8 +26,8 @@ pub type Settings = Box<dyn FnMut() -> Option<HttpsClient> + Send>;
 pub struct OnDemand {
     settings: Settings,
     link: Option<(HttpsLink, HttpsControl)>,
-    /// Outlives the links, so that the server is not greeted more often than it would be by one.
-    pace: Pace,
+    /// Outlives the links.
+    past: Past,
     wanted: watch::Receiver<bool>,
     state: watch::Sender<Https>,
     new_settings: mpsc::Receiver<Settings>,
@@ -54,7 +55,7 @@ impl OnDemand {
         let (state, state_now) = watch::channel(Https::Down);
         let (to_settings, new_settings) = mpsc::channel(SETTINGS);
         let (shown, shown_now) = watch::channel(None);
-        let link = Self { settings, link: None, pace: Pace::default(), wanted: is_wanted, state, new_settings, shown };
+        let link = Self { settings, link: None, past: Past::default(), wanted: is_wanted, state, new_settings, shown };
         let control = OnDemandControl { new_settings: to_settings, shown: shown_now };
         (link, control, HttpsSide { state: state_now, wanted })
     }
@@ -63,7 +64,7 @@ impl OnDemand {
     fn follow(&mut self) {
         let wanted = *self.wanted.borrow_and_update();
         if wanted && self.link.is_none() {
-            self.link = (self.settings)().map(|settings| HttpsLink::with_pace(settings, self.pace.clone()));
+            self.link = (self.settings)().map(|settings| HttpsLink::with_past(settings, self.past.clone()));
             self.shown.send_replace(self.link.as_ref().map(|(_, control)| control.clone()));
         } else if !wanted && self.link.take().is_some() {
             self.shown.send_replace(None);
@@ -115,6 +116,8 @@ impl DatagramIo for OnDemand {
                 Wake::Ready(ready) => return ready,
                 Wake::Settings(settings) => {
                     self.settings = settings;
+                    // It may be another server.
+                    self.past.tickets = Arc::default();
                     self.link = None;
                 }
                 Wake::Look => {}

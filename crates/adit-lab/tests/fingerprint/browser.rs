@@ -21,8 +21,8 @@ pub(crate) fn user_agent(version: &str) -> String {
     format!("Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/{major}.0.0.0 Safari/537.36")
 }
 
-/// Visits the site once, with an empty profile.
-pub(crate) fn visit(namespace: &Namespace, site: &Site, user_agent: &str) {
+/// Visits a page of the site once, with an empty profile.
+pub(crate) fn visit(namespace: &Namespace, site: &Site, user_agent: &str, path: &str) {
     let home = std::env::temp_dir().join(format!("{}-chromium", namespace.name()));
     let pin = site.pin.to_string();
     let page = namespace
@@ -31,7 +31,7 @@ pub(crate) fn visit(namespace: &Namespace, site: &Site, user_agent: &str) {
         .arg(format!("--user-data-dir={}", home.display()))
         .arg(format!("--host-resolver-rules=MAP {HOST} 127.0.0.1"))
         .arg(format!("--ignore-certificate-errors-spki-list={}", pin.trim_start_matches("sha256/")))
-        .arg(format!("https://{HOST}/"))
+        .arg(format!("https://{HOST}{path}"))
         .ok();
     std::fs::remove_dir_all(&home).unwrap();
     assert!(page.contains("hello"), "the browser did not get the page: {page}");

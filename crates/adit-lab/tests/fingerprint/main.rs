@@ -8,7 +8,7 @@ mod frames;
 mod site;
 mod text;
 
-use std::{net::Ipv4Addr, path::Path, time::Duration};
+use std::{net::Ipv4Addr, path::Path, sync::Arc, time::Duration};
 
 use adit_lab::{ns::Namespace, poll::PATIENCE, shell::Run};
 use adit_protocol::Secret;
@@ -22,9 +22,9 @@ use adit_transport::{
         profile::{Http2Profile, Profile},
     },
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt as _, net::TcpStream};
 
-use self::site::{HOST, Site, Visit};
+use self::site::{HANGS_UP, HOST, Site, Visit};
 
 /// Set by `cargo xtask fingerprint --update`: the profile is written, not compared.
 const UPDATE: &str = "ADIT_FINGERPRINT_UPDATE";
@@ -37,6 +37,12 @@ const HELLOS_TO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Where our whole client goes.
 const CLIENT_TO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+
+/// Where our client goes that comes again.
+const AGAIN_TO: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 4);
+
+/// Tickets follow the handshake within this.
+const TICKETS: Duration = Duration::from_secs(1);
 
 /// Visits by the browser until one was whole.
 const VISITS: usize = 6;
@@ -72,6 +78,9 @@ fn our_client_looks_like_the_browser_of_this_machine() {
         let ours = Observed::parse(&hello).expect("our hello can be read");
         differences.extend(ours.differences(&seen).into_iter().map(|words| format!("our hello: {words}")));
     }
+    let theirs = Observed::parse(&their_hello_again(&namespace, &site, &version)).expect("a hello can be read");
+    let ours = Observed::parse(&our_hello_again(&namespace, &site)).expect("our hello can be read");
+    differences.extend(ours.differences(&theirs).into_iter().map(|words| format!("our hello when we resume: {words}")));
     differences.sort();
     differences.dedup();
     assert!(
@@ -86,7 +95,7 @@ fn our_client_looks_like_the_browser_of_this_machine() {
 fn visits(namespace: &Namespace, site: &Site, version: &str) -> Vec<Visit> {
     let mut seen = Vec::new();
     for _ in 0..VISITS {
-        browser::visit(namespace, site, &browser::user_agent(version));
+        browser::visit(namespace, site, &browser::user_agent(version), "/");
         seen = site.visits(Ipv4Addr::LOCALHOST);
         if seen.iter().any(is_whole) {
             break;
@@ -127,13 +136,7 @@ fn http2_differences(ours: &Http2Profile, theirs: &Http2Profile) -> Vec<String> 
 
 /// Greets the site as our client does, and gives what it said.
 fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
-    let greeting = ClientHello {
-        host: HOST.to_owned(),
-        pins: vec![site.pin],
-        roots: Roots::PinOnly,
-        hello: Hello::Browser,
-        profile: Profile::chromium(),
-    };
+    let greeting = greeting(site);
     namespace.within(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -147,6 +150,53 @@ fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
     let came = || Some(site.visits(HELLOS_TO)).filter(|visits| visits.len() >= HELLOS);
     let ours = adit_lab::poll::until("our visits", PATIENCE, came);
     ours.into_iter().map(|visit| visit.hello).collect()
+}
+
+/// The hello with which the browser comes again, after a connection that the site has closed.
+fn their_hello_again(namespace: &Namespace, site: &Site, version: &str) -> Vec<u8> {
+    for _ in 0..VISITS {
+        browser::visit(namespace, site, &browser::user_agent(version), HANGS_UP);
+        if let Some(hello) = resuming(site.visits(Ipv4Addr::LOCALHOST)) {
+            return hello;
+        }
+    }
+    panic!("the browser resumed no session");
+}
+
+/// The hello with which our client does.
+fn our_hello_again(namespace: &Namespace, site: &Site) -> Vec<u8> {
+    let greeting = greeting(site);
+    namespace.within(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut first = tls::connect(TcpStream::connect((AGAIN_TO, 443)).await.unwrap(), &greeting).await.unwrap();
+            // Nobody says anything but TLS itself, which brings its tickets.
+            assert!(tokio::time::timeout(TICKETS, first.read_u8()).await.is_err());
+            let again = tls::connect(TcpStream::connect((AGAIN_TO, 443)).await.unwrap(), &greeting).await.unwrap();
+            assert!(again.is_resumed());
+        });
+    });
+    adit_lab::poll::until("our second visit", PATIENCE, || resuming(site.visits(AGAIN_TO)))
+}
+
+/// The hello of a visit that offers to resume a session.
+fn resuming(visits: Vec<Visit>) -> Option<Vec<u8>> {
+    const PRE_SHARED_KEY: u16 = 41;
+    let offers = |visit: &Visit| {
+        Observed::parse(&visit.hello).is_some_and(|seen| seen.profile.extensions.contains(&PRE_SHARED_KEY))
+    };
+    visits.into_iter().find(offers).map(|visit| visit.hello)
+}
+
+fn greeting(site: &Site) -> ClientHello {
+    ClientHello {
+        host: HOST.to_owned(),
+        pins: vec![site.pin],
+        roots: Roots::PinOnly,
+        hello: Hello::Browser,
+        profile: Profile::chromium(),
+        tickets: Arc::default(),
+    }
 }
 
 /// Lets our client visit the site as it does before it asks for a tunnel, which this site does not have.

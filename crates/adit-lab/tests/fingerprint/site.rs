@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAGE: &[u8] = b"<!doctype html><html><head><link rel=stylesheet href=/a.css><script src=/b.js></script></head>\
     <body><img src=/c.png>hello</body></html>";
 
+/// The path of a page after which the site hangs up: what else a browser wants of it, it comes again for.
+pub(crate) const HANGS_UP: &str = "/again";
+
 /// One visit, as an observer with the key sees it.
 #[derive(Debug, Clone)]
 pub(crate) struct Visit {
@@ -122,6 +125,9 @@ async fn serve(tap: Tap, acceptor: TlsAcceptor, frames: &mut Frames) -> io::Resu
         let answer = frames.read(&buffer[..length], PAGE);
         stream.write_all(&answer).await?;
         stream.flush().await?;
+        if frames.seen.order().contains(&HANGS_UP) {
+            return stream.shutdown().await;
+        }
     }
 }
 

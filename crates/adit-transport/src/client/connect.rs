@@ -24,7 +24,7 @@ use crate::h2::StreamId;
 use crate::hub::Seat;
 use crate::shape::{Outgoing, Role, Settings};
 use crate::tls::profile::Profile;
-use crate::tls::{self, ClientHello, TlsError, TlsStream};
+use crate::tls::{self, ClientHello, Tickets, TlsError, TlsStream};
 
 /// For the TLS handshake: longer, and the hello was swallowed.
 pub(super) const TLS_WITHIN: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ pub(super) struct Server {
     pub(super) config: HttpsClient,
     pub(super) profile: Arc<Profile>,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) tickets: Arc<Tickets>,
     /// One visit at a time.
     pub(super) cache: Mutex<Option<Cache>>,
     /// Changes whenever the network may have.
@@ -116,6 +117,7 @@ impl Server {
             roots: config.roots,
             hello: config.hello,
             profile: Arc::clone(&self.profile),
+            tickets: Arc::clone(&self.tickets),
         }
     }
 

@@ -49,6 +49,7 @@ pub async fn look(config: HttpsClient) -> Looked {
         config,
         profile: Profile::chromium(),
         traffic: Arc::default(),
+        tickets: Arc::default(),
         cache: Mutex::new(None),
         network,
     });

@@ -37,6 +37,7 @@ use self::status::{COMMANDS, Known};
 use self::wire::Traffic;
 use crate::config::{Hello, HttpsClient};
 use crate::hub::{Bounds, Hub};
+use crate::tls::Tickets;
 use crate::tls::profile::Profile;
 
 /// The outside of a client whose datagrams travel in an HTTPS connection.
@@ -47,14 +48,23 @@ pub struct HttpsLink {
     hub: Hub,
 }
 
+/// What the links to one server leave to those after them.
+#[derive(Debug, Clone, Default)]
+pub struct Past {
+    /// Together they greet it no more often than one.
+    pub pace: Pace,
+    /// The later ones resume sessions of the earlier ones.
+    pub tickets: Arc<Tickets>,
+}
+
 impl HttpsLink {
     /// A link that begins to connect at once, on the runtime that this is called in.
     pub fn new(config: HttpsClient) -> (Self, HttpsControl) {
-        Self::with_pace(config, Pace::default())
+        Self::with_past(config, Past::default())
     }
 
-    /// As [`new`](Self::new), for a server that there were links to before: together they greet it no more often than one.
-    pub fn with_pace(config: HttpsClient, pace: Pace) -> (Self, HttpsControl) {
+    /// As [`new`](Self::new), for a server that there were links to before.
+    pub fn with_past(config: HttpsClient, Past { pace, tickets }: Past) -> (Self, HttpsControl) {
         let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.port));
         let first = config.addresses.first().copied().unwrap_or(nowhere);
         let (hub, joiner) = Hub::single(Bounds::default(), Path::to(first));
@@ -73,8 +83,8 @@ impl HttpsLink {
         });
         let (network, changes) = watch::channel(0);
         let traffic = Arc::<Traffic>::default();
-        let server =
-            Server { config, profile, traffic: Arc::clone(&traffic), cache: Mutex::new(None), network: changes };
+        let cache = Mutex::new(None);
+        let server = Server { config, profile, traffic: Arc::clone(&traffic), tickets, cache, network: changes };
         tokio::spawn(Run::new(Arc::new(server), joiner, pace, status, to_obey, network).run());
         (Self { hub }, HttpsControl { commands, status: known, traffic })
     }

@@ -10,6 +10,7 @@ mod plain;
 pub mod profile;
 #[cfg(test)]
 mod tests;
+mod tickets;
 
 use std::{
     fmt, io,
@@ -24,8 +25,11 @@ use tokio::{
     net::TcpStream,
 };
 
-pub use self::pins::{Validity, pin_of_certificate};
 use self::{pins::Judge, profile::Profile};
+pub use self::{
+    pins::{Validity, pin_of_certificate},
+    tickets::Tickets,
+};
 use crate::config::{Hello, Pin, Roots};
 
 /// Whom to greet, as whom, and how to know that it is really them.
@@ -41,6 +45,8 @@ pub struct ClientHello {
     pub hello: Hello,
     /// The browser to look like. A plain hello takes nothing from it.
     pub profile: Arc<Profile>,
+    /// Sessions with this server that may be resumed, as a browser does. A plain hello takes nothing from it.
+    pub tickets: Arc<Tickets>,
 }
 
 /// Why there is no TLS connection. Nothing but the hello was sent.
@@ -136,9 +142,7 @@ async fn connect_judged(tcp: TcpStream, hello: &ClientHello, judge: Arc<Judge>) 
     match hello.hello {
         Hello::Plain => plain::connect(tcp, judge).await.map(|stream| TlsStream(Backend::Plain(Box::new(stream)))),
         #[cfg(feature = "chrome")]
-        Hello::Browser => {
-            chrome::connect(tcp, &hello.profile, judge).await.map(|stream| TlsStream(Backend::Chrome(stream)))
-        }
+        Hello::Browser => chrome::connect(tcp, hello, judge).await.map(|stream| TlsStream(Backend::Chrome(stream))),
         #[cfg(not(feature = "chrome"))]
         Hello::Browser => Err(TlsError::NoBrowser),
     }
@@ -189,6 +193,16 @@ impl TlsStream {
             Backend::Plain(stream) => stream.get_ref().1.alpn_protocol(),
             #[cfg(feature = "chrome")]
             Backend::Chrome(stream) => stream.ssl().selected_alpn_protocol(),
+        }
+    }
+
+    /// Whether the handshake resumed a session that there was before.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        match &self.0 {
+            Backend::Plain(_) => false,
+            #[cfg(feature = "chrome")]
+            Backend::Chrome(stream) => stream.ssl().session_reused(),
         }
     }
 

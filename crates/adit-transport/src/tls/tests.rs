@@ -175,16 +175,70 @@ async fn a_certificate_compressed_with_brotli_is_read() {
     let site = Site::new();
     let mut config = site.config();
     config.cert_compressors = vec![&Stored];
-    let server = serve(config).await;
+    let server = serve(Arc::new(config)).await;
     let greeting = greeting(Hello::Browser, Roots::PinOnly, vec![site.pin]);
     connect(server.dial().await, &greeting).await.unwrap().shutdown().await.unwrap();
     assert_eq!(server.seen().await.bytes, b"");
 }
 
+/// A browser that comes again resumes: each session once, and with its certificate judged as of now.
+#[cfg(feature = "chrome")]
+#[tokio::test]
+async fn a_session_is_resumed_once_and_only_if_its_key_is_still_the_pinned_one() {
+    let site = Site::new();
+    let config = Arc::new(site.config());
+    let mut greeting = greeting(Hello::Browser, Roots::PinOnly, vec![site.pin]);
+    let visit = async |greeting: &ClientHello| {
+        let server = serve(Arc::clone(&config)).await;
+        let mut stream = connect(server.dial().await, greeting).await?;
+        // Tickets come before what is asked for.
+        stream.write_all(b"hello").await.unwrap();
+        stream.read_exact(&mut [0; 5]).await.unwrap();
+        let mut ours = [0; 48];
+        stream.export_keying_material(&mut ours, "EXPORTER-test", Some(b"context")).unwrap();
+        let resumed = stream.is_resumed();
+        stream.shutdown().await.unwrap();
+        assert_eq!(server.seen().await.exported, Some(ours));
+        Ok::<_, TlsError>(resumed)
+    };
+    assert!(!visit(&greeting).await.unwrap());
+    for _ in 0..3 {
+        assert!(visit(&greeting).await.unwrap(), "it has tickets for the next time, each time");
+    }
+    let first = greeting.tickets.take().unwrap();
+    let second = greeting.tickets.take().unwrap();
+    assert!(greeting.tickets.take().is_none(), "two are kept, however many came");
+    assert_ne!(first.to_der().unwrap(), second.to_der().unwrap());
+    assert!(!visit(&greeting).await.unwrap(), "without one it greets in full");
+    greeting.pins = vec![Pin::of(b"the key that the profile has now")];
+    let refused = visit(&greeting).await.unwrap_err();
+    assert!(matches!(refused, TlsError::WrongKey { .. }), "{refused}");
+}
+
+/// Measured: Chromium's differs from its first one in an extension at the end, and in no other way.
+#[cfg(feature = "chrome")]
+#[tokio::test]
+async fn the_hello_of_one_that_comes_again_has_one_extension_more() {
+    let site = Site::new();
+    let server = site.serve().await;
+    let greeting = greeting(Hello::Browser, Roots::PinOnly, vec![site.pin]);
+    let mut stream = connect(server.dial().await, &greeting).await.unwrap();
+    stream.write_all(b"hello").await.unwrap();
+    stream.read_exact(&mut [0; 5]).await.unwrap();
+    let reference = Observed::parse(&observed::tests::captured()).unwrap();
+    let mut resuming = Observed::parse(&hello_as(greeting).await).unwrap();
+    assert_eq!(resuming.profile.extensions.iter().filter(|&&kind| kind == 41).count(), 1);
+    resuming.profile.extensions.retain(|&kind| kind != 41);
+    assert_eq!(resuming.profile.extensions, reference.profile.extensions);
+}
+
 /// The ClientHello that a back end sends, as a message without the header of its record.
 async fn hello_of(hello: Hello, host: &str) -> Vec<u8> {
+    hello_as(ClientHello { host: host.to_owned(), ..greeting(hello, Roots::PinOnly, vec![Pin::of(b"any")]) }).await
+}
+
+async fn hello_as(greeting: ClientHello) -> Vec<u8> {
     let (listener, at) = listen().await;
-    let greeting = ClientHello { host: host.to_owned(), ..greeting(hello, Roots::PinOnly, vec![Pin::of(b"any")]) };
     let client = tokio::spawn(async move { connect(TcpStream::connect(at).await.unwrap(), &greeting).await });
     let (mut tcp, _) = listener.accept().await.unwrap();
     let mut header = [0; 5];
@@ -198,7 +252,7 @@ async fn hello_of(hello: Hello, host: &str) -> Vec<u8> {
 }
 
 fn greeting(hello: Hello, roots: Roots, pins: Vec<Pin>) -> ClientHello {
-    ClientHello { host: HOST.to_owned(), pins, roots, hello, profile: Profile::chromium() }
+    ClientHello { host: HOST.to_owned(), pins, roots, hello, profile: Profile::chromium(), tickets: Arc::default() }
 }
 
 /// A site with a certificate of its own small authority.
@@ -253,7 +307,7 @@ impl Site {
     }
 
     async fn serve(&self) -> Server {
-        serve(self.config()).await
+        serve(Arc::new(self.config())).await
     }
 }
 
@@ -286,9 +340,9 @@ async fn listen() -> (TcpListener, SocketAddr) {
     (listener, at)
 }
 
-async fn serve(config: ServerConfig) -> Server {
+async fn serve(config: Arc<ServerConfig>) -> Server {
     let (listener, at) = listen().await;
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let acceptor = tokio_rustls::TlsAcceptor::from(config);
     let task = tokio::spawn(async move {
         let (tcp, _) = listener.accept().await.unwrap();
         let mut seen = Seen::default();

@@ -13,30 +13,26 @@ use boring::{
     error::ErrorStack,
     ssl::{
         CertificateCompressionAlgorithm, CertificateCompressor, Ssl, SslAlert, SslCipher, SslContext,
-        SslContextBuilder, SslMethod, SslMode, SslRef, SslSignatureAlgorithm, SslVerifyError, SslVerifyMode,
-        SslVersion,
+        SslContextBuilder, SslMethod, SslMode, SslRef, SslSessionCacheMode, SslSignatureAlgorithm, SslVerifyError,
+        SslVerifyMode, SslVersion,
     },
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio::net::TcpStream;
 use tokio_boring::{SslStream, SslStreamBuilder};
 
-use super::{
-    TlsError,
-    pins::Judge,
-    profile::{Profile, TlsProfile},
-};
+use super::{ClientHello, TlsError, pins::Judge, profile::TlsProfile, tickets::Tickets};
 
 /// Certificates in a server's chain that are looked at; BoringSSL bounds their bytes.
 const MAX_CHAIN: usize = 16;
 
 pub(super) async fn connect(
     tcp: TcpStream,
-    profile: &Profile,
+    hello: &ClientHello,
     judge: Arc<Judge>,
 ) -> Result<SslStream<TcpStream>, TlsError> {
-    let ssl = greet(&profile.tls, &judge)
-        .map_err(|problem| TlsError::Profile { profile: profile.name.clone(), reason: problem.to_string() })?;
+    let ssl = greet(&hello.profile.tls, &hello.tickets, &judge)
+        .map_err(|problem| TlsError::Profile { profile: hello.profile.name.clone(), reason: problem.to_string() })?;
     SslStreamBuilder::new(ssl, tcp)
         .connect()
         .await
@@ -54,9 +50,12 @@ enum Cannot {
     Unknown(&'static str, u16),
 }
 
-fn greet(profile: &TlsProfile, judge: &Arc<Judge>) -> Result<Ssl, Cannot> {
-    let context = context(profile, judge)?;
+fn greet(profile: &TlsProfile, tickets: &Arc<Tickets>, judge: &Arc<Judge>) -> Result<Ssl, Cannot> {
+    let context = context(profile, tickets, judge)?;
     let mut ssl = Ssl::new(&context)?;
+    if let Some(session) = tickets.take() {
+        sys::resume(&mut ssl, &session)?;
+    }
     ssl.set_enable_ech_grease(profile.extensions.contains(&extension::ENCRYPTED_CLIENT_HELLO));
     for protocol in &profile.application_settings {
         sys::offer_application_settings(&mut ssl, protocol.as_bytes())?;
@@ -75,7 +74,7 @@ mod extension {
     pub(super) const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 }
 
-fn context(profile: &TlsProfile, judge: &Arc<Judge>) -> Result<SslContext, Cannot> {
+fn context(profile: &TlsProfile, tickets: &Arc<Tickets>, judge: &Arc<Judge>) -> Result<SslContext, Cannot> {
     let mut context = SslContextBuilder::new(SslMethod::tls())?;
     context.set_mode(
         SslMode::AUTO_RETRY
@@ -107,6 +106,11 @@ fn context(profile: &TlsProfile, judge: &Arc<Judge>) -> Result<SslContext, Canno
         }
         context.add_certificate_compression_algorithm(Brotli)?;
     }
+    context.set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+    let tickets = Arc::clone(tickets);
+    context.set_new_session_callback(move |_, session| tickets.keep(session));
+    // Pins and dates are those of now, whatever they were when the session began.
+    sys::verify_on_resumption(&mut context);
     let judge = Arc::clone(judge);
     context.set_custom_verify_callback(SslVerifyMode::PEER, move |ssl| ask(&judge, ssl));
     Ok(context.build())
@@ -142,7 +146,8 @@ fn alpn(profile: &TlsProfile) -> Vec<u8> {
     list
 }
 
-/// Called by BoringSSL when the server has shown its certificates, and before it is believed anything.
+/// Called by BoringSSL when the server has shown its certificates, or resumes a session in which it did, and before it is believed
+/// anything.
 fn ask(judge: &Judge, ssl: &SslRef) -> Result<(), SslVerifyError> {
     let refuse = |alert| Err(SslVerifyError::Invalid(alert));
     let Some(shown) = ssl.peer_cert_chain() else { return refuse(SslAlert::BAD_CERTIFICATE) };
