@@ -71,9 +71,10 @@ impl Source {
     }
 }
 
-/// Whether a file is called like an OpenVPN configuration.
+/// Whether a file is called like an OpenVPN configuration, or is one by what is in it: those of servers are often called `.conf`.
 pub(crate) fn is_openvpn(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("ovpn"))
+        || adit::profile::file::read(file).is_ok_and(|(text, _)| adit_openvpn::options::is_likely(&text))
 }
 
 /// The OpenVPN profile of this name that `adit import` kept, if there is one and no other profile is called so.

@@ -57,6 +57,34 @@ pub(crate) struct OpenVpnReport {
     pub(crate) said: Option<String>,
 }
 
+/// How an OpenVPN server is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServingReport {
+    /// Those who are in, in the order in which they came.
+    pub(crate) clients: Vec<ServedClient>,
+    /// So many may be (`max-clients`).
+    pub(crate) most: u32,
+    /// How many were let in since it was brought up.
+    pub(crate) admitted: u64,
+    /// How many were turned away.
+    pub(crate) refused: u64,
+}
+
+/// A client of an OpenVPN server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServedClient {
+    /// What it is called: by its certificate, or by its user.
+    pub(crate) name: String,
+    /// Where it is.
+    pub(crate) from: String,
+    /// Its addresses inside.
+    pub(crate) addresses: Vec<String>,
+    /// Since when packets flow.
+    pub(crate) connected_seconds: u64,
+    /// How often keys were renewed.
+    pub(crate) renewals: u64,
+}
+
 /// One tunnel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TunnelReport {
@@ -86,9 +114,12 @@ pub(crate) struct TunnelReport {
     /// The web site of this end, if it is one.
     #[serde(default)]
     pub(crate) web_site: Option<WebSiteStatus>,
-    /// What only an OpenVPN client has; a tunnel without it is of WireGuard.
+    /// What only an OpenVPN client has; a tunnel without this and the next is of WireGuard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) openvpn: Option<OpenVpnReport>,
+    /// What only an OpenVPN server has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) openvpn_server: Option<ServingReport>,
     /// What the kernel does for us, by side.
     pub(crate) offloads: Offloads,
     /// Bytes of WireGuard messages, all peers together; with OpenVPN, of packets inside.
@@ -125,6 +156,7 @@ impl TunnelReport {
             carrier: None,
             web_site: None,
             openvpn: None,
+            openvpn_server: None,
             offloads: Offloads::default(),
             traffic: Traffic::default(),
             drops: BTreeMap::new(),

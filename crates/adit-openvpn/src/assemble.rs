@@ -1,9 +1,12 @@
-//! A client as its configuration describes it: every setting in the terms of the core, or why this build cannot keep to it.
+//! A client, and what both ends have, as configurations describe them: every setting in the terms of the core, or why this build
+//! cannot keep to it.
 //!
 //! Nothing that claims security is left away in silence: what the core does not do is refused here, with the way out. Not
-//! here: reading lines (`options`), files (whoever has a disk puts them into the text first), names and sockets.
+//! here: servers (`assemble::server`), reading lines (`options`), files (whoever has a disk puts them into the text first),
+//! names and sockets.
 
 mod keys;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +15,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::{CipherSuite, NamedGroup};
 use thiserror::Error;
 
+pub use self::server::{server, server_spoken};
+use crate::Role;
 use crate::client::{ClientConfig, ControlWrap};
 use crate::data::MssFix;
 use crate::key_file::{ClientKey, KeyFileError, StaticKey};
@@ -102,7 +107,7 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
         remotes: Vec::new(),
         stream: config.remotes.iter().all(|remote| remote.transport == options::Transport::Tcp),
         wrap: wrap(config)?,
-        tls: tls(common)?,
+        tls: tls(common, Role::Client)?,
         ciphers: common.data.ciphers.clone(),
         fallback_cipher: common.data.fallback,
         digest: common.data.digest,
@@ -126,6 +131,8 @@ pub fn ends_on_silence(config: &options::ClientConfig) -> bool {
     matches!(config.common.life.silence, Some((_, OnSilence::Exit)))
 }
 
+const LATER: &str = "this build of adit does not do that yet";
+
 fn not_spoken(is_asked: bool, option: &'static str, why: &'static str, hint: &'static str) -> Result<(), Unusable> {
     if is_asked { Err(Unusable::NotSpoken { option, why, hint }) } else { Ok(()) }
 }
@@ -135,12 +142,11 @@ fn not_spoken(is_asked: bool, option: &'static str, why: &'static str, hint: &'s
 /// # Errors
 /// The first thing that it cannot ([`Unusable::NotSpoken`]).
 pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
-    let options::Common { peer, rekeying, socket, .. } = &config.common;
+    let peer = &config.common.peer;
     let any = |wanted: fn(&options::Remote) -> bool| config.remotes.iter().any(wanted);
     let differs = |of: fn(&options::Remote) -> &options::ControlWrap| {
         config.remotes.windows(2).any(|pair| matches!(pair, [one, other] if of(one) != of(other)))
     };
-    const LATER: &str = "this build of adit does not do that yet";
     not_spoken(
         config
             .remotes
@@ -169,25 +175,13 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
         "remove the line, and see whether the server is reached without",
     )?;
     not_spoken(any(|remote| remote.local.is_some()), "local", LATER, "remove the line; the routing table chooses")?;
-    not_spoken(socket.device.is_some(), "bind-dev", LATER, "remove the line; the routing table chooses")?;
     not_spoken(
         differs(|remote| &remote.wrap),
         "connection",
         "the blocks have different keys of the control channel, which this build of adit does not do yet",
         "put each remote with its keys into a file of its own",
     )?;
-    not_spoken(
-        matches!(peer.crl, Some(Crl::Directory(_))),
-        "crl-verify",
-        "a directory of withdrawn certificates is not looked at",
-        "write `crl-verify FILE`, with a list that the authority signed",
-    )?;
-    not_spoken(
-        !peer.issuer_fingerprints.is_empty(),
-        "verify-hash",
-        LATER,
-        "write `peer-fingerprint` with the fingerprint of the server's own certificate",
-    )?;
+    of_both(&config.common)?;
     not_spoken(
         peer.kind == Some(PeerKind::Client),
         "remote-cert-tls",
@@ -205,6 +199,24 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
         "remote-cert-eku",
         "only the usage of servers is looked for",
         "write `remote-cert-tls server`",
+    )
+}
+
+/// What neither end does.
+fn of_both(common: &options::Common) -> Result<(), Unusable> {
+    let options::Common { peer, rekeying, socket, .. } = common;
+    not_spoken(socket.device.is_some(), "bind-dev", LATER, "remove the line; the routing table chooses")?;
+    not_spoken(
+        matches!(peer.crl, Some(Crl::Directory(_))),
+        "crl-verify",
+        "a directory of withdrawn certificates is not looked at",
+        "write `crl-verify FILE`, with a list that the authority signed",
+    )?;
+    not_spoken(
+        !peer.issuer_fingerprints.is_empty(),
+        "verify-hash",
+        LATER,
+        "write `peer-fingerprint` with the fingerprint of the other end's own certificate",
     )?;
     not_spoken(
         rekeying.after_bytes.is_some() || rekeying.after_packets.is_some(),
@@ -216,9 +228,16 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
 
 /// Whether the server's certificate must say that it is one.
 fn states_its_role(peer: &options::PeerRules) -> bool {
+    states_that_it_is(Role::Server, peer)
+}
+
+/// Whether the certificate of the other end, which has this role, must say so.
+fn states_that_it_is(role: Role, peer: &options::PeerRules) -> bool {
     const OF_SERVERS: [&str; 3] = ["TLS Web Server Authentication", "serverAuth", "1.3.6.1.5.5.7.3.1"];
-    peer.kind == Some(PeerKind::Server)
-        || peer.extended_key_usage.as_deref().is_some_and(|usage| OF_SERVERS.contains(&usage))
+    const OF_CLIENTS: [&str; 3] = ["TLS Web Client Authentication", "clientAuth", "1.3.6.1.5.5.7.3.2"];
+    let (kind, usages) =
+        if role == Role::Server { (PeerKind::Server, OF_SERVERS) } else { (PeerKind::Client, OF_CLIENTS) };
+    peer.kind == Some(kind) || peer.extended_key_usage.as_deref().is_some_and(|usage| usages.contains(&usage))
 }
 
 fn times(common: &options::Common, patience: Option<std::time::Duration>) -> Times {
@@ -234,26 +253,31 @@ fn times(common: &options::Common, patience: Option<std::time::Duration>) -> Tim
 
 fn wrap(config: &options::ClientConfig) -> Result<ControlWrap, Unusable> {
     let Some(remote) = config.remotes.first() else { return Ok(ControlWrap::Plain) };
-    let key = |option: &'static str, material: &Material| {
-        StaticKey::parse(text(option, material)?).map_err(|why| Unusable::Key { option, why })
-    };
     Ok(match &remote.wrap {
         options::ControlWrap::Plain => ControlWrap::Plain,
-        options::ControlWrap::TlsAuth { key: material, direction } => ControlWrap::TlsAuth {
-            key: key("tls-auth", material)?,
+        options::ControlWrap::TlsAuth { key: material, direction: way } => ControlWrap::TlsAuth {
+            key: shared_key("tls-auth", material)?,
             digest: config.common.data.digest,
-            direction: direction.map(|direction| match direction {
-                KeyDirection::Normal => Direction::Normal,
-                KeyDirection::Inverse => Direction::Inverse,
-            }),
+            direction: way.map(direction),
         },
-        options::ControlWrap::TlsCrypt { key: material } => ControlWrap::TlsCrypt(key("tls-crypt", material)?),
+        options::ControlWrap::TlsCrypt { key: material } => ControlWrap::TlsCrypt(shared_key("tls-crypt", material)?),
         options::ControlWrap::TlsCryptV2 { key: material } => {
             let option = "tls-crypt-v2";
             let key = ClientKey::parse(text(option, material)?).map_err(|why| Unusable::Key { option, why })?;
             ControlWrap::TlsCryptV2(key)
         }
     })
+}
+
+fn shared_key(option: &'static str, material: &Material) -> Result<StaticKey, Unusable> {
+    StaticKey::parse(text(option, material)?).map_err(|why| Unusable::Key { option, why })
+}
+
+const fn direction(direction: KeyDirection) -> Direction {
+    match direction {
+        KeyDirection::Normal => Direction::Normal,
+        KeyDirection::Inverse => Direction::Inverse,
+    }
 }
 
 fn text<'a>(option: &'static str, material: &'a Material) -> Result<&'a str, Unusable> {
@@ -263,7 +287,8 @@ fn text<'a>(option: &'static str, material: &'a Material) -> Result<&'a str, Unu
     }
 }
 
-fn tls(common: &options::Common) -> Result<TlsSettings, Unusable> {
+/// Certificates and rules of this end.
+fn tls(common: &options::Common, ours: Role) -> Result<TlsSettings, Unusable> {
     let options::Common { identity, peer, tls, .. } = common;
     let authorities = identity.ca.as_ref().map(|ca| certificates_of("ca", ca)).transpose()?;
     let revoked = match &peer.crl {
@@ -285,7 +310,7 @@ fn tls(common: &options::Common) -> Result<TlsSettings, Unusable> {
         peer: PeerRules {
             authorities,
             fingerprints: peer.fingerprints.clone(),
-            role_stated: states_its_role(peer),
+            role_stated: states_that_it_is(ours.other(), peer),
             name,
             revoked,
             may_be_absent: false,

@@ -162,11 +162,7 @@ impl Exchange {
         if self.plain.len() < self.enough {
             return Ok(());
         }
-        let peer = match self.role {
-            Role::Client => Role::Server,
-            Role::Server => Role::Client,
-        };
-        match KeyMessage::parse(peer, &self.plain) {
+        match KeyMessage::parse(self.role.other(), &self.plain) {
             Parsed::Partial(enough) => {
                 self.enough = enough;
                 Ok(())

@@ -17,7 +17,7 @@
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
 //! | `words` | what strangers write, made fit to be shown |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
-//! | `assemble` | a client as its configuration describes it, in the terms of the core |
+//! | `assemble` | a client or a server as its configuration describes it, in the terms of the core |
 //!
 //! Static-key mode, which OpenVPN itself gives up, will not come.
 
@@ -48,7 +48,7 @@ mod verify;
 mod words;
 mod wrap;
 
-pub use assemble::{Unusable, client as client_of, ends_on_silence, spoken};
+pub use assemble::{Unusable, client as client_of, ends_on_silence, server as server_of, server_spoken, spoken};
 pub use cipher::{Cipher, Digest};
 pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
 pub use data::{Framing, MssFix, OpenJob, Opened, SealJob};
@@ -76,4 +76,14 @@ pub enum Role {
     Client,
     /// Answers, and gives them.
     Server,
+}
+
+impl Role {
+    /// The other end's.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }

@@ -62,8 +62,9 @@ pub struct Server {
     /// What came of packets and answers since the driver last asked. What clients merely say waits up to `MAX_EVENTS`; the
     /// rest is a few for each peer: all of it follows from key exchanges and authentic packets.
     events: VecDeque<ServerEvent>,
-    /// What the core itself wants sealed: pieces, pings. More than `MAX_SEALS` are not cut.
-    seals: VecDeque<(SealJob, Path)>,
+    /// What the core itself wants sealed: pieces, pings, packets from one client to another. More than `MAX_SEALS` are not cut
+    /// nor passed on.
+    seals: VecDeque<(SealJob, Path, Vec<u8>)>,
     /// Packets that were in pieces.
     entering: Entering,
     /// Answers to resets, which the budget limits, and the last words of sessions that failed.
@@ -121,6 +122,13 @@ impl Server {
     /// Sessions, those that are not yet let in counted.
     pub fn sessions(&self) -> usize {
         self.peers.len() - self.free.len()
+    }
+
+    /// Those who were asked about and are not gone yet: for an owner who may have missed news.
+    pub fn present(&self) -> BTreeSet<ClientId> {
+        let is_known = |peer: &Peer| !matches!(peer.phase, Phase::Exchanging);
+        let known = (0..).zip(&self.peers).filter_map(|(number, peer)| Some((number, peer.as_deref()?)));
+        known.filter(|(_, peer)| is_known(peer)).map(|(number, peer)| ClientId { number, count: peer.count }).collect()
     }
 
     fn peer(&mut self, number: u32) -> Option<&mut Peer> {

@@ -58,6 +58,8 @@ reasons! {
     BadInner => "bad-inner",
     /// From the outside: the inner source does not belong to the peer.
     WrongSource => "wrong-source",
+    /// From the outside: for another client of the same server, and clients are kept apart.
+    Apart => "apart",
     /// From the outside: the inner packet's congestion mark cannot be carried over (RFC 6040).
     BadEcn => "bad-ecn",
     /// Either way: more than the rate that the device is limited to.

@@ -18,7 +18,7 @@
 //! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
 //! - [`invite`] is how a device comes to a network: as a link; [`join`] redeems it, without root; [`enrol`] is what the two
 //!   ends say then, and the server's half.
-//! - [`openvpn`] is a client of OpenVPN's servers, the same way.
+//! - [`openvpn`] is a client of OpenVPN's servers, the same way, and a server of its clients.
 //! - [`meter`] limits how fast the packets of single devices pass.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!

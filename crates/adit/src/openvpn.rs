@@ -7,12 +7,14 @@
 //! | `carrier` | the outside that a configuration's servers need |
 //! | `attendant` | who listens to the core: names, streams, patience, what the server set |
 //! | `settings` | what the server set, as values, and as it changes |
+//! | [`server`] | the other end: a running server |
 //!
 //! Not here: what a configuration says (`adit_openvpn::options`), the machine (whoever owns the interface follows
 //! [`OpenVpn::watch`]).
 
 mod attendant;
 mod carrier;
+pub mod server;
 mod settings;
 mod stream;
 mod ways;

@@ -67,10 +67,12 @@ fn say(json: bool, imported: Imported) {
     render::line(&format!("{} is kept in {}{files}", imported.name, imported.file.display()));
 }
 
-/// What of a client's configuration this build does not do, if it is that which keeps it from connecting.
+/// What of a configuration this build does not do, if it is that which keeps it from being brought up.
 pub(super) fn not_spoken(config: &Config) -> Option<Unusable> {
-    let Config::Client(client) = config else { return None };
-    adit_openvpn::spoken(client).err()
+    match config {
+        Config::Client(client) => adit_openvpn::spoken(client).err(),
+        Config::Server(server) => adit_openvpn::server_spoken(server).err(),
+    }
 }
 
 /// The finding with its place in front.
@@ -162,6 +164,13 @@ pub(crate) fn with_its_files(file: &Path, text: &str) -> Result<SecretText> {
     nothing_stays_behind(text, &config)?;
     let home = Home::of(file, &config)?;
     whole(text, &home).map(|(whole, _)| whole)
+}
+
+/// The same for a server, whose file stays where it is: with the directory that the names of what it keeps there count from.
+pub(crate) fn with_its_files_at_home(file: &Path, text: &str) -> Result<(SecretText, PathBuf)> {
+    let home = Home::of(file, &usable(file, text)?)?;
+    let (whole, _) = whole(text, &home)?;
+    Ok((whole, home.base))
 }
 
 /// The text with every file that it names, and their names. Never longer than a configuration may be, however often it names

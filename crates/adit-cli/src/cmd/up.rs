@@ -49,6 +49,9 @@ const MAX_QUESTIONS: usize = 5;
 
 /// A client of an OpenVPN server.
 fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
+    if tunnel::is_of_server(&source.file)? {
+        return openvpn_server(args, source);
+    }
     let asked = tunnel::AskedOpenVpn::of_file(&source.file, None)?;
     asked.notes.iter().for_each(|note| render::warning(note));
     if args.dry_run {
@@ -62,8 +65,7 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
     }
     // Nobody is asked for a password that is not needed.
     if !args.foreground && already_up(source, &places)?.is_some() {
-        return Err(Failure::failed(format!("{} is already up", source.name))
-            .hint(format!("`adit status {0}` shows how it is; `adit down {0}` takes it down", source.name)));
+        return Err(is_already_up(source));
     }
     let login = asked.question().map(|question| login::ask(&question, &source.name)).transpose()?;
     if args.foreground {
@@ -84,6 +86,33 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
     let report: StatusReport = client.call(Method::Status { name: Some(source.name.clone()) })?;
     let tunnel = report.tunnels.into_iter().next().unwrap_or_else(|| TunnelReport::empty(&source.name));
     show(args, &IsUp::of(source, done.notes, &tunnel))
+}
+
+/// A server of OpenVPN clients.
+fn openvpn_server(args: &UpArgs, source: &Source) -> Result<Exit> {
+    let asked = tunnel::AskedServer::of_file(&source.file)?;
+    asked.notes.iter().for_each(|note| render::warning(note));
+    if args.dry_run {
+        return show_dry_run(args, source, asked.changes(&source.name));
+    }
+    let places = Places::of_this_process();
+    if args.foreground {
+        super::needs_net_admin("bringing a tunnel up")?;
+        render::log_to_stderr();
+        return super::block_on(tunnel::foreground(source, None, &places))?.map(|()| Exit::Done);
+    }
+    if already_up(source, &places)?.is_some() {
+        return Err(is_already_up(source));
+    }
+    let mut up = bring_up(source, &places)?;
+    // Said above, before anything was done.
+    up.notes.retain(|note| !asked.notes.contains(note));
+    show(args, &up)
+}
+
+fn is_already_up(source: &Source) -> Failure {
+    Failure::failed(format!("{} is already up", source.name))
+        .hint(format!("`adit status {0}` shows how it is; `adit down {0}` takes it down", source.name))
 }
 
 /// A tunnel whose file is for root alone, by its name: the daemon, if it runs, may bring it up for members of its group.
@@ -138,6 +167,17 @@ pub(super) struct IsUp {
     /// Of an OpenVPN client: the server it is connected to, if it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     openvpn: Option<Connected>,
+    /// Of an OpenVPN server: where it serves.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    openvpn_server: Option<Serves>,
+}
+
+/// Where an OpenVPN server serves.
+#[derive(Serialize)]
+struct Serves {
+    transport: String,
+    port: Option<u16>,
+    addresses: Vec<String>,
 }
 
 /// Whether an OpenVPN client is connected, and where to.
@@ -157,20 +197,33 @@ impl IsUp {
             addresses: tunnel.addresses.clone(),
         });
         let notes = notes.into_iter().chain(openvpn.iter().flat_map(|_| tunnel.notes.iter().cloned())).collect();
-        Self { name: source.name.clone(), notes, handshakes, peers: tunnel.peers.len(), openvpn }
+        let openvpn_server = tunnel.openvpn_server.as_ref().map(|_| Serves {
+            transport: tunnel.transport.clone(),
+            port: tunnel.listen_port,
+            addresses: tunnel.addresses.clone(),
+        });
+        Self { name: source.name.clone(), notes, handshakes, peers: tunnel.peers.len(), openvpn, openvpn_server }
     }
 
     /// The same for people.
     pub(super) fn lines(&self) -> Vec<String> {
-        let how = match &self.openvpn {
-            None => handshake_sentence(self.handshakes, self.peers),
-            Some(Connected { connected: true, server: Some(server), addresses }) => {
+        let how = match (&self.openvpn, &self.openvpn_server) {
+            (_, Some(server)) => server.sentence(),
+            (None, None) => handshake_sentence(self.handshakes, self.peers),
+            (Some(Connected { connected: true, server: Some(server), addresses }), None) => {
                 format!("connected to {server} as {}", addresses.join(", "))
             }
-            Some(_) => "it is not connected yet".to_owned(),
+            (Some(_), None) => "it is not connected yet".to_owned(),
         };
         let first = format!("{} is up; {how}", self.name);
         std::iter::once(first).chain(self.notes.iter().cloned()).collect()
+    }
+}
+
+impl Serves {
+    fn sentence(&self) -> String {
+        let port = self.port.map(|port| format!(" port {port}")).unwrap_or_default();
+        format!("it serves OpenVPN clients on {}{port} as {}", self.transport, self.addresses.join(", "))
     }
 }
 

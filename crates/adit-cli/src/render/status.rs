@@ -4,7 +4,10 @@ use super::units::{ago, bits_per_second, bytes, duration, until};
 use super::{Style, Tone};
 use adit::status::{CarrierStatus, WebSiteStatus};
 
-use crate::report::{Deadline, Offloads, OpenVpnReport, PeerReport, State, StatusReport, Traffic, TunnelReport};
+use crate::report::{
+    Deadline, Offloads, OpenVpnReport, PeerReport, ServedClient, ServingReport, State, StatusReport, Traffic,
+    TunnelReport,
+};
 
 /// Width of the labels, so that the values stand in a column.
 const LABEL: usize = 11;
@@ -20,12 +23,15 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     page.text = format!("{}  {}", style.paint(Tone::Strong, &t.name), state(t, style));
     page.text.push('\n');
     page.row("interface", &interface(t));
-    if t.openvpn.is_none() {
+    if t.openvpn.is_none() && t.openvpn_server.is_none() {
         page.row("public key", t.public_key.as_deref().unwrap_or("none"));
     }
     page.row("transport", &transport(t));
     if let Some(client) = &t.openvpn {
         openvpn(&mut page, client);
+    }
+    if let Some(server) = &t.openvpn_server {
+        page.row("clients", &clients(server));
     }
     if let Some(carrier) = &t.carrier {
         carriers(&mut page, carrier);
@@ -56,7 +62,31 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     for p in &t.peers {
         peer(&mut page, p, why);
     }
+    for client in t.openvpn_server.iter().flat_map(|server| &server.clients) {
+        served(&mut page, client);
+    }
     page.text
+}
+
+/// How many clients an OpenVPN server has.
+fn clients(server: &ServingReport) -> String {
+    let turned_away = if server.refused == 0 { String::new() } else { format!("; {} turned away", server.refused) };
+    format!("{} of at most {}; {} let in so far{turned_away}", server.clients.len(), server.most, server.admitted)
+}
+
+/// A client of an OpenVPN server.
+fn served(page: &mut Page, client: &ServedClient) {
+    let name = page.style.paint(Tone::Strong, &client.name);
+    page.text.push_str(&format!("\n  client {name}\n"));
+    page.indent = 4;
+    page.row("from", &client.from);
+    page.row("addresses", &list(&client.addresses, "none"));
+    page.row("connection", &connection(client.connected_seconds, client.renewals));
+}
+
+fn connection(since: u64, renewals: u64) -> String {
+    let renewals = if renewals == 1 { "once".to_owned() } else { format!("{renewals} times") };
+    format!("for {}; keys renewed {renewals}", duration(since))
 }
 
 /// What only an OpenVPN client has.
@@ -66,8 +96,7 @@ fn openvpn(page: &mut Page, client: &OpenVpnReport) {
         page.row("cipher", cipher);
     }
     if let Some(since) = client.connected_seconds {
-        let renewals = if client.renewals == 1 { "once".to_owned() } else { format!("{} times", client.renewals) };
-        page.row("connection", &format!("for {}; keys renewed {renewals}", duration(since)));
+        page.row("connection", &connection(since, client.renewals));
     }
     for text in client.said.iter().chain(&client.trouble) {
         page.row("note", &page.style.paint(Tone::Warning, text));
@@ -115,6 +144,9 @@ fn state(t: &TunnelReport, style: Style) -> String {
     let for_ = duration(t.up_seconds);
     match t.state {
         State::Starting => style.paint(Tone::Warning, "starting"),
+        State::Waiting if t.openvpn_server.is_some() => {
+            format!("{}, up for {for_}", style.paint(Tone::Good, "waiting for clients"))
+        }
         State::Waiting if t.openvpn.is_some() => {
             format!("{}, up for {for_}", style.paint(Tone::Warning, "not connected"))
         }
@@ -273,6 +305,7 @@ home  connected, up for 3 min 5 s
                 carrier: None,
                 web_site: None,
                 openvpn: None,
+                openvpn_server: None,
                 offloads: Offloads {
                     inside: vec!["tso4".to_owned(), "tso6".to_owned()],
                     outside: vec!["gso".to_owned(), "gro".to_owned()],

@@ -16,7 +16,7 @@ mod wireguard;
 
 pub(crate) use self::asked::{Asked, AskedPeers};
 pub(crate) use self::foreground::foreground;
-pub(crate) use self::openvpn::{Asked as AskedOpenVpn, LoginQuestion, Question};
+pub(crate) use self::openvpn::{Asked as AskedOpenVpn, AskedServer, LoginQuestion, Question, is_of_server};
 pub(crate) use self::running::{Running, Wanted};
 
 use std::path::Path;

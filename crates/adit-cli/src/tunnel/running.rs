@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use super::openvpn::{self, OpenVpn};
+use super::openvpn::{self, OpenVpn, Serving};
 use super::wireguard::WireGuard;
 use super::{Asked, AskedPeers};
 use crate::exit::{Failure, Result};
@@ -18,8 +18,10 @@ use crate::rpc::{Done, Login};
 pub(crate) enum Running {
     /// Of WireGuard.
     WireGuard(Box<WireGuard>),
-    /// Of OpenVPN.
+    /// Of OpenVPN, as a client.
     OpenVpn(Box<OpenVpn>),
+    /// Of OpenVPN, as a server.
+    Serving(Box<Serving>),
 }
 
 /// What a tunnel is wanted to be.
@@ -27,14 +29,19 @@ pub(crate) enum Running {
 pub(crate) enum Wanted {
     /// Of WireGuard.
     WireGuard(Box<Asked>),
-    /// Of OpenVPN.
+    /// Of OpenVPN, as a client.
     OpenVpn(Box<openvpn::Asked>),
+    /// Of OpenVPN, as a server.
+    Serving(Box<openvpn::AskedServer>),
 }
 
 impl Wanted {
     /// By a file; one that is wrong says so. `login`: what a person was asked for.
     pub(crate) fn of_file(file: &Path, login: Option<Login>) -> Result<Self> {
         if name::is_openvpn(file) {
+            if openvpn::is_of_server(file)? {
+                return openvpn::AskedServer::of_file(file).map(Box::new).map(Self::Serving);
+            }
             return openvpn::Asked::of_file(file, login).map(Box::new).map(Self::OpenVpn);
         }
         Asked::of_file(file).map(Box::new).map(Self::WireGuard)
@@ -51,6 +58,9 @@ impl Running {
             Wanted::OpenVpn(asked) => {
                 OpenVpn::up(name, *asked, places).await.map(|(tunnel, done)| (Self::OpenVpn(Box::new(tunnel)), done))
             }
+            Wanted::Serving(asked) => {
+                Serving::up(name, *asked, places).await.map(|(tunnel, done)| (Self::Serving(Box::new(tunnel)), done))
+            }
         }
     }
 
@@ -59,8 +69,10 @@ impl Running {
         match (self, wanted) {
             (Self::WireGuard(tunnel), Wanted::WireGuard(asked)) => tunnel.reload(*asked).await,
             (Self::OpenVpn(tunnel), Wanted::OpenVpn(asked)) => tunnel.reload(&asked),
-            (Self::WireGuard(_), Wanted::OpenVpn(_)) | (Self::OpenVpn(_), Wanted::WireGuard(_)) => {
-                Err(Failure::failed("the file is of another protocol now").hint("take the tunnel down, and up again"))
+            (Self::Serving(tunnel), Wanted::Serving(asked)) => tunnel.reload(&asked),
+            (Self::WireGuard(_) | Self::OpenVpn(_) | Self::Serving(_), _) => {
+                let why = "the file is of another protocol now, or of its other end";
+                Err(Failure::failed(why).hint("take the tunnel down, and up again"))
             }
         }
     }
@@ -69,7 +81,7 @@ impl Running {
     pub(crate) async fn change_peers(&self, asked: AskedPeers) -> Result<Done> {
         match self {
             Self::WireGuard(tunnel) => tunnel.change_peers(asked).await,
-            Self::OpenVpn(_) => Err(Failure::failed("an OpenVPN client has no peers to change")),
+            Self::OpenVpn(_) | Self::Serving(_) => Err(Failure::failed("a tunnel of OpenVPN has no peers to change")),
         }
     }
 
@@ -78,6 +90,7 @@ impl Running {
         match self {
             Self::WireGuard(tunnel) => tunnel.mend().await,
             Self::OpenVpn(tunnel) => tunnel.mend().await,
+            Self::Serving(tunnel) => tunnel.mend().await,
         }
     }
 
@@ -86,6 +99,7 @@ impl Running {
         match self {
             Self::WireGuard(tunnel) => tunnel.down().await,
             Self::OpenVpn(tunnel) => tunnel.down().await,
+            Self::Serving(tunnel) => tunnel.down().await,
         }
     }
 
@@ -94,6 +108,7 @@ impl Running {
         match self {
             Self::WireGuard(tunnel) => tunnel.ended().await,
             Self::OpenVpn(tunnel) => tunnel.ended().await,
+            Self::Serving(tunnel) => tunnel.ended().await,
         }
     }
 
@@ -102,6 +117,7 @@ impl Running {
         match self {
             Self::WireGuard(tunnel) => tunnel.report().await,
             Self::OpenVpn(tunnel) => tunnel.report().await,
+            Self::Serving(tunnel) => tunnel.report().await,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Configurations become settings of the core, or are refused with a reason.
 
 mod keys;
+mod server;
 
 use std::time::Duration;
 

@@ -97,7 +97,7 @@ pub fn parse(text: &str) -> Parsed {
     {
         return Parsed { config: None, findings: vec![too_long.clone()] };
     }
-    let is_server = is_of_server(&items);
+    let is_server = has_server(&items);
     let mut draft = Draft::new(if is_server { SERVER } else { CLIENT });
     draft.script_security = script_security(&items);
     draft.pulling.pull = has(&items, "client", None) || has(&items, "pull", None);
@@ -135,6 +135,11 @@ pub fn is_likely(text: &str) -> bool {
     let has_sections = items.iter().flatten().any(|d| d.name().starts_with('['));
     let names = ["client", "remote", "tls-client", "tls-server", "server", "secret", "dev"];
     !has_sections && names.into_iter().any(|name| has(&items, name, None))
+}
+
+/// Whether a text is the configuration of a server.
+pub fn is_of_server(text: &str) -> bool {
+    has_server(&lexer::lex(text))
 }
 
 /// Whether a text holds a secret itself: a key, a password, or a bundle with a key.
@@ -188,7 +193,7 @@ fn has(items: &Items, name: &str, word: Option<&str>) -> bool {
     items.iter().flatten().any(|d| is(d) || d.optional().is_some_and(|d| is(&d)))
 }
 
-fn is_of_server(items: &Items) -> bool {
+fn has_server(items: &Items) -> bool {
     let is_client = has(items, "client", None) || has(items, "tls-client", None);
     let names = ["tls-server", "server", "server-ipv6", "server-bridge"];
     !is_client && (names.into_iter().any(|name| has(items, name, None)) || has(items, "mode", Some("server")))

@@ -75,6 +75,9 @@ pub struct ServerConfig {
     pub max_key_age: Option<Duration>,
     /// Keys of clients that are let in no more, by [`ClientKey::name`](crate::ClientKey::name). They get silence.
     pub refused_keys: BTreeSet<[u8; 32]>,
+    /// Clients reach each other, and what is behind them, without leaving the core (`client-to-client`). If not, they are kept
+    /// apart.
+    pub client_to_client: bool,
     /// Sessions at one time, those that are not yet let in counted (`max-clients`).
     pub max_clients: usize,
 }
@@ -96,6 +99,7 @@ impl Default for ServerConfig {
             keepalive: Some((Duration::from_secs(10), Duration::from_secs(60))),
             max_key_age: None,
             refused_keys: BTreeSet::new(),
+            client_to_client: false,
             max_clients: 1024,
         }
     }

@@ -76,8 +76,8 @@ impl Protocol for Server {
         if let Some((to, datagram)) = self.answers.pop_front() {
             return Output::Transmit { to, datagram, tos: 0 };
         }
-        if let Some((job, to)) = self.seals.pop_front() {
-            return Output::Seal { job, to, packet: Vec::new() };
+        if let Some((job, to, packet)) = self.seals.pop_front() {
+            return Output::Seal { job, to, packet };
         }
         while let Some(number) = self.touched.front().copied() {
             if let Some(peer) = self.peer(number)
@@ -103,6 +103,11 @@ impl Protocol for Server {
             ServerChange::Dismiss(client, message) => {
                 if self.named(client).is_some() {
                     self.dismiss(now, client.number, &message);
+                }
+            }
+            ServerChange::Forget(client, why) => {
+                if self.named(client).is_some() {
+                    self.remove(client.number, why);
                 }
             }
             ServerChange::Update(client, updates) => self.update(client, &updates),
@@ -182,11 +187,19 @@ impl Server {
         }
         let Some(peer) = self.peer(number) else { return Delivery::Drop(DropReason::UnknownSession) };
         match Inner::of(now.instant, &opened, datagram, &mut peer.fragments) {
-            Inner::Packet(range) if self.is_own(number, datagram.get(range.clone())) => Delivery::Packet(range),
-            Inner::Whole(packet) if self.is_own(number, Some(&packet)) => {
-                self.entering.push(packet).map_or_else(Delivery::Drop, |()| Delivery::Nothing)
+            Inner::Packet(range) => {
+                let packet = datagram.get(range.clone()).unwrap_or_default();
+                match self.whither(number, packet) {
+                    Ok(None) => Delivery::Packet(range),
+                    Ok(Some(other)) => self.pass_on(now, other, packet.to_vec()),
+                    Err(reason) => Delivery::Drop(reason),
+                }
             }
-            Inner::Packet(_) | Inner::Whole(_) => Delivery::Drop(DropReason::WrongSource),
+            Inner::Whole(packet) => match self.whither(number, &packet) {
+                Ok(None) => self.entering.push(packet).map_or_else(Delivery::Drop, |()| Delivery::Nothing),
+                Ok(Some(other)) => self.pass_on(now, other, packet),
+                Err(reason) => Delivery::Drop(reason),
+            },
             Inner::Bad => Delivery::Drop(DropReason::BadInner),
             Inner::Exit => {
                 self.remove(number, "it said goodbye".to_owned());
@@ -196,9 +209,32 @@ impl Server {
         }
     }
 
-    /// Whether a packet comes from an address of this client.
-    fn is_own(&self, number: u32, packet: Option<&[u8]>) -> bool {
-        packet.and_then(IpPacket::parse).is_some_and(|packet| self.routes.lookup(packet.source()) == Some(&number))
+    /// Where a packet of this client goes, if it comes from an address of its own: to another client, or (`None`) inside.
+    fn whither(&self, number: u32, packet: &[u8]) -> Result<Option<u32>, DropReason> {
+        let packet = IpPacket::parse(packet).ok_or(DropReason::WrongSource)?;
+        if self.routes.lookup(packet.source()) != Some(&number) {
+            return Err(DropReason::WrongSource);
+        }
+        match self.routes.lookup(packet.destination()).copied() {
+            None => Ok(None),
+            Some(other) if self.config.client_to_client && other != number => Ok(Some(other)),
+            Some(_) => Err(DropReason::Apart),
+        }
+    }
+
+    /// From one client to another.
+    fn pass_on(&mut self, now: Now, to: u32, packet: Vec<u8>) -> Delivery {
+        let Some(view) = IpPacket::parse(&packet) else { return Delivery::Drop(DropReason::BadInner) };
+        if self.seals.len() >= MAX_SEALS {
+            return Delivery::Drop(DropReason::StagingFull);
+        }
+        match self.send(now, to, &view) {
+            Ok(Some((job, path))) => self.seals.push_back((job, path, packet)),
+            // In pieces, which are among `seals` now.
+            Ok(None) => {}
+            Err(reason) => return Delivery::Drop(reason),
+        }
+        Delivery::Nothing
     }
 
     /// Work for a packet, or `None` where its pieces are among `seals` now.
@@ -212,7 +248,7 @@ impl Server {
             Cut::Pieces(pieces) => {
                 for piece in pieces {
                     let work = self.seal(now, number, Content::Piece(piece), 0).ok_or(DropReason::ExpiredSession)?;
-                    self.seals.push_back(work);
+                    self.seals.push_back((work.0, work.1, Vec::new()));
                 }
                 Ok(None)
             }
@@ -286,8 +322,8 @@ impl Server {
         if renew {
             self.renegotiate(now, number);
         }
-        if ping && let Some(ping) = self.seal(now, number, Content::Ping, 0) {
-            self.seals.push_back(ping);
+        if ping && let Some((job, to)) = self.seal(now, number, Content::Ping, 0) {
+            self.seals.push_back((job, to, Vec::new()));
         }
     }
 

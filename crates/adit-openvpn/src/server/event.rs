@@ -96,6 +96,8 @@ pub enum ServerChange {
     Answer(ClientId, Answer),
     /// A client must go, at once; it is told so with this control message (`AUTH_FAILED,…`, `RESTART`, `HALT,…`).
     Dismiss(ClientId, String),
+    /// A client is gone, whatever it may think: nothing is said to it, and what was its own is free at once. With why.
+    Forget(ClientId, String),
     /// Change settings of a client while it is in, if it can (`PUSH_UPDATE`); what cannot change is left away. Which
     /// addresses are the client's does not change by it.
     Update(ClientId, Vec<Update>),

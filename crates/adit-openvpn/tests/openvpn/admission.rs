@@ -10,7 +10,7 @@ use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
 use crate::papers::Papers;
 use crate::stories::exchanges_packets;
-use crate::world::{World, client_config, server_at, server_config};
+use crate::world::{World, client_config, packet, server_at, server_config};
 
 #[test]
 fn the_keys_of_a_renewal_are_not_used_before_the_owner_has_answered() {
@@ -261,4 +261,42 @@ fn a_renewal_brings_the_next_token_and_both_are_over_when_the_server_says_so() {
     let attempts = world.clients[0].events.len();
     world.pass(Duration::from_secs(600));
     assert_eq!(world.clients[0].events.len(), attempts, "it does not try again by itself");
+}
+
+/// Two clients, and what arrives at the second of what the first sends to it.
+fn between(client_to_client: bool) -> (Vec<Vec<u8>>, World) {
+    let papers = Papers::new();
+    let config = ServerConfig { client_to_client, ..server_config(&papers) };
+    let mut world = World::new(config, vec![client_config(&papers), client_config(&papers)]);
+    world.until("both are in", |world| world.clients.iter().all(|guest| guest.core.is_up()));
+    let inside: Vec<[u8; 4]> = (0..2).map(|n| World::inner((world.clients[n].at.port() % 200) as u8)).collect();
+    world.up(0, &packet(inside[0], inside[1], 7));
+    world.up(0, &packet(inside[0], inside[0], 8));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.arrived, Vec::<Vec<u8>>::new(), "nothing of it enters the inside");
+    (world.clients[1].arrived.clone(), world)
+}
+
+#[test]
+fn clients_reach_each_other_only_where_the_server_says_so() {
+    let (arrived, world) = between(true);
+    assert_eq!(arrived.len(), 1, "{:?}", world.server.drops());
+    assert_eq!(arrived[0][20..], 7_u32.to_be_bytes());
+    let (arrived, world) = between(false);
+    assert!(arrived.is_empty());
+    assert_eq!(world.server.drops().of(DropReason::Apart), 2);
+}
+
+#[test]
+fn a_client_that_is_forgotten_is_gone_at_once_and_hears_nothing() {
+    let mut world = World::connected();
+    let client = *world.server.present().first().unwrap();
+    let sent = world.sent_by_server;
+    world.server.apply(world.now, ServerChange::Forget(client, "another one came".into()));
+    world.drain();
+    assert_eq!((world.server.sessions(), world.sent_by_server), (0, sent));
+    assert!(
+        matches!(world.news.last(), Some(ServerEvent::Left(gone, why)) if *gone == client && why.contains("another"))
+    );
+    assert!(world.server.present().is_empty());
 }

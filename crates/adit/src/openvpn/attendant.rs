@@ -348,6 +348,6 @@ async fn lost(streams: &mut Option<StreamControl>) -> String {
 
 /// What a server says, or what is said of one, without what a terminal would take for an order. Lines stay: hints are on lines
 /// of their own, and no name in a sentence has any.
-fn for_people(text: &str) -> String {
+pub(super) fn for_people(text: &str) -> String {
     text.chars().filter(|c| *c == '\n' || shows(*c)).take(MAX_SAID).collect()
 }

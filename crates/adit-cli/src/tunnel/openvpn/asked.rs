@@ -48,19 +48,12 @@ pub(crate) struct LoginQuestion {
 impl Asked {
     /// By a file, and what a person was asked for; one that is wrong says so.
     pub(crate) fn of_file(file: &Path, login: Option<Login>) -> Result<Self> {
-        let (text, mode) = file::read(file).map_err(|e| {
-            let denied = matches!(e, file::LoadError::Denied { .. });
-            Failure::new(if denied { Exit::Privilege } else { Exit::Usage }, e)
-        })?;
+        let (text, mode) = read(file)?;
         let whole = import::with_its_files(file, &text)?;
         let config = match options::parse(whole.expose()).config {
             Some(Config::Client(config)) => config,
-            Some(Config::Server(_)) => {
-                return Err(Failure::usage(format!("{} is the configuration of an OpenVPN server", file.display()))
-                    .hint("this build of adit is a client of OpenVPN's; a network of adit's own begins with `adit server up`"));
-            }
             // What is wrong was said above, with the lines of the file.
-            None => return Err(Failure::usage(format!("{} cannot be used with the files it names", file.display()))),
+            Some(Config::Server(_)) | None => return Err(unusable_with_its_files(file)),
         };
         if let Some(hook) = config.common.hooks.run.first() {
             return Err(Failure::usage(format!(
@@ -76,16 +69,7 @@ impl Asked {
             Err(Unusable::Locked { option }) => Some(option),
             Err(unusable) => return Err(Failure::usage(format!("{}: {unusable}", file.display()))),
         };
-        let mut notes: Vec<String> =
-            options::explain(&text).iter().filter(|f| f.is_trouble()).map(|f| in_file(f, file)).collect();
-        if mode & 0o044 != 0 && text.contains("PRIVATE KEY-----") {
-            notes.push(format!(
-                "{}: everybody on this machine may read the private key in it (mode {:04o})\n  hint: chmod 600 {0}",
-                file.display(),
-                mode & 0o7777
-            ));
-        }
-        Ok(Self { config, login, locked, notes })
+        Ok(Self { config, login, locked, notes: notes(file, &text, mode) })
     }
 
     /// The servers, in the order in which they are tried.
@@ -145,6 +129,38 @@ impl Asked {
         };
         Ok(user.zip(password).map(|(user, password)| credentials(&user, password.expose())))
     }
+}
+
+/// The text of a file, and its mode.
+pub(super) fn read(file: &Path) -> Result<(Zeroizing<String>, u32)> {
+    file::read(file).map_err(|e| {
+        let denied = matches!(e, file::LoadError::Denied { .. });
+        Failure::new(if denied { Exit::Privilege } else { Exit::Usage }, e)
+    })
+}
+
+/// Whether a file is that of a server.
+pub(crate) fn is_of_server(file: &Path) -> Result<bool> {
+    Ok(options::is_of_server(&read(file)?.0))
+}
+
+/// Of a file whose lines are right, until what they name is among them.
+pub(super) fn unusable_with_its_files(file: &Path) -> Failure {
+    Failure::usage(format!("{} cannot be used with the files it names", file.display()))
+}
+
+/// What a person should hear of a file.
+pub(super) fn notes(file: &Path, text: &str, mode: u32) -> Vec<String> {
+    let mut notes: Vec<String> =
+        options::explain(text).iter().filter(|f| f.is_trouble()).map(|f| in_file(f, file)).collect();
+    if mode & 0o044 != 0 && text.contains("PRIVATE KEY-----") {
+        notes.push(format!(
+            "{}: everybody on this machine may read the private key in it (mode {:04o})\n  hint: chmod 600 {0}",
+            file.display(),
+            mode & 0o7777
+        ));
+    }
+    notes
 }
 
 fn with_key_password(config: &ClientConfig, login: Option<&Login>) -> ClientConfig {

@@ -7,6 +7,7 @@
 mod asked;
 mod plan;
 mod report;
+mod serving;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,7 +20,8 @@ use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub(crate) use self::asked::{Asked, LoginQuestion, Question};
+pub(crate) use self::asked::{Asked, LoginQuestion, Question, is_of_server};
+pub(crate) use self::serving::{AskedServer, Serving};
 use super::{host, host_failure, offload, why};
 use crate::exit::{Challenge, Failure, Result};
 use crate::places::Places;

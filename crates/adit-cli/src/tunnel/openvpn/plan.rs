@@ -19,7 +19,7 @@ const FRAGMENT: u32 = 4;
 const UDP_V4: u32 = 20 + 8;
 const UDP_V6: u32 = 40 + 8;
 /// What clients and servers agree on unless they are told otherwise (`tun-mtu`).
-const MTU: u32 = 1500;
+pub(super) const MTU: u32 = 1500;
 /// What every interface with IPv6 must carry (RFC 8200 §5).
 const LEAST_V6: u32 = 1280;
 

@@ -1,4 +1,4 @@
-//! From what an OpenVPN client shows to the report of the daemon.
+//! From what an OpenVPN client shows, and what the engine of either end knows, to the report of the daemon.
 
 use adit::openvpn::{Phase, Shown};
 use adit_engine::Status;
@@ -28,14 +28,20 @@ pub(super) fn of(base: TunnelReport, shown: &Shown, engine: Option<Status>) -> T
         trouble: shown.trouble.clone(),
         said: shown.said.clone(),
     };
-    let Some(engine) = engine else { return TunnelReport { state, openvpn: Some(openvpn), ..base } };
+    let base = TunnelReport { state, transport: shown.transport.to_owned(), openvpn: Some(openvpn), ..base };
+    match engine {
+        Some(engine) => with_engine(base, &engine),
+        None => base,
+    }
+}
+
+/// The same with what an engine knows.
+pub(super) fn with_engine(base: TunnelReport, engine: &Status) -> TunnelReport {
     let (outside, inside) =
         engine.offloads.names().map(str::to_owned).partition(|name| OUTSIDE.contains(&name.as_str()));
     let traffic = engine.traffic;
     TunnelReport {
-        state,
         mtu: u32::try_from(engine.mtu).ok(),
-        transport: shown.transport.to_owned(),
         offloads: Offloads { inside, outside },
         traffic: Traffic {
             received: traffic.inside_written.bytes,
@@ -48,7 +54,6 @@ pub(super) fn of(base: TunnelReport, shown: &Shown, engine: Option<Status>) -> T
             in_ms: u64::try_from(after.as_millis()).unwrap_or(u64::MAX),
             why: why.0.to_owned(),
         }),
-        openvpn: Some(openvpn),
         ..base
     }
 }

@@ -139,7 +139,7 @@ const BYTES: usize = 1 << 20;
 const DATAGRAMS: u32 = 100;
 
 /// What alice sends to bob through the tunnel comes back as it was.
-fn transfers(alice: &Machine, bob: &Machine) {
+pub(super) fn transfers(alice: &Machine, bob: &Machine) {
     let (tcp, udp) = bob.inside(|| {
         let (tcp, udp) = (TcpListener::bind((INSIDE, 0)).unwrap(), UdpSocket::bind((INSIDE, 0)).unwrap());
         udp.set_read_timeout(Some(PATIENCE)).unwrap();

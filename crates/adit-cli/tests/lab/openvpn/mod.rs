@@ -1,7 +1,8 @@
-//! `adit up FILE.ovpn` against Debian's `openvpn` as the server.
+//! `adit up FILE.ovpn` against Debian's `openvpn`: as the server, and in `serving` as the clients.
 
 mod keys;
 mod matrix;
+mod serving;
 
 use std::fs::{self, File};
 use std::io::Write as _;

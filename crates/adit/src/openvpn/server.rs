@@ -1,0 +1,169 @@
+//! A running OpenVPN server: the core on an engine, between any inside and any outside.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `attendant` | who answers the core's questions: who comes in, with which address, and what each is told |
+//! | `layout` | the addresses of the network |
+//! | `pool` | which client has which place in it |
+//!
+//! Not here: what a configuration says (`adit_openvpn::options`), the machine (whoever owns the interface).
+
+mod attendant;
+mod layout;
+mod pool;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Status, Stopped};
+use adit_openvpn::{Server as Core, TlsSettingsError, Unusable, options};
+use tokio::sync::{mpsc, oneshot};
+use zeroize::Zeroizing;
+
+use self::attendant::{Attendant, Order};
+pub use self::layout::{Layout, LayoutError};
+
+/// Orders that may wait for the attendant.
+const ORDERS: usize = 8;
+/// How long a goodbye may take.
+const GOODBYE: Duration = Duration::from_millis(300);
+
+/// A running server. Clones are handles to the same one; it stops when the last is dropped.
+#[derive(Debug, Clone)]
+pub struct Server {
+    engine: EngineHandle<Core>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, Default)]
+pub struct Shown {
+    /// Those who are in, in the order in which they came.
+    pub guests: Vec<Guest>,
+    /// How many were let in since it began.
+    pub admitted: u64,
+    /// How many were turned away.
+    pub refused: u64,
+    /// What is wrong with its files.
+    pub trouble: Option<String>,
+}
+
+/// A client that is in.
+#[derive(Debug, Clone)]
+pub struct Guest {
+    /// What it is called: by its certificate, or by its user. Nothing in it is an order to a terminal.
+    pub name: String,
+    /// Where it is, outside.
+    pub from: SocketAddr,
+    /// Its addresses inside.
+    pub addresses: Vec<IpAddr>,
+    /// Since when.
+    pub since: Instant,
+    /// How often keys were renewed.
+    pub renewals: u64,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No randomness, so no keys.
+    #[error("the operating system gave no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
+    /// The configuration asks for what this build does not do.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// Addresses.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// Certificates and keys.
+    #[error(transparent)]
+    Tls(#[from] TlsSettingsError),
+    /// Who had which address.
+    #[error(
+        "cannot read {file} (`ifconfig-pool-persist`): {source}\n  hint: it has a line for each client: name,address"
+    )]
+    PoolFile {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
+impl Server {
+    /// Starts a server. Must be called on a tokio runtime with I/O and time enabled. `base`: where relative names of files count
+    /// from.
+    ///
+    /// # Errors
+    /// [`StartError`]: nobody is let in then.
+    pub fn start<I: PacketIo, O: DatagramIo>(
+        config: &options::ServerConfig,
+        base: &std::path::Path,
+        inside: I,
+        outside: O,
+        run: RunOn,
+    ) -> Result<Self, StartError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed).map_err(StartError::NoRandomness)?;
+        let clock = Clock::default();
+        let attendant = Attendant::new(config, base)?;
+        let core = Core::new(adit_openvpn::server_of(config)?, *seed, clock.now())?;
+        let options = adit_engine::Options { clock, run, ..adit_engine::Options::default() };
+        let (engine, news) = adit_engine::start(core, inside, outside, options);
+        let (orders, inbox) = mpsc::channel(ORDERS);
+        tokio::spawn(attendant.run(engine.clone(), news, inbox));
+        Ok(Self { engine, orders })
+    }
+
+    /// How it is now.
+    pub async fn shown(&self) -> Shown {
+        let (reply, shown) = oneshot::channel();
+        // If the attendant is gone, so is the server, and nobody is in.
+        drop(self.orders.send(Order::Show(reply)).await);
+        shown.await.unwrap_or_default()
+    }
+
+    /// What the engine knows.
+    ///
+    /// # Errors
+    /// [`Gone`] if it has stopped.
+    pub async fn engine(&self) -> Result<Status, Gone> {
+        self.engine.status().await
+    }
+
+    /// Tells clients so, if the configuration says that they are told, and stops: inside and outside are closed then.
+    pub async fn stop(&self) -> Arc<Stopped> {
+        let said = async {
+            let (done, ended) = oneshot::channel();
+            if self.orders.send(Order::Leave(done)).await.is_ok() {
+                let _is_gone = ended.await;
+            }
+        };
+        let _in_time = tokio::time::timeout(GOODBYE, said).await;
+        self.engine.stop().await
+    }
+
+    /// Waits until it has stopped, for whatever reason.
+    pub async fn stopped(&self) -> Arc<Stopped> {
+        self.engine.stopped().await
+    }
+}
+
+#[cfg(test)]
+mod testing {
+    //! Configurations for the tests of this part.
+
+    use adit_openvpn::options::{self, Config, ServerConfig};
+
+    /// One with these lines and papers that nobody looks at.
+    pub(super) fn config(lines: &str) -> ServerConfig {
+        let papers = "<ca>\nx\n</ca>\n<cert>\nx\n</cert>\n<key>\nx\n</key>\n";
+        match options::parse(&format!("{lines}{papers}")) {
+            options::Parsed { config: Some(Config::Server(config)), .. } => *config,
+            parsed => panic!("{:?}", parsed.findings),
+        }
+    }
+}
