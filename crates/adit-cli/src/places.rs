@@ -58,6 +58,11 @@ impl Places {
         self.directory.join("host")
     }
 
+    /// Where files are made for as long as a program is asked something.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.directory.join("scratch")
+    }
+
     /// Where is kept what should outlive a restart: certificates, and which transport worked where. Another namespace's
     /// daemon keeps it where everything else of it is.
     pub(crate) fn state(&self) -> PathBuf {

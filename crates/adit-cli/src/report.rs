@@ -79,6 +79,8 @@ pub(crate) struct ServedClient {
     pub(crate) from: String,
     /// Its addresses inside.
     pub(crate) addresses: Vec<String>,
+    /// Networks behind it.
+    pub(crate) networks: Vec<String>,
     /// Since when packets flow.
     pub(crate) connected_seconds: u64,
     /// How often keys were renewed.

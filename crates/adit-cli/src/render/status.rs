@@ -81,6 +81,9 @@ fn served(page: &mut Page, client: &ServedClient) {
     page.indent = 4;
     page.row("from", &client.from);
     page.row("addresses", &list(&client.addresses, "none"));
+    if !client.networks.is_empty() {
+        page.row("behind it", &client.networks.join(", "));
+    }
     page.row("connection", &connection(client.connected_seconds, client.renewals));
 }
 

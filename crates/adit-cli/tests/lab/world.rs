@@ -54,6 +54,21 @@ impl World {
         world
     }
 
+    /// One more machine, `c`, with a cable of its own to `b`: it is 203.0.113.1 there, and `b` is 203.0.113.2.
+    pub(crate) fn third(&self) -> Machine {
+        let id = self.a.netns.trim_start_matches("aditcli-").trim_end_matches("-a");
+        let machine = Machine::new(id, 'c');
+        let (b, c) = (&self.b.netns, &machine.netns);
+        ip(&format!("link add cable netns {c} type veth peer name cable2 netns {b}"));
+        for (netns, link, address) in [(c, "cable", "203.0.113.1/24"), (b, "cable2", "203.0.113.2/24")] {
+            ip(&format!("-n {netns} address add {address} dev {link}"));
+            ip(&format!("-n {netns} link set {link} addrgenmode none"));
+            ip(&format!("-n {netns} link set {link} up"));
+        }
+        ip(&format!("-n {c} link set lo up"));
+        machine
+    }
+
     /// The usual pair of files: a has 10.77.0.1, b has 10.77.0.2.
     pub(crate) fn configured() -> Self {
         let world = Self::new();

@@ -5,7 +5,7 @@
 use super::{LATER, Unusable, direction, not_spoken, of_both, shared_key, states_that_it_is, text, times, tls};
 use crate::data::MssFix;
 use crate::key_file::ServerKey;
-use crate::options::{self, ClientCert, OnSilence, PeerKind, Transport};
+use crate::options::{self, ClientCert, Moment, OnSilence, PeerKind, Transport};
 use crate::server::{ServerConfig, ServerWrap, SharedWrap};
 use crate::{Role, options::ControlWrap};
 
@@ -90,6 +90,17 @@ pub fn server_spoken(config: &options::ServerConfig) -> Result<(), Unusable> {
         "a server says how often each end is heard of and how long it waits, or neither",
         "write `keepalive 10 60`",
     )?;
+    for hook in &common.hooks.run {
+        // User and password are checked before a client comes in, and no other program has a say in that.
+        not_spoken(
+            !matches!(hook.moment, Moment::LoginByFile | Moment::LoginByEnvironment),
+            hook.moment.option(),
+            "this build of adit runs no programs for OpenVPN's servers but `auth-user-pass-verify`",
+            "remove the line; adit sets addresses and routes itself",
+        )?;
+    }
+    not_spoken(common.inside.redirect.is_some(), "redirect-gateway", LATER, "push it: it is for clients")?;
+    not_spoken(common.inside.block_ipv6, "block-ipv6", LATER, "push it: clients know it")?;
     not_spoken(life.idle.is_some(), "inactive", LATER, "remove the line, or push it: clients know it")?;
     not_spoken(life.session.is_some(), "session-timeout", LATER, "remove the line, or push it: clients know it")?;
     not_spoken(common.data.migrate, "compress", LATER, "remove the line: packets that come compressed are dropped")?;
@@ -98,12 +109,11 @@ pub fn server_spoken(config: &options::ServerConfig) -> Result<(), Unusable> {
 
 fn what_is_not_spoken_to_clients(server: &options::ServerOptions) -> Result<(), Unusable> {
     not_spoken(
-        server.client_dir.is_some(),
-        "client-config-dir",
-        LATER,
-        "remove the line: all clients are told the same",
+        server.tokens.as_ref().is_some_and(|tokens| tokens.external),
+        "auth-gen-token",
+        "the program is not asked about tokens (`external-auth`)",
+        "remove the word: adit checks its tokens itself",
     )?;
-    not_spoken(server.tokens.is_some(), "auth-gen-token", LATER, "remove the line")?;
     not_spoken(
         server.connect_rate.is_some(),
         "connect-freq",

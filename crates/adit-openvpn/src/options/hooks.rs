@@ -42,6 +42,26 @@ pub enum Moment {
     TlsCryptV2Verify,
 }
 
+impl Moment {
+    /// The option that names a program for it.
+    pub const fn option(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::RouteUp => "route-up",
+            Self::RoutePreDown => "route-pre-down",
+            Self::AddressChange => "ipchange",
+            Self::TlsVerify => "tls-verify",
+            Self::LoginByEnvironment | Self::LoginByFile => "auth-user-pass-verify",
+            Self::ClientConnect => "client-connect",
+            Self::ClientDisconnect => "client-disconnect",
+            Self::ClientAnswer => "client-crresponse",
+            Self::LearnAddress => "learn-address",
+            Self::TlsCryptV2Verify => "tls-crypt-v2-verify",
+        }
+    }
+}
+
 /// A program that is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {

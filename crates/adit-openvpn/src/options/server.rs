@@ -201,7 +201,7 @@ pub(super) const TABLE: &[Entry] = &[
         draft.server.pool6 = Some(prefix6(d, 1)?);
         Ok(Said::Accepted)
     }),
-    read("ifconfig-ipv6-push", EITHER, 1, 2, |draft, d| {
+    read("ifconfig-ipv6-push", CCD, 1, 2, |draft, d| {
         let local = prefix6(d, 1)?;
         let other = if d.arguments() > 1 { text(d, 2)?.parse().ok() } else { Some(Ipv6Addr::UNSPECIFIED) };
         let Some(other) = other else { return refuse(2, "this is not an IPv6 address", "write it as in fd00::1") };
@@ -220,16 +220,16 @@ pub(super) const TABLE: &[Entry] = &[
         draft.server.pool_file = Some(text(d, 1)?.to_owned());
         Ok(Said::Accepted)
     }),
-    read("ifconfig-push", EITHER, 2, 3, |draft, d| {
+    read("ifconfig-push", CCD, 2, 3, |draft, d| {
         draft.entry.ifconfig = Some(Ifconfig { local: v4(d, 1)?, other: v4(d, 2)? });
         Ok(Said::Accepted)
     }),
-    read("iroute", EITHER, 1, 2, |draft, d| {
+    read("iroute", CCD, 1, 2, |draft, d| {
         add(&mut draft.entry.networks, network4(d, 1)?)?;
         Ok(Said::Accepted)
     })
     .many(),
-    read("iroute-ipv6", EITHER, 1, 1, |draft, d| {
+    read("iroute-ipv6", CCD, 1, 1, |draft, d| {
         add(&mut draft.entry.networks6, network6(d, 1)?)?;
         Ok(Said::Accepted)
     })

@@ -3,14 +3,20 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `attendant` | who answers the core's questions: who comes in, with which address, and what each is told |
+//! | `admission` | what is found out of a client first |
+//! | `entry`, `login`, `token` | the files of single clients; the program that checks passwords; tokens in their place |
 //! | `layout` | the addresses of the network |
 //! | `pool` | which client has which place in it |
 //!
 //! Not here: what a configuration says (`adit_openvpn::options`), the machine (whoever owns the interface).
 
+mod admission;
 mod attendant;
+mod entry;
 mod layout;
+mod login;
 mod pool;
+mod token;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +26,7 @@ use std::time::{Duration, Instant};
 
 use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Status, Stopped};
 use adit_openvpn::{Server as Core, TlsSettingsError, Unusable, options};
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
@@ -47,8 +54,8 @@ pub struct Shown {
     pub admitted: u64,
     /// How many were turned away.
     pub refused: u64,
-    /// What is wrong with its files.
-    pub trouble: Option<String>,
+    /// What is wrong with its files and programs, a sentence each.
+    pub trouble: Vec<String>,
 }
 
 /// A client that is in.
@@ -60,10 +67,21 @@ pub struct Guest {
     pub from: SocketAddr,
     /// Its addresses inside.
     pub addresses: Vec<IpAddr>,
+    /// Networks behind it.
+    pub networks: Vec<IpNet>,
     /// Since when.
     pub since: Instant,
     /// How often keys were renewed.
     pub renewals: u64,
+}
+
+/// Where a server finds and makes files.
+#[derive(Debug, Clone)]
+pub struct Files {
+    /// Where relative names of the configuration count from.
+    pub base: PathBuf,
+    /// A directory for the time of a question to a program; made if it is not there, for our eyes only.
+    pub scratch: PathBuf,
 }
 
 /// Why a server did not start.
@@ -81,6 +99,14 @@ pub enum StartError {
     /// Certificates and keys.
     #[error(transparent)]
     Tls(#[from] TlsSettingsError),
+    /// The program that checks passwords.
+    #[error("cannot look at {program} (`auth-user-pass-verify`): {source}\n  hint: write its whole path")]
+    Program {
+        /// The program.
+        program: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
     /// Who had which address.
     #[error(
         "cannot read {file} (`ifconfig-pool-persist`): {source}\n  hint: it has a line for each client: name,address"
@@ -94,22 +120,23 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Starts a server. Must be called on a tokio runtime with I/O and time enabled. `base`: where relative names of files count
-    /// from.
+    /// Starts a server. Must be called on a tokio runtime with I/O and time enabled.
     ///
     /// # Errors
     /// [`StartError`]: nobody is let in then.
     pub fn start<I: PacketIo, O: DatagramIo>(
         config: &options::ServerConfig,
-        base: &std::path::Path,
+        files: &Files,
         inside: I,
         outside: O,
         run: RunOn,
     ) -> Result<Self, StartError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(StartError::NoRandomness)?;
+        let (mut seed, mut random) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        for bytes in [&mut seed, &mut random] {
+            getrandom::fill(&mut **bytes).map_err(StartError::NoRandomness)?;
+        }
         let clock = Clock::default();
-        let attendant = Attendant::new(config, base)?;
+        let attendant = Attendant::new(config, files, &random)?;
         let core = Core::new(adit_openvpn::server_of(config)?, *seed, clock.now())?;
         let options = adit_engine::Options { clock, run, ..adit_engine::Options::default() };
         let (engine, news) = adit_engine::start(core, inside, outside, options);

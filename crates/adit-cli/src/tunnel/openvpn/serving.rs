@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit::openvpn::server::{Layout, Server, Shown, StartError};
+use adit::openvpn::server::{Files, Layout, Server, Shown, StartError};
 use adit_engine::{LinkState, RunOn, Status, TunDevice, TunLink, UdpControl, UdpLink, UdpOptions};
 use adit_host::{Applied, Host, HostPlan, Prepared, Table};
 use adit_openvpn::options::{self, Config, Destination, ServerConfig, Via};
@@ -41,15 +41,6 @@ impl AskedServer {
         let Some(Config::Server(config)) = options::parse(whole.expose()).config else {
             return Err(unusable_with_its_files(file));
         };
-        if let Some(hook) = config.common.hooks.run.first() {
-            return Err(Failure::usage(format!(
-                "{}:{}: the file has `{}` run, and this build of adit does not run that program for OpenVPN yet",
-                file.display(),
-                hook.line,
-                hook.command.join(" ")
-            ))
-            .hint("remove the line; adit sets addresses and routes itself"));
-        }
         let in_file = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", file.display()));
         let layout = Layout::of(&config).map_err(|why| in_file(&why))?;
         adit_openvpn::server_of(&config).map_err(|why| in_file(&why))?;
@@ -96,7 +87,7 @@ impl Serving {
         let host = host(places);
         let prepared = host.prepare(&plan).await.map_err(|e| host_failure(&e))?;
         plan.fwmark = prepared.fwmark().or(plan.fwmark);
-        let (server, udp, link) = match start(name, &asked, plan.fwmark.unwrap_or(0)) {
+        let (server, udp, link) = match start(name, &asked, plan.fwmark.unwrap_or(0), places) {
             Ok(started) => started,
             Err(failure) => return Err(cancelled(prepared, failure).await),
         };
@@ -168,7 +159,7 @@ impl Serving {
     /// How it is.
     pub(crate) async fn report(&self) -> TunnelReport {
         let shown = self.server.shown().await;
-        let notes = self.notes.iter().cloned().chain(shown.trouble.clone()).collect();
+        let notes = self.notes.iter().cloned().chain(shown.trouble.iter().cloned()).collect();
         let base = TunnelReport {
             addresses: self.addresses.clone(),
             notes,
@@ -193,15 +184,18 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Inside, protocol and outside, joined.
-fn start(name: &str, asked: &AskedServer, fwmark: u32) -> Result<(Server, UdpControl, TunLink)> {
+fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Result<(Server, UdpControl, TunLink)> {
     let offload = offload()?;
     let port = asked.config.listen.port;
     let (outside, udp) = UdpLink::bind(UdpOptions { port, fwmark, offload }).map_err(|e| why::udp(port, fwmark, &e))?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
-    let server = Server::start(&asked.config, &asked.base, inside, outside, RunOn::Runtime).map_err(|e| match e {
+    let files = Files { base: asked.base.clone(), scratch: places.scratch() };
+    let server = Server::start(&asked.config, &files, inside, outside, RunOn::Runtime).map_err(|e| match e {
         StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),
-        StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => Failure::usage(e),
+        StartError::Program { .. } | StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => {
+            Failure::usage(e)
+        }
     })?;
     Ok((server, udp, link))
 }
@@ -251,6 +245,7 @@ fn of_server(base: TunnelReport, shown: &Shown, most: u32, engine: Option<Status
         name: guest.name.clone(),
         from: guest.from.to_string(),
         addresses: guest.addresses.iter().map(ToString::to_string).collect(),
+        networks: guest.networks.iter().map(ToString::to_string).collect(),
         connected_seconds: guest.since.elapsed().as_secs(),
         renewals: guest.renewals,
     };

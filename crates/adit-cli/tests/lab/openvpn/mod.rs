@@ -1,5 +1,6 @@
 //! `adit up FILE.ovpn` against Debian's `openvpn`: as the server, and in `serving` as the clients.
 
+mod admission;
 mod keys;
 mod matrix;
 mod serving;

@@ -20,18 +20,23 @@ impl Guest {
     /// A client on this machine, called like its papers. `~` in an option stands for a space inside a word.
     pub(super) fn new(scene: &Scene, machine: &Machine, name: &str, options: &str) -> Self {
         let (cert, key) = scene.papers.issue(name, ExtendedKeyUsagePurpose::ClientAuth);
-        let dir = &machine.dir;
-        for (file, text) in [("crt", cert), ("key", key)] {
-            fs::write(dir.join(format!("{name}.{file}")), text).unwrap();
+        let file = file_of(name);
+        for (ending, text) in [("crt", cert), ("key", key)] {
+            fs::write(machine.dir.join(format!("{file}.{ending}")), text).unwrap();
         }
+        Self::without_papers(scene, machine, name, &format!("--cert DIR/{file}.crt --key DIR/{file}.key {options}"))
+    }
+
+    /// The same without a certificate.
+    pub(super) fn without_papers(scene: &Scene, machine: &Machine, name: &str, options: &str) -> Self {
+        let (dir, file) = (&machine.dir, file_of(name));
         fs::write(dir.join("ca.crt"), scene.papers.authority.pem()).unwrap();
         fs::copy(scene.bob().dir.join("tc.key"), dir.join("tc.key")).unwrap();
         let line = format!(
-            "--client --nobind --dev-type tun --dev ov{name} --ca DIR/ca.crt --remote-cert-tls server --verb 4 \
-             --cert DIR/{name}.crt --key DIR/{name}.key {options}"
+            "--client --nobind --dev-type tun --dev ov{file} --ca DIR/ca.crt --remote-cert-tls server --verb 4 {options}"
         );
         let line = line.replace("DIR", dir.to_str().unwrap());
-        let log = dir.join(format!("{name}.log"));
+        let log = dir.join(format!("{file}.log"));
         let out = File::create(&log).unwrap();
         let mut command = machine.command("openvpn");
         command.args(line.split_whitespace().map(|word| word.replace('~', " ")));
@@ -41,18 +46,27 @@ impl Guest {
 
     /// The same, once packets flow.
     pub(super) fn connected(scene: &Scene, machine: &Machine, name: &str, options: &str) -> Self {
-        let guest = Self::new(scene, machine, name, options);
-        eventually("the client is connected", || {
-            let log = guest.log();
-            assert!(!log.contains("Options error") && !log.contains("process exiting"), "{log}");
-            assert!(guest.is_alive(), "{log}");
-            log.contains("Initialization Sequence Completed")
-        });
-        guest
+        Self::new(scene, machine, name, options).once_connected(scene)
     }
 
-    fn is_alive(&self) -> bool {
-        std::path::Path::new(&format!("/proc/{}", self.run.id())).exists()
+    /// Waits until packets flow.
+    pub(super) fn once_connected(self, scene: &Scene) -> Self {
+        eventually("the client is connected", || {
+            let log = self.log();
+            let is_over = log.contains("Options error") || log.contains("process exiting");
+            assert!(!is_over, "{log}\n{}", scene.bob().log());
+            log.contains("Initialization Sequence Completed")
+        });
+        self
+    }
+
+    /// Waits until it says so.
+    pub(super) fn says(&self, words: &str) {
+        eventually(words, || {
+            let log = self.log();
+            assert!(!log.contains("Initialization Sequence Completed"), "{log}");
+            log.contains(words)
+        });
     }
 
     pub(super) fn log(&self) -> String {
@@ -72,6 +86,11 @@ impl Drop for Guest {
         let _gone = self.run.kill();
         let _gone = self.run.wait();
     }
+}
+
+/// What of a name may be that of a file and of an interface.
+fn file_of(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
 }
 
 pub(super) const REMOTE: &str = "--remote 192.0.2.2 1194 --proto udp --tls-crypt DIR/tc.key";
@@ -191,7 +210,8 @@ fn what_cannot_be_served_is_said_before_anything_is() {
     let before = bob.network();
     for (lines, said) in [
         ("topology subnet\nlocal 192.0.2.2\n", "`local`"),
-        ("topology subnet\nscript-security 2\nclient-connect /bin/true\n", "/bin/true"),
+        ("topology subnet\nscript-security 2\nclient-connect /bin/true\n", "`client-connect`"),
+        ("topology subnet\nscript-security 2\nauth-user-pass-verify /nowhere/who via-file\n", "/nowhere/who"),
         ("topology subnet\nport-share 192.0.2.9 443\n", "port-share"),
         ("topology subnet\nkey ca.crt\n", "`key`"),
     ] {

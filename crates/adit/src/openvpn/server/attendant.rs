@@ -1,27 +1,34 @@
 //! Who answers a server's core: who comes in, with which address, and what each client is told.
 //!
-//! What clients say of themselves is bounded and never names a file. Not here: certificates and keys, which the core has looked
-//! at by then.
+//! Not here: certificates and keys, which the core has looked at by then; logins and files of single clients (`admission`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_engine::{EngineHandle, Gone};
-use adit_openvpn::options::ServerConfig;
+use adit_openvpn::options::{ClientEntry, ServerConfig};
 use adit_openvpn::{Answer, AuthRequest, ClientId, ClientSettings, Server as Core, ServerChange, ServerEvent};
 use adit_protocol::Protocol as _;
+use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::admission::{Admission, Found, Known, Refusal};
 use super::layout::Layout;
 use super::pool::Pool;
-use super::{Guest, Shown, StartError};
+use super::{Files, Guest, Shown, StartError};
 use crate::openvpn::attendant::for_people;
 
 /// How often it is looked whether everybody is still there, for news may be missed, and the file of the pool is written.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Clients of whom something is being found out; more are told to come again.
+const MAX_EXAMINED: usize = 512;
+/// The longest name of a user, and password, that is looked at.
+const MAX_WORD: usize = 8 << 10;
 /// The longest file of a pool that is read.
 const MAX_POOL_FILE: u64 = 16 << 20;
 
@@ -37,6 +44,7 @@ pub(super) enum Order {
 #[derive(Debug)]
 pub(super) struct Attendant {
     rules: Rules,
+    admission: Arc<Admission>,
     pool: Pool,
     pool_file: Option<PoolFile>,
     /// At most as many as the core has sessions. In the order in which they came.
@@ -44,8 +52,12 @@ pub(super) struct Attendant {
     by_client: HashMap<ClientId, u64>,
     /// Where one client at a time has a name: who has it.
     by_name: HashMap<String, ClientId>,
+    /// Whose an address or network inside is.
+    owners: HashMap<IpNet, ClientId>,
     admitted: u64,
     refused: u64,
+    /// What went wrong last that is not the clients' doing.
+    trouble: Option<String>,
 }
 
 /// What the configuration says of clients.
@@ -54,6 +66,8 @@ struct Rules {
     layout: Layout,
     push: Vec<String>,
     duplicates: bool,
+    /// Networks behind one client.
+    max_networks: usize,
     /// What clients are told when the server goes.
     goodbye: Option<&'static str>,
 }
@@ -64,6 +78,8 @@ struct Inside {
     client: ClientId,
     name: String,
     place: Option<u32>,
+    /// Its addresses and networks.
+    owns: Vec<IpNet>,
     shown: Guest,
 }
 
@@ -82,40 +98,67 @@ impl Rules {
             Some(1) => Some("RESTART"),
             Some(_) => Some("RESTART,[N]"),
         };
-        let ServerConfig { server, .. } = config;
-        let (push, duplicates) = (server.push.clone(), server.duplicate_names);
-        Ok(Self { layout: Layout::of(config)?, push, duplicates, goodbye })
+        let server = &config.server;
+        Ok(Self {
+            layout: Layout::of(config)?,
+            push: server.push.clone(),
+            duplicates: server.duplicate_names,
+            max_networks: server.max_routes as usize,
+            goodbye,
+        })
     }
 
-    /// What a client in this place is given and told.
-    fn settings(&self, place: Option<u32>) -> ClientSettings {
+    /// What a client in this place is given and told, as far as its own file says nothing else.
+    fn settings(&self, place: Option<u32>, known: &Known) -> ClientSettings {
+        let entry = &known.entry;
         let mut settings = place.map_or_else(ClientSettings::default, |place| self.layout.place(place));
-        let said =
-            |told: &String| self.push.iter().any(|line| name_of(line) == name_of(told) && name_of(told) == "topology");
-        let told = self.layout.told().into_iter().filter(|told| !said(told));
-        settings.options = told.chain(self.push.iter().cloned()).collect();
+        if let Some(fixed) = entry.ifconfig {
+            settings.address4 = Some((fixed.local, fixed.other));
+        }
+        if let Some(fixed) = entry.ifconfig6 {
+            settings.address6 = Some((fixed.local.addr(), fixed.local.prefix_len()));
+        }
+        let of_all = if entry.push_reset { &[] } else { self.push.as_slice() };
+        let pushed: Vec<_> = of_all.iter().chain(&entry.push).cloned().collect();
+        let says_topology = pushed.iter().any(|line| name_of(line) == "topology");
+        let told = self.layout.told().into_iter().filter(|told| !(says_topology && name_of(told) == "topology"));
+        let is_removed = |line: &String| entry.push_remove.iter().any(|start| line.starts_with(start.as_str()));
+        settings.options = told.chain(pushed).filter(|line| !is_removed(line)).collect();
+        settings.options.extend(known.token.as_ref().map(|token| format!("auth-token {}", **token)));
+        let v4 = entry.networks.iter().map(|network| IpNet::from(network.trunc()));
+        settings.networks = v4.chain(entry.networks6.iter().map(|network| IpNet::from(network.trunc()))).collect();
         settings
     }
 }
 
 impl Attendant {
-    pub(super) fn new(config: &ServerConfig, base: &Path) -> Result<Self, StartError> {
+    /// `random`: for a key of our own.
+    pub(super) fn new(config: &ServerConfig, files: &Files, random: &[u8; 32]) -> Result<Self, StartError> {
         let rules = Rules::of(config)?;
+        let admission = Admission::of(config, &files.base, &files.scratch, random);
+        if let Some(program) = admission.program() {
+            let found = std::fs::metadata(program);
+            found.map_err(|source| StartError::Program { program: program.to_owned(), source })?;
+        }
         let mut pool = Pool::new(rules.layout.places(), !rules.duplicates);
         rules.layout.taken().for_each(|place| pool.reserve(place));
-        let pool_file = config.server.pool_file.as_ref().map(|file| PoolFile::open(base.join(file))).transpose()?;
+        let pool_file =
+            config.server.pool_file.as_ref().map(|file| PoolFile::open(files.base.join(file))).transpose()?;
         if let Some(file) = &pool_file {
             pool.load(&file.written, &rules.layout);
         }
         Ok(Self {
             rules,
+            admission: Arc::new(admission),
             pool,
             pool_file,
             guests: BTreeMap::new(),
             by_client: HashMap::new(),
             by_name: HashMap::new(),
+            owners: HashMap::new(),
             admitted: 0,
             refused: 0,
+            trouble: None,
         })
     }
 
@@ -126,13 +169,23 @@ impl Attendant {
         mut news: mpsc::Receiver<ServerEvent>,
         mut orders: mpsc::Receiver<Order>,
     ) {
+        let mut examined = JoinSet::new();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let changes = tokio::select! {
                 event = news.recv() => match event {
-                    Some(event) => self.hear(event, Instant::now()),
+                    Some(ServerEvent::Ask(request)) => self.examine(request, &mut examined),
+                    Some(event) => {
+                        self.hear(event, Instant::now());
+                        Vec::new()
+                    }
                     None => break,
+                },
+                Some(found) = examined.join_next() => match found {
+                    Ok(found) => self.answer(found, Instant::now()),
+                    // Nothing comes of it, and its session ends by itself.
+                    Err(_) => Vec::new(),
                 },
                 order = orders.recv() => match order {
                     Some(Order::Show(reply)) => {
@@ -163,9 +216,8 @@ impl Attendant {
         self.write_pool().await;
     }
 
-    fn hear(&mut self, event: ServerEvent, now: Instant) -> Vec<ServerChange> {
+    fn hear(&mut self, event: ServerEvent, now: Instant) {
         match event {
-            ServerEvent::Ask(request) => return self.answer(&request, now),
             ServerEvent::Joined(client) => {
                 if let Some(guest) = self.guest(client) {
                     guest.shown.since = now;
@@ -181,41 +233,70 @@ impl Attendant {
                     guest.shown.from = path.remote;
                 }
             }
-            ServerEvent::Said(..) => {}
+            ServerEvent::Ask(_) | ServerEvent::Said(..) => {}
             ServerEvent::Left(client, why) => {
                 tracing::debug!(%why, "a client has left");
                 self.forget(client);
             }
         }
-        Vec::new()
     }
 
     fn guest(&mut self, client: ClientId) -> Option<&mut Inside> {
         self.by_client.get(&client).and_then(|number| self.guests.get_mut(number))
     }
 
-    fn answer(&mut self, request: &AuthRequest, now: Instant) -> Vec<ServerChange> {
-        if request.renewal {
-            // Whoever renews is who came in: the core has seen to that.
-            return vec![ServerChange::Answer(request.client, Answer::Accept(Box::default()))];
+    /// Has found out what is to be known of a client.
+    fn examine(&mut self, mut request: Box<AuthRequest>, examined: &mut JoinSet<Found>) -> Vec<ServerChange> {
+        // Nobody asks for it, and it may be long.
+        request.peer_info = String::new();
+        let refused = if request.username.len() > MAX_WORD || request.password.expose().len() > MAX_WORD {
+            Some("the name of the user or the password is too long")
+        } else if examined.len() >= MAX_EXAMINED {
+            Some("TEMP:the server is busy")
+        } else {
+            None
+        };
+        if let Some(why) = refused {
+            return self.refuse(request.client, Refusal::of(why));
         }
-        match self.admit(request.client, &name(request), request.from.remote, now) {
-            Ok(changes) => changes,
-            Err(why) => {
-                self.refused += 1;
-                vec![ServerChange::Answer(request.client, Answer::Refuse(why.to_owned()))]
+        let admission = Arc::clone(&self.admission);
+        examined.spawn(async move { admission.examine(*request).await });
+        Vec::new()
+    }
+
+    fn refuse(&mut self, client: ClientId, refusal: Refusal) -> Vec<ServerChange> {
+        self.refused += 1;
+        if let Some(trouble) = refusal.trouble {
+            tracing::debug!(%trouble, "a client is turned away");
+            self.trouble = Some(for_people(&trouble));
+        }
+        vec![ServerChange::Answer(client, Answer::Refuse(refusal.told))]
+    }
+
+    fn answer(&mut self, found: Found, now: Instant) -> Vec<ServerChange> {
+        let Found { client, from, renewal, outcome } = found;
+        let admitted = match outcome {
+            Ok(known) if renewal => {
+                let yes = ServerChange::Answer(client, Answer::Accept(Box::default()));
+                let next =
+                    known.token.map(|token| ServerChange::Say(client, format!("PUSH_REPLY,auth-token {}", *token)));
+                Ok(std::iter::once(yes).chain(next).collect())
             }
-        }
+            Ok(known) => self.admit(client, &known, from.remote, now),
+            Err(refusal) => Err(refusal),
+        };
+        admitted.unwrap_or_else(|refusal| self.refuse(client, refusal))
     }
 
     /// Lets a client in.
     fn admit(
         &mut self,
         client: ClientId,
-        name: &str,
+        known: &Known,
         from: SocketAddr,
         now: Instant,
-    ) -> Result<Vec<ServerChange>, &'static str> {
+    ) -> Result<Vec<ServerChange>, Refusal> {
+        let name = known.name.as_str();
         let mut changes = Vec::new();
         if !self.rules.duplicates
             && let Some(before) = self.by_name.get(name).copied()
@@ -224,14 +305,24 @@ impl Attendant {
             self.forget(before);
             changes.push(ServerChange::Forget(before, "another client of the same name came".to_owned()));
         }
-        let place = self.pool.take(name).ok_or("no address is left")?;
-        let settings = self.rules.settings(Some(place));
+        let place = self.place(name, &known.entry)?;
+        let settings = self.rules.settings(place, known);
+        let owns = match self.owns(&settings) {
+            Ok(owns) => owns,
+            Err(why) => {
+                place.into_iter().for_each(|place| self.pool.free(place));
+                let trouble = Some(format!("{}: {why}", for_people(name)));
+                return Err(Refusal { told: "your addresses are somebody else's".to_owned(), trouble });
+            }
+        };
+        self.owners.extend(owns.iter().map(|net| (*net, client)));
         let v4 = settings.address4.map(|(address, _)| IpAddr::from(address));
         let v6 = settings.address6.map(|(address, _)| IpAddr::from(address));
         let addresses = v4.into_iter().chain(v6).collect();
-        let shown = Guest { name: for_people(name), from, addresses, since: now, renewals: 0 };
+        let networks = settings.networks.clone();
+        let shown = Guest { name: for_people(name), from, addresses, networks, since: now, renewals: 0 };
         self.admitted += 1;
-        self.guests.insert(self.admitted, Inside { client, name: name.to_owned(), place: Some(place), shown });
+        self.guests.insert(self.admitted, Inside { client, name: name.to_owned(), place, owns, shown });
         self.by_client.insert(client, self.admitted);
         if !self.rules.duplicates {
             self.by_name.insert(name.to_owned(), client);
@@ -240,11 +331,49 @@ impl Attendant {
         Ok(changes)
     }
 
+    /// A place for a client, if it needs one beside what its own file gives it.
+    fn place(&mut self, name: &str, entry: &ClientEntry) -> Result<Option<u32>, Refusal> {
+        let layout = &self.rules.layout;
+        let fixed = entry.ifconfig.map(|fixed| fixed.local);
+        if let Some(place) = fixed.and_then(|address| layout.place_of(address.into())) {
+            let is_free = self.pool.claim(place, name);
+            return if is_free { Ok(Some(place)) } else { Err(Refusal::of("TEMP:your address is in use")) };
+        }
+        let (v4, v6) = layout.gives();
+        if v4 && fixed.is_none() || v6 && entry.ifconfig6.is_none() {
+            return self.pool.take(name).map(Some).ok_or_else(|| Refusal::of("TEMP:no address is left"));
+        }
+        let has_any = fixed.is_some() || entry.ifconfig6.is_some();
+        if has_any { Ok(None) } else { Err(Refusal::of("no address is yours")) }
+    }
+
+    /// What would be this client's, if nobody has it.
+    fn owns(&self, settings: &ClientSettings) -> Result<Vec<IpNet>, String> {
+        if settings.networks.len() > self.rules.max_networks {
+            return Err("there are more networks behind it than `max-routes-per-client`".to_owned());
+        }
+        let v4 = settings.address4.map(|(address, _)| IpNet::from(IpAddr::from(address)));
+        let v6 = settings.address6.map(|(address, _)| IpNet::from(IpAddr::from(address)));
+        let owns: Vec<_> = v4.into_iter().chain(v6).chain(settings.networks.iter().copied()).collect();
+        for net in &owns {
+            if self.owners.contains_key(net) {
+                return Err(format!("{net} is another client's, who is in"));
+            }
+            if self.rules.layout.has_own_in(net) {
+                return Err(format!("the server's own address is in {net}"));
+            }
+        }
+        Ok(owns)
+    }
+
     /// What was a client's is free.
     fn forget(&mut self, client: ClientId) {
         let Some(guest) = self.by_client.remove(&client).and_then(|number| self.guests.remove(&number)) else { return };
         if self.by_name.get(&guest.name) == Some(&client) {
             self.by_name.remove(&guest.name);
+        }
+        for net in guest.owns {
+            self.owners.remove(&net);
         }
         if let Some(place) = guest.place {
             self.pool.free(place);
@@ -266,7 +395,10 @@ impl Attendant {
             guests: self.guests.values().map(|guest| guest.shown.clone()).collect(),
             admitted: self.admitted,
             refused: self.refused,
-            trouble: self.pool_file.as_ref().and_then(|file| file.trouble.clone()),
+            trouble: [self.trouble.clone(), self.pool_file.as_ref().and_then(|file| file.trouble.clone())]
+                .into_iter()
+                .flatten()
+                .collect(),
         }
     }
 
@@ -316,11 +448,6 @@ impl PoolFile {
 
 async fn apply(engine: &EngineHandle<Core>, changes: Vec<ServerChange>) -> Result<(), Gone> {
     engine.with(move |core, now| changes.into_iter().for_each(|change| core.apply(now, change))).await
-}
-
-/// What a client is called: by its certificate, or, without one, by its user.
-fn name(request: &AuthRequest) -> String {
-    request.common_name.clone().unwrap_or_else(|| request.username.clone())
 }
 
 fn name_of(option: &str) -> &str {

@@ -189,6 +189,17 @@ impl Layout {
         options
     }
 
+    /// Whether places have addresses of IPv4 and of IPv6.
+    pub(super) const fn gives(&self) -> (bool, bool) {
+        (self.pool4.is_some(), self.pool6.is_some())
+    }
+
+    /// Whether an address of the server's own is in this network.
+    pub(super) fn has_own_in(&self, net: &IpNet) -> bool {
+        let own = [self.own4.map(|(own, _)| own.into()), self.own6.map(|own| own.addr().into())];
+        own.iter().flatten().any(|own: &IpAddr| net.contains(own))
+    }
+
     /// Places that no client gets, for the server has an address of them.
     pub(super) fn taken(&self) -> impl Iterator<Item = u32> {
         let own = [self.own4.map(|(own, _)| own.into()), self.own6.map(|own| own.addr().into())];
@@ -252,7 +263,9 @@ mod tests {
         assert_eq!(layout.place_of("10.8.0.3".parse().unwrap()), Some(1));
         assert_eq!(layout.place_of("10.8.0.1".parse().unwrap()), None);
         assert_eq!(layout.place_of("fd00:8::1002".parse().unwrap()), Some(2));
-        assert_eq!(layout.taken().count(), 0);
+        assert_eq!((layout.taken().count(), layout.gives()), (0, (true, true)));
+        let has_own = |net: &str| layout.has_own_in(&net.parse().unwrap());
+        assert!(has_own("10.8.0.0/16") && has_own("fd00:8::1/128") && !has_own("10.8.0.2/32"));
     }
 
     #[test]

@@ -48,6 +48,15 @@ impl Pool {
         self.keep(place, "", true);
     }
 
+    /// This very place for a client, if nobody has it.
+    pub(super) fn claim(&mut self, place: u32, name: &str) -> bool {
+        let is_free = self.slots.get(&place).is_none_or(|slot| !slot.taken);
+        if is_free {
+            self.keep(place, name, true);
+        }
+        is_free
+    }
+
     /// Its client is gone.
     pub(super) fn free(&mut self, place: u32) {
         self.turn += 1;
@@ -138,6 +147,9 @@ mod tests {
         assert_eq!(pool.take("a"), None);
         pool.free(2);
         assert_eq!(pool.take("a"), Some(2));
+        assert!(!pool.claim(2, "e"), "a has it");
+        pool.free(2);
+        assert!(pool.claim(2, "e") && pool.take("e").is_none(), "nothing else is free");
     }
 
     #[test]

@@ -1,0 +1,156 @@
+//! Tokens in place of passwords (`auth-gen-token`): made by us after a login, and shown by the client ever after.
+//!
+//! Nothing is kept of them: a token says for whom and when it was made, under a key that only we have. Not here: when a client is
+//! given one (`admission`).
+
+use std::time::Duration;
+
+use adit_openvpn::options::{Material, ServerConfig};
+use aws_lc_rs::hmac;
+use data_encoding::BASE64URL_NOPAD;
+use zeroize::Zeroizing;
+
+/// What tokens begin with, and no password should.
+const PREFIX: &str = "SESS_ID_AT_";
+/// When it was made first and last, in seconds since 1970, and the MAC.
+const LENGTH: usize = 8 + 8 + 32;
+/// Renewals of keys come a little later than they are due.
+const LATE: Duration = Duration::from_secs(120);
+
+/// Makes tokens, and knows them again.
+#[derive(Debug)]
+pub(super) struct Tokens {
+    key: hmac::Key,
+    /// All in all; `None`: for ever.
+    lifetime: Option<Duration>,
+    /// Without being made anew; `None`: for ever.
+    renewal: Option<Duration>,
+}
+
+/// What a password turns out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    /// No token at all.
+    Password,
+    /// A token of this user that was made first at this time.
+    Good {
+        /// Since 1970.
+        made: Duration,
+    },
+    /// A token that is too old, or none of ours.
+    Over,
+}
+
+impl Tokens {
+    /// Those of a configuration, if it has them. `random`: a key for the case that it names none.
+    pub(super) fn of(config: &ServerConfig, random: &[u8; 32]) -> Option<Self> {
+        let options = config.server.tokens.as_ref()?;
+        let key = match &config.server.token_secret {
+            Some(Material::Inline(text)) => hmac::Key::new(hmac::HMAC_SHA256, text.expose().trim().as_bytes()),
+            Some(Material::File(_)) | None => hmac::Key::new(hmac::HMAC_SHA256, random),
+        };
+        let said = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let rekeying = config.common.rekeying.after.unwrap_or(adit_openvpn::Times::default().renegotiate);
+        // One renewal may be missed.
+        let renewal = options.renewal.map_or_else(|| said(rekeying * 2), said);
+        Some(Self { key, lifetime: said(options.lifetime), renewal: renewal.map(|time| time + LATE) })
+    }
+
+    /// A token for this user. `made`: when the first of its line was made.
+    pub(super) fn make(&self, user: &str, made: Duration, now: Duration) -> Zeroizing<String> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LENGTH));
+        bytes.extend(made.as_secs().to_be_bytes());
+        bytes.extend(now.as_secs().to_be_bytes());
+        let tag = hmac::sign(&self.key, &said(&bytes, user));
+        bytes.extend(tag.as_ref());
+        Zeroizing::new(format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&bytes)))
+    }
+
+    /// What a password is.
+    pub(super) fn check(&self, user: &str, password: &str, now: Duration) -> Checked {
+        let Some(encoded) = password.strip_prefix(PREFIX) else { return Checked::Password };
+        self.times(user, encoded).map_or(Checked::Over, |(made, renewed)| {
+            let is_young = |since: Duration, longest: Option<Duration>| longest.is_none_or(|most| now < since + most);
+            if is_young(made, self.lifetime) && is_young(renewed, self.renewal) {
+                Checked::Good { made }
+            } else {
+                Checked::Over
+            }
+        })
+    }
+
+    /// When a token was made first and last, if it is one of ours for this user.
+    fn times(&self, user: &str, encoded: &str) -> Option<(Duration, Duration)> {
+        if encoded.len() != BASE64URL_NOPAD.encode_len(LENGTH) {
+            return None;
+        }
+        let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?);
+        let (times, tag) = bytes.split_at_checked(16)?;
+        hmac::verify(&self.key, &said(times, user), tag).ok()?;
+        let (made, renewed) = times.split_first_chunk::<8>()?;
+        let renewed = <[u8; 8]>::try_from(renewed).ok()?;
+        let time = |bytes: [u8; 8]| Duration::from_secs(u64::from_be_bytes(bytes));
+        Some((time(*made), time(renewed)))
+    }
+}
+
+/// What is signed: the times have a fixed length, so the user begins where they end.
+fn said(times: &[u8], user: &str) -> Vec<u8> {
+    [b"adit auth-token 1".as_slice(), times, user.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openvpn::server::testing::config;
+
+    fn tokens(line: &str, random: u8) -> Tokens {
+        let lines = format!(
+            "server 10.8.0.0 255.255.255.0\nscript-security 2\nauth-user-pass-verify /bin/x via-file\n{line}\n"
+        );
+        Tokens::of(&config(&lines), &[random; 32]).unwrap()
+    }
+
+    const fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_user_and_its_time() {
+        let tokens = tokens("auth-gen-token 1000 300", 1);
+        let token = tokens.make("alice", at(5000), at(5000));
+        assert!(token.is_ascii() && !token.contains([',', ' ', '"']));
+        assert_eq!(tokens.check("alice", &token, at(5100)), Checked::Good { made: at(5000) });
+        assert_eq!(tokens.check("bob", &token, at(5100)), Checked::Over);
+        assert_eq!(tokens.check("alice", &token, at(5420)), Checked::Over, "it was not renewed");
+        let renewed = tokens.make("alice", at(5000), at(5900));
+        assert_eq!(tokens.check("alice", &renewed, at(5999)), Checked::Good { made: at(5000) });
+        assert_eq!(tokens.check("alice", &renewed, at(6000)), Checked::Over, "its line has an end");
+        assert_eq!(tokens.check("alice", "open sesame", at(5100)), Checked::Password);
+    }
+
+    #[test]
+    fn a_token_with_any_letter_changed_is_none() {
+        let tokens = tokens("auth-gen-token", 1);
+        let token = tokens.make("alice", at(5000), at(5000));
+        for n in PREFIX.len()..token.len() {
+            let mut changed = token.as_bytes().to_vec();
+            changed[n] = if changed[n] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            assert_eq!(tokens.check("alice", &changed, at(5000)), Checked::Over, "{n}");
+        }
+        for other in [&token[..token.len() - 1], PREFIX, &format!("{}A", *token)] {
+            assert_eq!(tokens.check("alice", other, at(5000)), Checked::Over);
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_file_outlives_a_restart_and_another_does_not() {
+        let line = "auth-gen-token\n<auth-gen-token-secret>\nsecret\n</auth-gen-token-secret>";
+        let token = tokens(line, 1).make("alice", at(5000), at(5000));
+        assert_eq!(tokens(line, 2).check("alice", &token, at(5000)), Checked::Good { made: at(5000) });
+        let token = tokens("auth-gen-token", 1).make("alice", at(5000), at(5000));
+        assert_eq!(tokens("auth-gen-token", 2).check("alice", &token, at(5000)), Checked::Over);
+        assert_eq!(tokens("auth-gen-token", 1).check("alice", &token, at(5000 + 86_400)), Checked::Over);
+    }
+}
