@@ -5,7 +5,7 @@
 use super::{LATER, Unusable, direction, not_spoken, of_both, shared_key, states_that_it_is, text, times, tls};
 use crate::data::MssFix;
 use crate::key_file::ServerKey;
-use crate::options::{self, ClientCert, Moment, OnSilence, PeerKind, Transport};
+use crate::options::{self, ClientCert, Family, Moment, OnSilence, PeerKind, Transport};
 use crate::server::{ServerConfig, ServerWrap, SharedWrap};
 use crate::{Role, options::ControlWrap};
 
@@ -35,6 +35,7 @@ pub fn server(config: &options::ServerConfig) -> Result<ServerConfig, Unusable> 
         mssfix: listen.sizes.mssfix.unwrap_or_else(|| MssFix::unsaid(mtu, fragment)),
         mtu,
         stream: listen.transport == Transport::Tcp,
+        only_v4: listen.family == Family::V4,
         times: times(common, None),
         // A file says how long the server waits, and the core how long its clients do: half as long.
         keepalive: common.life.ping.zip(common.life.silence).map(|(ping, (silence, _))| (ping, silence / 2)),
@@ -54,10 +55,10 @@ pub fn server_spoken(config: &options::ServerConfig) -> Result<(), Unusable> {
     of_both(common)?;
     let (peer, life) = (&common.peer, &common.life);
     not_spoken(
-        listen.transport == Transport::Tcp,
-        "proto",
-        "this build of adit serves OpenVPN over UDP only",
-        "write `proto udp`, and `proto udp` or a second `remote` at the clients",
+        listen.transport == Transport::Tcp && listen.sizes.fragment.is_some(),
+        "fragment",
+        "over TCP nothing is cut, and clients do not expect it",
+        "remove the line",
     )?;
     not_spoken(
         listen.address.is_some(),

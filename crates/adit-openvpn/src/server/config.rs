@@ -65,6 +65,8 @@ pub struct ServerConfig {
     pub mtu: u16,
     /// Whether the carrier is a stream (TCP): only said to clients, which compare it.
     pub stream: bool,
+    /// What comes over IPv6 gets silence (`proto udp4`).
+    pub only_v4: bool,
     /// When things are due. A server waits a little longer than its clients before it renews keys.
     pub times: Times,
     /// `keepalive`: how often each end says that it is alive, and after which silence a client is to begin anew. The server
@@ -95,6 +97,7 @@ impl Default for ServerConfig {
             mssfix: MssFix::default(),
             mtu: 1500,
             stream: false,
+            only_v4: false,
             times: Times::default(),
             keepalive: Some((Duration::from_secs(10), Duration::from_secs(60))),
             max_key_age: None,

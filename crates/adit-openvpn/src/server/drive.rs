@@ -151,6 +151,9 @@ impl Protocol for Server {
 impl Server {
     fn inbound(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<Option<OpenJob>, DropReason> {
         let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
+        if self.config.only_v4 && from.remote.is_ipv6() {
+            return Err(DropReason::NotAMessage);
+        }
         if let Some(header) = DataHeader::parse(first, datagram) {
             let number = header.peer_id.or_else(|| self.addresses.get(&from.remote).copied());
             let peer = number.and_then(|number| self.peer(number)).filter(|peer| peer.phase == Phase::Up);

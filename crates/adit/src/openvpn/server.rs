@@ -1,10 +1,11 @@
-//! A running OpenVPN server: the core on an engine, between any inside and any outside.
+//! A running OpenVPN server: the core on an engine, between any inside and an outside of UDP or TCP.
 //!
 //! | module | what it knows |
 //! |---|---|
 //! | `attendant` | who answers the core's questions: who comes in, with which address, and what each is told |
 //! | `admission` | what is found out of a client first |
 //! | `entry`, `login`, `token` | the files of single clients; the program that checks passwords; tokens in their place |
+//! | `carrier`, `hub` | the outside that a configuration asks for; many streams of TCP as one |
 //! | `layout` | the addresses of the network |
 //! | `pool` | which client has which place in it |
 //!
@@ -12,7 +13,9 @@
 
 mod admission;
 mod attendant;
+mod carrier;
 mod entry;
+mod hub;
 mod layout;
 mod login;
 mod pool;
@@ -24,13 +27,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Status, Stopped};
+use adit_engine::{Clock, EngineHandle, Gone, PacketIo, RunOn, Status, Stopped};
 use adit_openvpn::{Server as Core, TlsSettingsError, Unusable, options};
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use self::attendant::{Attendant, Order};
+pub use self::carrier::{Carrier, CarrierControl};
+pub use self::hub::{Hub, HubControl};
 pub use self::layout::{Layout, LayoutError};
 
 /// Orders that may wait for the attendant.
@@ -43,6 +48,7 @@ const GOODBYE: Duration = Duration::from_millis(300);
 pub struct Server {
     engine: EngineHandle<Core>,
     orders: mpsc::Sender<Order>,
+    port: u16,
 }
 
 /// How a server is.
@@ -124,11 +130,12 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`]: nobody is let in then.
-    pub fn start<I: PacketIo, O: DatagramIo>(
+    pub fn start<I: PacketIo>(
         config: &options::ServerConfig,
         files: &Files,
         inside: I,
-        outside: O,
+        outside: Carrier,
+        control: CarrierControl,
         run: RunOn,
     ) -> Result<Self, StartError> {
         let (mut seed, mut random) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
@@ -141,8 +148,13 @@ impl Server {
         let options = adit_engine::Options { clock, run, ..adit_engine::Options::default() };
         let (engine, news) = adit_engine::start(core, inside, outside, options);
         let (orders, inbox) = mpsc::channel(ORDERS);
-        tokio::spawn(attendant.run(engine.clone(), news, inbox));
-        Ok(Self { engine, orders })
+        let port = control.port();
+        let streams = match control {
+            CarrierControl::Udp(_) => None,
+            CarrierControl::Streams(streams) => Some(streams),
+        };
+        tokio::spawn(attendant.run(engine.clone(), news, inbox, streams));
+        Ok(Self { engine, orders, port })
     }
 
     /// How it is now.
@@ -151,6 +163,11 @@ impl Server {
         // If the attendant is gone, so is the server, and nobody is in.
         drop(self.orders.send(Order::Show(reply)).await);
         shown.await.unwrap_or_default()
+    }
+
+    /// The port that it listens on.
+    pub const fn port(&self) -> u16 {
+        self.port
     }
 
     /// What the engine knows.

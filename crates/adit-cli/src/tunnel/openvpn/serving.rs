@@ -5,10 +5,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use adit::openvpn::server::{Files, Layout, Server, Shown, StartError};
-use adit_engine::{LinkState, RunOn, Status, TunDevice, TunLink, UdpControl, UdpLink, UdpOptions};
+use adit::openvpn::server::{Carrier, Files, Layout, Server, Shown, StartError};
+use adit_engine::{LinkState, RunOn, Status, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host, HostPlan, Prepared, Table};
-use adit_openvpn::options::{self, Config, Destination, ServerConfig, Via};
+use adit_openvpn::options::{self, Config, Destination, ServerConfig, Transport, Via};
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
@@ -53,7 +53,7 @@ impl AskedServer {
         let listed = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let mut changes = vec![
             format!("create the interface {name}"),
-            format!("listen on UDP port {}", self.config.listen.port),
+            format!("listen on {} port {}", transport(&self.config).to_uppercase(), self.config.listen.port),
             format!("give it the addresses {}", listed(&plan.addresses)),
         ];
         if !plan.routes.is_empty() {
@@ -69,7 +69,7 @@ pub(crate) struct Serving {
     name: String,
     config: Box<ServerConfig>,
     server: Server,
-    udp: UdpControl,
+    fwmark: u32,
     host: Host,
     addresses: Vec<String>,
     notes: Vec<String>,
@@ -87,7 +87,7 @@ impl Serving {
         let host = host(places);
         let prepared = host.prepare(&plan).await.map_err(|e| host_failure(&e))?;
         plan.fwmark = prepared.fwmark().or(plan.fwmark);
-        let (server, udp, link) = match start(name, &asked, plan.fwmark.unwrap_or(0), places) {
+        let (server, link) = match start(name, &asked, plan.fwmark.unwrap_or(0), places) {
             Ok(started) => started,
             Err(failure) => return Err(cancelled(prepared, failure).await),
         };
@@ -105,7 +105,7 @@ impl Serving {
             name: name.to_owned(),
             config: asked.config,
             server,
-            udp,
+            fwmark: plan.fwmark.unwrap_or(0),
             host,
             addresses: plan.addresses.iter().map(ToString::to_string).collect(),
             notes: left_aside,
@@ -163,12 +163,20 @@ impl Serving {
         let base = TunnelReport {
             addresses: self.addresses.clone(),
             notes,
-            fwmark: self.udp.fwmark(),
-            listen_port: Some(self.udp.port()),
-            transport: "udp".to_owned(),
+            fwmark: self.fwmark,
+            listen_port: Some(self.server.port()),
+            transport: transport(&self.config).to_owned(),
             ..TunnelReport::empty(&self.name)
         };
         of_server(base, &shown, self.config.server.max_clients, self.server.engine().await.ok())
+    }
+}
+
+/// What packets travel in.
+const fn transport(config: &ServerConfig) -> &'static str {
+    match config.listen.transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
     }
 }
 
@@ -184,20 +192,26 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Inside, protocol and outside, joined.
-fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Result<(Server, UdpControl, TunLink)> {
+fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Result<(Server, TunLink)> {
     let offload = offload()?;
     let port = asked.config.listen.port;
-    let (outside, udp) = UdpLink::bind(UdpOptions { port, fwmark, offload }).map_err(|e| why::udp(port, fwmark, &e))?;
+    let options = UdpOptions { port, fwmark, offload };
+    let (outside, control) =
+        Carrier::listen(&asked.config, options).map_err(|e| match asked.config.listen.transport {
+            Transport::Udp => why::udp(port, fwmark, &e),
+            Transport::Tcp => Failure::io(format!("cannot listen on TCP port {port}"), &e),
+        })?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
     let files = Files { base: asked.base.clone(), scratch: places.scratch() };
-    let server = Server::start(&asked.config, &files, inside, outside, RunOn::Runtime).map_err(|e| match e {
-        StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),
-        StartError::Program { .. } | StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => {
-            Failure::usage(e)
-        }
-    })?;
-    Ok((server, udp, link))
+    let server =
+        Server::start(&asked.config, &files, inside, outside, control, RunOn::Runtime).map_err(|e| match e {
+            StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),
+            StartError::Program { .. } | StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => {
+                Failure::usage(e)
+            }
+        })?;
+    Ok((server, link))
 }
 
 /// Notices when somebody removes the interface: that is the end of the tunnel.

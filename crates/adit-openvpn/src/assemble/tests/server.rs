@@ -36,7 +36,8 @@ fn what_is_written_is_what_the_core_gets() {
     assert_eq!((config.ciphers.as_slice(), config.max_clients), (&[Cipher::ChaCha20Poly1305][..], 7));
     assert_eq!((config.mtu, config.times.renegotiate), (1400, Duration::from_secs(600)));
     assert_eq!(config.max_key_age, Some(Duration::from_secs(30 * 86_400)));
-    assert!(matches!(config.wrap, ServerWrap::Plain) && !config.stream);
+    assert!(matches!(config.wrap, ServerWrap::Plain) && !config.stream && !config.only_v4);
+    assert!(settings("proto tcp4-server\n").stream && settings("proto udp4\n").only_v4);
     let open = "script-security 2\nauth-user-pass-verify /bin/x via-file\nverify-client-cert none\n";
     let config = settings(open);
     assert!(config.tls.peer.may_be_absent && !config.client_to_client && config.keepalive.is_none());
@@ -64,7 +65,7 @@ fn envelopes_with_a_key_for_all_and_with_keys_for_each() {
 #[test]
 fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
     for (lines, named) in [
-        ("proto tcp-server\n", "proto"),
+        ("proto tcp-server\nfragment 1300\n", "fragment"),
         ("local 192.0.2.1\n", "local"),
         ("remote-cert-tls server\n", "remote-cert-tls"),
         ("remote-cert-eku 1.2.3\n", "remote-cert-eku"),

@@ -198,7 +198,7 @@ impl Wrong {
 }
 
 /// What counts as one host.
-fn host(address: IpAddr) -> u128 {
+pub(super) fn host(address: IpAddr) -> u128 {
     match address.to_canonical() {
         IpAddr::V4(address) => u128::from(u32::from(address)),
         IpAddr::V6(address) => u128::from(address) >> 64 << 64,

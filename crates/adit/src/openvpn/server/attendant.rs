@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::admission::{Admission, Found, Known, Refusal};
+use super::hub::HubControl;
 use super::layout::Layout;
 use super::pool::Pool;
 use super::{Files, Guest, Shown, StartError};
@@ -58,6 +59,9 @@ pub(super) struct Attendant {
     refused: u64,
     /// What went wrong last that is not the clients' doing.
     trouble: Option<String>,
+    /// Where clients have come in, and where they have gone, since the outside was told.
+    settled: Vec<SocketAddr>,
+    ended: Vec<SocketAddr>,
 }
 
 /// What the configuration says of clients.
@@ -159,6 +163,8 @@ impl Attendant {
             admitted: 0,
             refused: 0,
             trouble: None,
+            settled: Vec::new(),
+            ended: Vec::new(),
         })
     }
 
@@ -168,6 +174,7 @@ impl Attendant {
         engine: EngineHandle<Core>,
         mut news: mpsc::Receiver<ServerEvent>,
         mut orders: mpsc::Receiver<Order>,
+        mut streams: Option<HubControl>,
     ) {
         let mut examined = JoinSet::new();
         let mut look = interval(LOOK_EVERY);
@@ -182,6 +189,7 @@ impl Attendant {
                     }
                     None => break,
                 },
+                gone = lost(&mut streams) => self.stream_is_gone(gone),
                 Some(found) = examined.join_next() => match found {
                     Ok(found) => self.answer(found, Instant::now()),
                     // Nothing comes of it, and its session ends by itself.
@@ -212,8 +220,34 @@ impl Attendant {
             if !changes.is_empty() && apply(&engine, changes).await.is_err() {
                 break;
             }
+            match &streams {
+                Some(streams) => self.about_streams(streams).await,
+                None => {
+                    self.settled.clear();
+                    self.ended.clear();
+                }
+            }
         }
         self.write_pool().await;
+    }
+
+    /// Streams whose clients have come in, and those whose clients are gone.
+    async fn about_streams(&mut self, streams: &HubControl) {
+        for stream in std::mem::take(&mut self.settled) {
+            streams.settled(stream).await;
+        }
+        for stream in std::mem::take(&mut self.ended) {
+            streams.close(stream).await;
+        }
+    }
+
+    /// A client whose stream has ended is gone: nothing reaches it any more.
+    fn stream_is_gone(&mut self, stream: SocketAddr) -> Vec<ServerChange> {
+        let of_stream = self.guests.values().filter(|guest| guest.shown.from == stream).map(|guest| guest.client);
+        let clients: Vec<_> = of_stream.collect();
+        clients.iter().for_each(|client| self.forget(*client));
+        let why = || "its stream has ended".to_owned();
+        clients.into_iter().map(|client| ServerChange::Forget(client, why())).collect()
     }
 
     fn hear(&mut self, event: ServerEvent, now: Instant) {
@@ -221,6 +255,8 @@ impl Attendant {
             ServerEvent::Joined(client) => {
                 if let Some(guest) = self.guest(client) {
                     guest.shown.since = now;
+                    let from = guest.shown.from;
+                    self.settled.push(from);
                 }
             }
             ServerEvent::Renewed(client) => {
@@ -372,6 +408,7 @@ impl Attendant {
         if self.by_name.get(&guest.name) == Some(&client) {
             self.by_name.remove(&guest.name);
         }
+        self.ended.push(guest.shown.from);
         for net in guest.owns {
             self.owners.remove(&net);
         }
@@ -448,6 +485,13 @@ impl PoolFile {
 
 async fn apply(engine: &EngineHandle<Core>, changes: Vec<ServerChange>) -> Result<(), Gone> {
     engine.with(move |core, now| changes.into_iter().for_each(|change| core.apply(now, change))).await
+}
+
+async fn lost(streams: &mut Option<HubControl>) -> SocketAddr {
+    match streams {
+        Some(streams) => streams.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn name_of(option: &str) -> &str {

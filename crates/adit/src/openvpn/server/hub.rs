@@ -1,0 +1,481 @@
+//! TCP as the outside of an OpenVPN server: many streams, each with packets in frames.
+//!
+//! Strangers open streams, so everything about them has a bound: how many there are, how many of one host have not come in yet and
+//! how long they may take for it, what waits for one that does not read. Not here: who comes in (the core, and the attendant, who
+//! says of which streams that is known).
+
+use std::collections::{HashMap, VecDeque};
+use std::future::pending;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use adit_engine::{DatagramIo, Ready, RecvBatch, SendArena, Want};
+use adit_openvpn::options::Family;
+use adit_openvpn::{Deframer, frame_length};
+use adit_protocol::{Ecn, Path};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::admission::host;
+use crate::openvpn::stream::STREAM;
+
+/// Streams that have not come in yet.
+const MAX_HALF_OPEN: usize = 256;
+/// Of one host (for IPv6: of one /64).
+const MAX_HALF_OPEN_OF_HOST: usize = 32;
+/// How long they may take for it: a little more than an exchange of keys may (`hand-window`).
+const COME_IN_WITHIN: Duration = Duration::from_secs(90);
+/// Bytes that wait for one stream; what comes when they are there is dropped, as on any full line.
+const MAX_QUEUED: usize = 256 << 10;
+/// Runs of packets that wait for one stream.
+const MAX_RUNS: usize = 256;
+/// Bytes that are read at a time.
+const READ: usize = 16 << 10;
+/// Reads of all streams together that wait for the engine.
+const MAX_READS: usize = 64;
+/// Orders and losses that may wait.
+const MAX_WAITING: usize = 256;
+/// Connections that may wait for being accepted.
+const BACKLOG: i32 = 128;
+/// What waits for a stream that is closed is sent within this time, or not at all.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// A machine that vanished is noticed after this silence, if nobody else notices it.
+const SILENCE: Duration = Duration::from_secs(60);
+/// After the system had no room for another stream.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of headers of IPv6 and TCP, and of the length before each packet.
+const OVERHEAD: usize = 40 + 32 + 2;
+
+/// The streams of a server.
+#[derive(Debug)]
+pub struct Hub {
+    reads: mpsc::Receiver<Read>,
+    orders: mpsc::Receiver<Order>,
+    streams: HashMap<SocketAddr, Outbox>,
+    /// What was read and is not taken yet: at most one read, for no other is taken before.
+    left: VecDeque<(SocketAddr, Vec<u8>)>,
+    lost: mpsc::Sender<SocketAddr>,
+    /// Ends with the hub, and all streams with it.
+    _tasks: JoinSet<()>,
+}
+
+/// Reaches a [`Hub`] that an engine owns.
+#[derive(Debug)]
+pub struct HubControl {
+    orders: mpsc::Sender<Order>,
+    lost: mpsc::Receiver<SocketAddr>,
+    port: u16,
+}
+
+#[derive(Debug)]
+enum Order {
+    /// Its client is in.
+    Settled(SocketAddr),
+    /// Its client is gone.
+    Close(SocketAddr),
+}
+
+/// What streams say to the hub, in order.
+#[derive(Debug)]
+enum Read {
+    Opened(SocketAddr, Outbox),
+    Packets(SocketAddr, Vec<Vec<u8>>),
+    Closed(SocketAddr),
+}
+
+/// The way to one stream; it is closed when this is dropped.
+#[derive(Debug)]
+struct Outbox {
+    runs: mpsc::Sender<Vec<u8>>,
+    queued: Arc<AtomicUsize>,
+    settled: Arc<Notify>,
+}
+
+/// How many streams there are, and who has those that have not come in yet.
+#[derive(Debug)]
+struct Bounds {
+    most: usize,
+    now: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    streams: usize,
+    half_open: usize,
+    hosts: HashMap<u128, usize>,
+}
+
+/// A place among the streams, and until its client is in among those half open.
+struct Seat {
+    bounds: Arc<Bounds>,
+    host: Option<u128>,
+}
+
+impl Bounds {
+    fn seat(self: &Arc<Self>, from: IpAddr) -> Option<Seat> {
+        let host = host(from);
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_host = now.hosts.get(&host).copied().unwrap_or(0);
+        if now.streams >= self.most || now.half_open >= MAX_HALF_OPEN || of_host >= MAX_HALF_OPEN_OF_HOST {
+            return None;
+        }
+        now.streams += 1;
+        now.half_open += 1;
+        now.hosts.insert(host, of_host + 1);
+        Some(Seat { bounds: Arc::clone(self), host: Some(host) })
+    }
+}
+
+impl Seat {
+    /// Its client is in.
+    fn settle(&mut self) {
+        let Some(host) = self.host.take() else { return };
+        let mut now = self.bounds.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.half_open -= 1;
+        if let Some(count) = now.hosts.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                now.hosts.remove(&host);
+            }
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.settle();
+        self.bounds.now.lock().unwrap_or_else(PoisonError::into_inner).streams -= 1;
+    }
+}
+
+impl HubControl {
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) async fn settled(&self, stream: SocketAddr) {
+        // If the hub is gone, so are all streams.
+        drop(self.orders.send(Order::Settled(stream)).await);
+    }
+
+    pub(super) async fn close(&self, stream: SocketAddr) {
+        drop(self.orders.send(Order::Close(stream)).await);
+    }
+
+    /// The next stream that has ended.
+    pub(super) async fn lost(&mut self) -> SocketAddr {
+        match self.lost.recv().await {
+            Some(stream) => stream,
+            None => pending().await,
+        }
+    }
+}
+
+impl Hub {
+    /// Listens on a port, for so many streams at most, those half open beside them. Must be called on the tokio runtime that it will
+    /// run on.
+    ///
+    /// # Errors
+    /// The port is taken, or needs a privilege.
+    pub fn listen(port: u16, family: Family, fwmark: u32, most: usize) -> io::Result<(Self, HubControl)> {
+        let v4 = listener((Ipv4Addr::UNSPECIFIED, port).into(), fwmark)?;
+        let port = v4.local_addr()?.port();
+        let v6 = match family {
+            Family::V4 => None,
+            // A machine without IPv6 has the other alone.
+            Family::Any | Family::V6 => match listener((Ipv6Addr::UNSPECIFIED, port).into(), fwmark) {
+                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => None,
+                listener => Some(listener?),
+            },
+        };
+        let ((to_hub, reads), (order, orders)) = (mpsc::channel(MAX_READS), mpsc::channel(MAX_WAITING));
+        let (lost, losses) = mpsc::channel(MAX_WAITING);
+        let most = most.saturating_add(MAX_HALF_OPEN);
+        let bounds = Arc::new(Bounds { most, now: Mutex::default() });
+        let mut tasks = JoinSet::new();
+        for listener in std::iter::once(v4).chain(v6) {
+            tasks.spawn(accept(listener, Arc::clone(&bounds), to_hub.clone()));
+        }
+        let hub = Self { reads, orders, streams: HashMap::new(), left: VecDeque::new(), lost, _tasks: tasks };
+        Ok((hub, HubControl { orders: order, lost: losses, port }))
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Settled(stream) => {
+                if let Some(outbox) = self.streams.get(&stream) {
+                    outbox.settled.notify_one();
+                }
+            }
+            Order::Close(stream) => drop(self.streams.remove(&stream)),
+        }
+    }
+
+    fn take(&mut self, read: Read) {
+        match read {
+            Read::Opened(from, outbox) => drop(self.streams.insert(from, outbox)),
+            Read::Packets(from, packets) => self.left.extend(packets.into_iter().map(|packet| (from, packet))),
+            Read::Closed(from) => {
+                self.streams.remove(&from);
+                // Where nobody has room for it, the core finds out by silence.
+                let _is_told = self.lost.try_send(from);
+            }
+        }
+    }
+}
+
+impl DatagramIo for Hub {
+    async fn ready(&mut self, want: Want) -> io::Result<Ready> {
+        loop {
+            while let Ok(order) = self.orders.try_recv() {
+                self.obey(order);
+            }
+            let read = want.read && !self.left.is_empty();
+            // Nobody is waited for: what has no room is dropped.
+            if read || want.write {
+                return Ok(Ready { read, write: want.write });
+            }
+            tokio::select! {
+                Some(order) = self.orders.recv() => self.obey(order),
+                Some(read) = self.reads.recv(), if want.read => self.take(read),
+                else => pending().await,
+            }
+        }
+    }
+
+    fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
+        let mut any = false;
+        while into.has_room() {
+            match self.left.pop_front() {
+                Some((from, packet)) => any |= into.push(path(from), Ecn::NotEct, &packet).is_ok(),
+                None => match self.reads.try_recv() {
+                    Ok(read) => self.take(read),
+                    Err(_) => break,
+                },
+            }
+        }
+        if any { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+    }
+
+    fn try_send(&mut self, out: &mut SendArena) -> io::Result<()> {
+        while let Some(run) = out.front() {
+            let mut framed = Vec::with_capacity(run.bytes.len() + 2 * run.bytes.len().div_ceil(run.segment.max(1)));
+            for packet in run.bytes.chunks(run.segment.max(1)) {
+                if let Some(length) = frame_length(packet) {
+                    framed.extend(length);
+                    framed.extend(packet);
+                }
+            }
+            let is_sent = self.streams.get(&run.to.remote).is_some_and(|outbox| outbox.post(framed));
+            if is_sent { out.pop_front() } else { out.refuse_front() }
+        }
+        Ok(())
+    }
+
+    fn overhead(&self) -> usize {
+        OVERHEAD
+    }
+}
+
+impl Outbox {
+    /// Whether there was room.
+    fn post(&self, framed: Vec<u8>) -> bool {
+        let len = framed.len();
+        if self.queued.fetch_add(len, Ordering::Relaxed) + len <= MAX_QUEUED && self.runs.try_send(framed).is_ok() {
+            return true;
+        }
+        self.queued.fetch_sub(len, Ordering::Relaxed);
+        false
+    }
+}
+
+const fn path(remote: SocketAddr) -> Path {
+    Path { link: STREAM, remote, local: None }
+}
+
+fn listener(at: SocketAddr, fwmark: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if at.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    if fwmark != 0 {
+        // Streams have it from the listener.
+        socket.set_mark(fwmark)?;
+    }
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts streams for as long as there is a hub. They end with it.
+async fn accept(listener: TcpListener, bounds: Arc<Bounds>, hub: mpsc::Sender<Read>) {
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    // Who has no seat is closed at once.
+                    if let Some(seat) = bounds.seat(from.ip()) {
+                        streams.spawn(serve(stream, from, seat, hub.clone()));
+                    }
+                }
+                // No descriptors, most likely: it is tried again.
+                Err(_) => sleep(PAUSE).await,
+            },
+            Some(_ended) = streams.join_next() => {}
+        }
+    }
+}
+
+/// The life of a stream.
+async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat, hub: mpsc::Sender<Read>) {
+    let quick = stream.set_nodelay(true);
+    let kept = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE));
+    if quick.is_err() || kept.is_err() {
+        // It is gone already.
+        return;
+    }
+    let (read, write) = stream.into_split();
+    let (runs, inbox) = mpsc::channel(MAX_RUNS);
+    let (queued, settled) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let outbox = Outbox { runs, queued: Arc::clone(&queued), settled: Arc::clone(&settled) };
+    if hub.send(Read::Opened(from, outbox)).await.is_err() {
+        return;
+    }
+    let comes_in = async {
+        let is_in = timeout(COME_IN_WITHIN, settled.notified()).await.is_ok();
+        if is_in {
+            seat.settle();
+            pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = receive(read, from, &hub) => {}
+        () = send(write, inbox, &queued) => {}
+        () = comes_in => {}
+    }
+    // If the hub is gone, nobody asks.
+    drop(hub.send(Read::Closed(from)).await);
+}
+
+/// Until the stream ends, or holds what is not OpenVPN.
+async fn receive(mut stream: OwnedReadHalf, from: SocketAddr, hub: &mpsc::Sender<Read>) {
+    let (mut deframer, mut buffer) = (Deframer::default(), vec![0; READ]);
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        let mut packets = Vec::new();
+        let taken = deframer.push(buffer.get(..n).unwrap_or_default(), |packet| packets.push(packet.to_vec()));
+        let is_told = packets.is_empty() || hub.send(Read::Packets(from, packets)).await.is_ok();
+        if taken.is_err() || !is_told {
+            return;
+        }
+    }
+}
+
+/// Until the stream ends, or the hub closes it and what waits is sent.
+async fn send(mut stream: OwnedWriteHalf, mut inbox: mpsc::Receiver<Vec<u8>>, queued: &AtomicUsize) {
+    while let Some(framed) = inbox.recv().await {
+        let len = framed.len();
+        let write = stream.write_all(&framed);
+        let written = if inbox.is_closed() { timeout(LAST_WORDS, write).await.unwrap_or(Ok(())) } else { write.await };
+        queued.fetch_sub(len, Ordering::Relaxed);
+        if written.is_err() {
+            return;
+        }
+    }
+    let _is_gone = timeout(LAST_WORDS, stream.shutdown()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    const READ_IT: Want = Want { read: true, write: false };
+
+    async fn connect(port: u16) -> TcpStream {
+        TcpSocket::new_v4().unwrap().connect((Ipv4Addr::LOCALHOST, port).into()).await.unwrap()
+    }
+
+    fn framed(packet: &[u8]) -> Vec<u8> {
+        [frame_length(packet).unwrap().as_slice(), packet].concat()
+    }
+
+    async fn received(hub: &mut Hub) -> Vec<(SocketAddr, Vec<u8>)> {
+        hub.ready(READ_IT).await.unwrap();
+        let mut batch = RecvBatch::with_capacity(1 << 18);
+        hub.try_recv(&mut batch).unwrap();
+        let mut all = Vec::new();
+        while let (Some(from), Some(packet)) = (batch.front_path(), batch.front()) {
+            all.push((from.remote, packet.to_vec()));
+            batch.pop_front();
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn what_is_framed_comes_out_whole_and_what_is_no_frame_ends_the_stream() {
+        let (mut hub, mut control) = Hub::listen(0, Family::V4, 0, 4).unwrap();
+        let mut stream = connect(control.port()).await;
+        let from = stream.local_addr().unwrap();
+        stream.write_all(&[framed(b"one"), framed(b"two")].concat()).await.unwrap();
+        assert_eq!(received(&mut hub).await, [(from, b"one".to_vec()), (from, b"two".to_vec())]);
+        stream.write_all(&[0, 0, 1]).await.unwrap();
+        tokio::select! {
+            lost = control.lost() => assert_eq!(lost, from),
+            _ = hub.ready(READ_IT) => panic!("nothing comes of it"),
+        }
+        assert!(hub.streams.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_a_client_does_not_read_is_dropped_and_keeps_nobody_waiting() {
+        let (mut hub, control) = Hub::listen(0, Family::V4, 0, 4).unwrap();
+        let mut stream = connect(control.port()).await;
+        let from = stream.local_addr().unwrap();
+        stream.write_all(&framed(b"hello")).await.unwrap();
+        received(&mut hub).await;
+        let outbox = hub.streams.get(&from).unwrap();
+        let posted = (0..64 << 10).take_while(|_| outbox.post(vec![0; 1500])).count();
+        assert!(posted < 64 << 10, "it takes no end of it");
+        assert!(outbox.queued.load(Ordering::Relaxed) <= MAX_QUEUED);
+        control.close(from).await;
+        let order = hub.orders.recv().await.unwrap();
+        assert!(matches!(order, Order::Close(closed) if closed == from));
+    }
+
+    #[tokio::test]
+    async fn streams_of_one_host_that_are_not_in_have_a_bound_and_those_that_are_do_not_count() {
+        let bounds = Arc::new(Bounds { most: 1000, now: Mutex::default() });
+        let one: IpAddr = [192, 0, 2, 1].into();
+        let mut seats: Vec<_> = std::iter::from_fn(|| bounds.seat(one)).collect();
+        assert_eq!(seats.len(), MAX_HALF_OPEN_OF_HOST);
+        seats[0].settle();
+        assert!(bounds.seat(one).is_some() && bounds.seat([192, 0, 2, 2].into()).is_some());
+        for n in 0..=u8::MAX {
+            seats.extend((0..8).map_while(|_| bounds.seat([198, 51, 100, n].into())));
+        }
+        assert_eq!(bounds.now.lock().unwrap().half_open, MAX_HALF_OPEN);
+        seats.clear();
+        let now = bounds.now.lock().unwrap();
+        assert_eq!((now.streams, now.half_open, now.hosts.len()), (0, 0, 0));
+    }
+
+    #[tokio::test]
+    async fn all_streams_together_have_a_bound() {
+        let bounds = Arc::new(Bounds { most: 3, now: Mutex::default() });
+        let mut seats: Vec<_> = (0..3).filter_map(|n| bounds.seat([192, 0, 2, n].into())).collect();
+        seats.iter_mut().for_each(Seat::settle);
+        assert!(seats.len() == 3 && bounds.seat([192, 0, 2, 9].into()).is_none());
+    }
+}
