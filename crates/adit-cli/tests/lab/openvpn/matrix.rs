@@ -16,7 +16,7 @@ use super::{INSIDE, Scene, fs};
 use crate::world::{Machine, err, eventually};
 
 #[derive(Clone, Copy)]
-enum Wrap {
+pub(super) enum Wrap {
     Plain,
     /// With this digest; with a direction or not.
     TlsAuth(&'static str, bool),
@@ -25,27 +25,27 @@ enum Wrap {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Login {
+pub(super) enum Login {
     Certificate,
     Password,
     Both,
 }
 
-struct Cell {
-    wrap: Wrap,
-    keys: &'static SignatureAlgorithm,
-    login: Login,
+pub(super) struct Cell {
+    pub(super) wrap: Wrap,
+    pub(super) keys: &'static SignatureAlgorithm,
+    pub(super) login: Login,
     /// `udp4`, `tcp6` and so on.
-    proto: &'static str,
-    server: &'static str,
-    client: &'static str,
+    pub(super) proto: &'static str,
+    pub(super) server: &'static str,
+    pub(super) client: &'static str,
     /// What the data channel is to have.
-    cipher: &'static str,
+    pub(super) cipher: &'static str,
 }
 
 impl Cell {
     /// The server's options for the envelope, and the client's lines.
-    fn wrap(&self, scene: &Scene) -> (String, String) {
+    pub(super) fn wrap(&self, scene: &Scene) -> (String, String) {
         let dir = &scene.bob().dir;
         let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
         match self.wrap {
@@ -69,19 +69,24 @@ impl Cell {
         }
     }
 
+    /// What makes the server ask for a password, if there is one.
+    pub(super) const fn asks(&self) -> &'static str {
+        match self.login {
+            Login::Certificate => "",
+            Login::Password => {
+                "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR \
+             --verify-client-cert none --username-as-common-name"
+            }
+            Login::Both => "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR",
+        }
+    }
+
     fn run(&self) {
         let mut scene = Scene::with(self.keys);
         let (their_wrap, our_wrap) = self.wrap(&scene);
         let (v6, tcp) = (self.proto.ends_with('6'), self.proto.starts_with("tcp"));
         let proto = if tcp { format!("{}-server", self.proto) } else { self.proto.to_owned() };
-        let asks = match self.login {
-            Login::Certificate => "",
-            Login::Password => {
-                "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR \
-                 --verify-client-cert none --username-as-common-name"
-            }
-            Login::Both => "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR",
-        };
+        let asks = self.asks();
         scene.serve(&format!("--proto {proto} --reneg-sec 3 {their_wrap} {asks} {}", self.server));
         let before = scene.alice().network();
         let file = scene.write(&self.file(&scene, &our_wrap, if v6 { "fd77::2" } else { "192.0.2.2" }));
@@ -112,7 +117,7 @@ impl Cell {
         });
     }
 
-    fn file(&self, scene: &Scene, wrap: &str, server: &str) -> String {
+    pub(super) fn file(&self, scene: &Scene, wrap: &str, server: &str) -> String {
         let (cert, key) = scene.papers.issue("alice", ExtendedKeyUsagePurpose::ClientAuth);
         let ca = scene.papers.authority.pem();
         let mut text = format!("client\ndev tun\nremote {server} 1194 {}\nremote-cert-tls server\n", self.proto);
@@ -201,7 +206,7 @@ fn echoes(socket: &UdpSocket) {
     socket.send(&[]).unwrap();
 }
 
-const CELL: Cell = Cell {
+pub(super) const CELL: Cell = Cell {
     wrap: Wrap::TlsCrypt,
     keys: &PKCS_ECDSA_P256_SHA256,
     login: Login::Certificate,

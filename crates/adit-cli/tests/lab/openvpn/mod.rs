@@ -4,6 +4,7 @@ mod admission;
 mod keys;
 mod matrix;
 mod serving;
+mod turned;
 
 use std::fs::{self, File};
 use std::io::Write as _;

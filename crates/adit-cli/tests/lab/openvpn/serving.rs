@@ -44,6 +44,18 @@ impl Guest {
         Self { run, log }
     }
 
+    /// With the file that somebody was handed out.
+    pub(super) fn of_file(machine: &Machine, text: &str, options: &str) -> Self {
+        let (file, log) = (machine.dir.join("guest.ovpn"), machine.dir.join("guest.log"));
+        fs::write(&file, text).unwrap();
+        let out = File::create(&log).unwrap();
+        let mut command = machine.command("openvpn");
+        command.arg("--config").arg(&file).args(["--verb", "4", "--dev", "ovguest", "--nobind"]);
+        let run =
+            command.args(options.split_whitespace()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
+        Self { run, log }
+    }
+
     /// The same, once packets flow.
     pub(super) fn connected(scene: &Scene, machine: &Machine, name: &str, options: &str) -> Self {
         Self::new(scene, machine, name, options).once_connected(scene)
