@@ -61,7 +61,7 @@ fn is_shared(mode: u32, gid: u32, groups: [u32; 3]) -> bool {
 
 fn admit(directory: &Path, group: u32) -> std::io::Result<()> {
     // What is in it is not theirs, whatever its own modes are.
-    for inner in ["host", "state"] {
+    for inner in ["host", "scratch", "state"] {
         match fs::set_permissions(directory.join(inner), Permissions::from_mode(0o700)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
             Ok(()) | Err(_) => {}
