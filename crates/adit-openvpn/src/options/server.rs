@@ -58,6 +58,8 @@ pub struct ServerOptions {
     pub no_pool: bool,
     /// The file that remembers who had which address.
     pub pool_file: Option<String>,
+    /// That file is read and never written.
+    pub pool_file_fixed: bool,
     /// What is pushed to every client, as text, in order.
     pub push: Vec<String>,
     /// Clients reach each other.
@@ -107,6 +109,7 @@ impl Default for ServerOptions {
             pool6: None,
             no_pool: false,
             pool_file: None,
+            pool_file_fixed: false,
             push: Vec::new(),
             client_to_client: false,
             duplicate_names: false,
@@ -218,6 +221,7 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     read("ifconfig-pool-persist", SERVER, 1, 2, |draft, d| {
         draft.server.pool_file = Some(text(d, 1)?.to_owned());
+        draft.server.pool_file_fixed = d.arguments() > 1 && seconds(d, 2)?.is_zero();
         Ok(Said::Accepted)
     }),
     read("ifconfig-push", CCD, 2, 3, |draft, d| {

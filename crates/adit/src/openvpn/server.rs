@@ -105,11 +105,13 @@ pub enum StartError {
     /// Certificates and keys.
     #[error(transparent)]
     Tls(#[from] TlsSettingsError),
-    /// The program that checks passwords.
-    #[error("cannot look at {program} (`auth-user-pass-verify`): {source}\n  hint: write its whole path")]
-    Program {
-        /// The program.
-        program: PathBuf,
+    /// A program or directory that the configuration names.
+    #[error("cannot look at {path} (`{option}`): {source}\n  hint: write its whole path")]
+    Missing {
+        /// The option.
+        option: &'static str,
+        /// The program or directory.
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },

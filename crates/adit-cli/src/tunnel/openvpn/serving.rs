@@ -207,7 +207,7 @@ fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Resul
     let server =
         Server::start(&asked.config, &files, inside, outside, control, RunOn::Runtime).map_err(|e| match e {
             StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),
-            StartError::Program { .. } | StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => {
+            StartError::Missing { .. } | StartError::Unusable(_) | StartError::Layout(_) | StartError::Tls(_) => {
                 Failure::usage(e)
             }
         })?;

@@ -226,6 +226,7 @@ fn what_cannot_be_served_is_said_before_anything_is() {
         ("topology subnet\nlocal 192.0.2.2\n", "`local`"),
         ("topology subnet\nscript-security 2\nclient-connect /bin/true\n", "`client-connect`"),
         ("topology subnet\nscript-security 2\nauth-user-pass-verify /nowhere/who via-file\n", "/nowhere/who"),
+        ("topology subnet\nclient-config-dir nowhere\n", "nowhere"),
         ("topology subnet\nport-share 192.0.2.9 443\n", "port-share"),
         ("topology subnet\nkey ca.crt\n", "`key`"),
     ] {

@@ -85,6 +85,14 @@ fn what_a_server_cannot_be_is_refused() {
 }
 
 #[test]
+fn a_pool_file_that_is_written_never_says_so() {
+    for (line, fixed) in [("ipp.txt", false), ("ipp.txt 600", false), ("ipp.txt 0", true)] {
+        let server = with(&format!("ifconfig-pool-persist {line}\n")).server;
+        assert_eq!((server.pool_file.as_deref(), server.pool_file_fixed), (Some("ipp.txt"), fixed));
+    }
+}
+
+#[test]
 fn a_server_says_what_one_client_is_given() {
     let (entry, findings) = parse_client_entry(
         "ifconfig-push 10.8.0.7 255.255.255.0\niroute 192.168.7.0 255.255.255.0\niroute-ipv6 fd07::/64\npush-reset\n\

@@ -92,9 +92,11 @@ impl Admission {
         }
     }
 
-    /// The program that is asked about logins, if one is.
-    pub(super) fn program(&self) -> Option<&Path> {
-        self.program.as_ref().map(LoginProgram::path)
+    /// What has to be there, and the option that says so.
+    pub(super) fn needs(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let directory = self.entries.as_ref().map(|entries| ("client-config-dir", entries.directory()));
+        let program = self.program.as_ref().map(|program| ("auth-user-pass-verify", program.path()));
+        directory.into_iter().chain(program)
     }
 
     /// Finds out what is to be known of a client.

@@ -90,6 +90,8 @@ struct Inside {
 #[derive(Debug)]
 struct PoolFile {
     path: PathBuf,
+    /// It is never written.
+    fixed: bool,
     /// What it holds.
     written: String,
     trouble: Option<String>,
@@ -140,14 +142,15 @@ impl Attendant {
     pub(super) fn new(config: &ServerConfig, files: &Files, random: &[u8; 32]) -> Result<Self, StartError> {
         let rules = Rules::of(config)?;
         let admission = Admission::of(config, &files.base, &files.scratch, random);
-        if let Some(program) = admission.program() {
-            let found = std::fs::metadata(program);
-            found.map_err(|source| StartError::Program { program: program.to_owned(), source })?;
+        for (option, path) in admission.needs() {
+            let found = std::fs::metadata(path);
+            found.map_err(|source| StartError::Missing { option, path: path.to_owned(), source })?;
         }
         let mut pool = Pool::new(rules.layout.places(), !rules.duplicates);
         rules.layout.taken().for_each(|place| pool.reserve(place));
-        let pool_file =
-            config.server.pool_file.as_ref().map(|file| PoolFile::open(files.base.join(file))).transpose()?;
+        let fixed = config.server.pool_file_fixed;
+        let open = |file| PoolFile::open(files.base.join(file), fixed);
+        let pool_file = config.server.pool_file.as_ref().map(open).transpose()?;
         if let Some(file) = &pool_file {
             pool.load(&file.written, &rules.layout);
         }
@@ -447,15 +450,15 @@ impl Attendant {
 }
 
 impl PoolFile {
-    fn open(path: PathBuf) -> Result<Self, StartError> {
+    fn open(path: PathBuf, fixed: bool) -> Result<Self, StartError> {
         let read = std::fs::File::open(&path).and_then(|file| {
             let mut text = String::new();
             std::io::Read::read_to_string(&mut std::io::Read::take(file, MAX_POOL_FILE), &mut text).map(|_| text)
         });
         match read {
-            Ok(written) => Ok(Self { path, written, trouble: None }),
+            Ok(written) => Ok(Self { path, fixed, written, trouble: None }),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Ok(Self { path, written: String::new(), trouble: None })
+                Ok(Self { path, fixed, written: String::new(), trouble: None })
             }
             Err(source) => Err(StartError::PoolFile { file: path, source }),
         }
@@ -463,7 +466,7 @@ impl PoolFile {
 
     /// Puts the text in the place of what was there, all at once.
     async fn write(&mut self, text: String) {
-        if text == self.written {
+        if self.fixed || text == self.written {
             return;
         }
         let mut beside = self.path.clone().into_os_string();

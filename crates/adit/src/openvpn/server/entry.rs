@@ -57,6 +57,11 @@ impl Entries {
         Some(Self { directory, exclusive: server.client_dir_exclusive })
     }
 
+    /// Where it is.
+    pub(super) fn directory(&self) -> &std::path::Path {
+        &self.directory
+    }
+
     /// What is said of a client of this name.
     ///
     /// # Errors

@@ -193,7 +193,7 @@ impl Hub {
             Family::V4 => None,
             // A machine without IPv6 has the other alone.
             Family::Any | Family::V6 => match listener((Ipv6Addr::UNSPECIFIED, port).into(), fwmark) {
-                Err(error) if error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) => None,
+                Err(error) if has_no_ipv6(&error) => None,
                 listener => Some(listener?),
             },
         };
@@ -300,6 +300,12 @@ impl Outbox {
 
 const fn path(remote: SocketAddr) -> Path {
     Path { link: STREAM, remote, local: None }
+}
+
+fn has_no_ipv6(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let said = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(said, Some(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL))
 }
 
 fn listener(at: SocketAddr, fwmark: u32) -> io::Result<TcpListener> {
