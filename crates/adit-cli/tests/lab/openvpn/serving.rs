@@ -30,8 +30,11 @@ impl Guest {
     /// The same without a certificate.
     pub(super) fn without_papers(scene: &Scene, machine: &Machine, name: &str, options: &str) -> Self {
         let (dir, file) = (&machine.dir, file_of(name));
-        fs::write(dir.join("ca.crt"), scene.papers.authority.pem()).unwrap();
-        fs::copy(scene.bob().dir.join("tc.key"), dir.join("tc.key")).unwrap();
+        // Once: others may be reading them.
+        if !dir.join("tc.key").exists() {
+            fs::write(dir.join("ca.crt"), scene.papers.authority.pem()).unwrap();
+            fs::copy(scene.bob().dir.join("tc.key"), dir.join("tc.key")).unwrap();
+        }
         let line = format!(
             "--client --nobind --dev-type tun --dev ov{file} --ca DIR/ca.crt --remote-cert-tls server --verb 4 {options}"
         );
