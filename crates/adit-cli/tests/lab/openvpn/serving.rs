@@ -209,7 +209,7 @@ fn the_last_one_of_a_name_counts_unless_many_may_have_it() {
     // What a second one of the name would do where it is.
     let second = Guest::connected(&scene, alice, "alice", &REMOTE.replace("--proto", "--dev other --proto"));
     eventually("one is left", || scene.guests().len() == 1);
-    assert_eq!(scene.bob().status()["openvpn_server"]["admitted"], 2);
+    assert!(scene.bob().status()["openvpn_server"]["admitted"].as_u64() >= Some(2));
     assert_eq!(scene.guests()[0]["addresses"][0], "10.29.41.2");
     drop((first, second));
     let bob = scene.bob();
