@@ -110,6 +110,9 @@ pub(crate) enum Command {
     Daemon(DaemonArgs),
     /// Show the version
     Version(JsonArgs),
+    /// Serve the web site of a tunnel; started by whoever owns the tunnel
+    #[command(hide = true)]
+    WebHalf,
     /// Write the completions of a shell to standard output
     #[command(hide = true)]
     Completions {

@@ -1,12 +1,13 @@
 //! The `adit` command: reads the line, does what it says, ends with a code.
 //!
 //! The map: `args` what can be said, `cmd` what it does, `daemon` the process that owns tunnels, `server` the one
-//! that decides about a network, `doctor` what is wrong with either, `rpc` and `socket` what they say
+//! that decides about a network, `web` the one that serves a web site, `confine` what these two give up, `doctor` what is wrong with either, `rpc` and `socket` what they say
 //! to each other, `render` how it looks (and the only place that prints), `exit` how it ends.
 
 mod args;
 mod client;
 mod cmd;
+mod confine;
 mod daemon;
 mod demo;
 mod doctor;
@@ -25,6 +26,7 @@ mod secret;
 mod server;
 mod socket;
 mod tunnel;
+mod web;
 
 use std::process::ExitCode;
 

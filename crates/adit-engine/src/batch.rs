@@ -152,6 +152,11 @@ impl RecvBatch {
         self.slots.get(self.next).map(|slot| slot.from)
     }
 
+    /// The congestion mark that the next packet came with.
+    pub fn front_ecn(&self) -> Option<Ecn> {
+        self.slots.get(self.next).map(|slot| slot.ecn)
+    }
+
     /// The next packet has been written.
     pub fn pop_front(&mut self) {
         self.take(self.next);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use adit_protocol::Secret;
 use aws_lc_rs::digest;
 use base64ct::{Base64, Encoding};
+use serde::{Deserialize, Serialize};
 
 use crate::shape::Settings;
 
@@ -101,7 +102,7 @@ pub struct HttpsServer {
 }
 
 /// Who ends TLS in front of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Front {
     /// The server itself, with these certificates.
     Direct(Certificates),
@@ -113,7 +114,7 @@ pub enum Front {
 }
 
 /// Where a server's certificate comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Certificates {
     /// PEM files, read again when they change.
     Files {
@@ -143,7 +144,7 @@ pub enum Certificates {
 }
 
 /// What strangers see, and users too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Site {
     /// The files below this directory.
     Directory(PathBuf),
@@ -182,6 +183,21 @@ impl HttpsClient {
     /// The authority of every request: the port is named only where it is not the usual one.
     pub fn authority(&self) -> String {
         if self.port == 443 { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl HttpsServer {
+    /// The URLs of other servers that it asks.
+    pub(crate) fn urls(&self) -> Vec<&str> {
+        let authority = match &self.front {
+            Front::Direct(Certificates::Acme { directory_url, .. }) => Some(directory_url.as_str()),
+            Front::Direct(Certificates::Files { .. } | Certificates::SelfSigned { .. }) | Front::Behind { .. } => None,
+        };
+        let behind = match &self.site {
+            Site::Proxy { url, .. } => Some(url.as_str()),
+            Site::Directory(_) => None,
+        };
+        authority.into_iter().chain(behind).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Not here: profiles and users (`adit`), what the datagrams hold (the protocols), plain UDP (`adit-engine`).
 
+pub mod apart;
 pub mod capsule;
 pub mod client;
 pub mod concealed;
@@ -13,6 +14,7 @@ pub mod ladder;
 pub mod ladder_link;
 pub mod ladder_memory;
 pub mod log;
+mod names;
 pub mod on_demand;
 pub mod server;
 pub mod shape;

@@ -2,18 +2,21 @@
 //!
 //! Not here: which carrier a client uses when (`adit_transport::ladder`), what can be changed while it runs (`outside`).
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use adit_engine::{DatagramIo, Links, Offloads, Ready, RecvBatch, SendArena, UdpLink, UdpOptions, Want};
-use adit_transport::config::{Certificates, Front};
+use adit_transport::apart::Bridge;
+use adit_transport::config::{Certificates, Front, HttpsServer};
 use adit_transport::ladder::{Carrier, Order};
 use adit_transport::ladder_link::{LadderLink, LadderOptions};
 use adit_transport::ladder_memory::Memory;
 use adit_transport::on_demand::{OnDemand, Settings};
-use adit_transport::server::HttpsListener;
+use adit_transport::server::{HttpsListener, ServerControl};
 
 use crate::outside::{Outside, Visitor, WebServer};
 use crate::profile::wg_quick::Profile;
@@ -28,6 +31,7 @@ enum Kind {
     Udp(Box<UdpLink>),
     Visitor(Box<LadderLink<UdpLink, OnDemand>>),
     WebSite(Box<Links<UdpLink, HttpsListener>>),
+    WebSiteElsewhere(Box<Links<UdpLink, Bridge>>),
 }
 
 /// What a tunnel's outside is told of where it runs.
@@ -39,6 +43,29 @@ pub struct Surroundings {
     pub network: Option<String>,
     /// Which carrier worked on which network.
     pub memory: Memory,
+    /// Who serves a web site, if it is not to be served in this process.
+    pub web: Option<WebElsewhere>,
+}
+
+/// Opens a web site in another process than this one.
+pub struct WebElsewhere(Box<dyn FnOnce(HttpsServer) -> Opening + Send>);
+
+type Opening = Pin<Box<dyn Future<Output = io::Result<(Bridge, ServerControl)>> + Send>>;
+
+impl WebElsewhere {
+    /// Opened by this, which waits until visitors are let in.
+    pub fn by<F>(open: impl FnOnce(HttpsServer) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = io::Result<(Bridge, ServerControl)>> + Send + 'static,
+    {
+        Self(Box::new(move |server| Box::pin(open(server))))
+    }
+}
+
+impl fmt::Debug for WebElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebElsewhere(…)")
+    }
 }
 
 /// Why an outside could not be made.
@@ -63,7 +90,7 @@ impl Carriers {
         surroundings: Surroundings,
     ) -> Result<(Self, Outside), OpenError> {
         let (udp, control) = UdpLink::bind(options).map_err(OpenError::Udp)?;
-        let Surroundings { state, network, memory } = surroundings;
+        let Surroundings { state, network, memory, web } = surroundings;
         if let Some(mut server) = https::server(profile, &state) {
             std::fs::create_dir_all(&state).map_err(OpenError::WebSite)?;
             if let Front::Direct(certificates) = &mut server.front
@@ -73,9 +100,17 @@ impl Carriers {
                     .map_err(OpenError::WebSite)?;
                 *certificates = Certificates::Files { chain, key };
             }
-            let (listener, site) = HttpsListener::bind(server).await.map_err(OpenError::WebSite)?;
-            let outside = Outside::WebSite(WebServer::new(control, site));
-            return Ok((Self(Kind::WebSite(Box::new(Links::new(udp, listener)))), outside));
+            let (kind, site) = match web {
+                None => {
+                    let (listener, site) = HttpsListener::bind(server).await.map_err(OpenError::WebSite)?;
+                    (Kind::WebSite(Box::new(Links::new(udp, listener))), site)
+                }
+                Some(WebElsewhere(open)) => {
+                    let (bridge, site) = open(server).await.map_err(OpenError::WebSite)?;
+                    (Kind::WebSiteElsewhere(Box::new(Links::new(udp, bridge))), site)
+                }
+            };
+            return Ok((Self(kind), Outside::WebSite(WebServer::new(control, site))));
         }
         if https::reached_by_https(profile).is_none() {
             return Ok((Self(Kind::Udp(Box::new(udp))), Outside::Udp(control)));
@@ -110,6 +145,7 @@ impl DatagramIo for Carriers {
             Kind::Udp(link) => link.ready(want).await,
             Kind::Visitor(link) => link.ready(want).await,
             Kind::WebSite(link) => link.ready(want).await,
+            Kind::WebSiteElsewhere(link) => link.ready(want).await,
         }
     }
 
@@ -118,6 +154,7 @@ impl DatagramIo for Carriers {
             Kind::Udp(link) => link.try_recv(into),
             Kind::Visitor(link) => link.try_recv(into),
             Kind::WebSite(link) => link.try_recv(into),
+            Kind::WebSiteElsewhere(link) => link.try_recv(into),
         }
     }
 
@@ -126,6 +163,7 @@ impl DatagramIo for Carriers {
             Kind::Udp(link) => link.try_send(out),
             Kind::Visitor(link) => link.try_send(out),
             Kind::WebSite(link) => link.try_send(out),
+            Kind::WebSiteElsewhere(link) => link.try_send(out),
         }
     }
 
@@ -134,6 +172,7 @@ impl DatagramIo for Carriers {
             Kind::Udp(link) => link.overhead(),
             Kind::Visitor(link) => link.overhead(),
             Kind::WebSite(link) => link.overhead(),
+            Kind::WebSiteElsewhere(link) => link.overhead(),
         }
     }
 
@@ -142,6 +181,7 @@ impl DatagramIo for Carriers {
             Kind::Udp(link) => link.offloads(),
             Kind::Visitor(link) => link.offloads(),
             Kind::WebSite(link) => link.offloads(),
+            Kind::WebSiteElsewhere(link) => link.offloads(),
         }
     }
 }

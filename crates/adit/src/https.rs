@@ -150,7 +150,7 @@ pub const fn usual_hello() -> Hello {
 pub fn server(profile: &Profile, state: &Path) -> Option<HttpsServer> {
     let web = profile.web_site.as_ref()?;
     let front = match &web.front {
-        WebFront::Behind => Front::Behind { replays: Some(state.join("tokens")) },
+        WebFront::Behind => Front::Behind { replays: Some(state.join("replays").join("tokens")) },
         WebFront::Files { chain, key } => Front::Direct(Certificates::Files { chain: chain.clone(), key: key.clone() }),
         WebFront::SelfSigned(names) => Front::Direct(Certificates::SelfSigned { names: names.clone() }),
         WebFront::Acme { domains, directory, contact, root } => Front::Direct(Certificates::Acme {

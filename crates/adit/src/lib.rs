@@ -42,7 +42,7 @@ pub mod status;
 mod tunnel;
 pub mod uapi_socket;
 
-pub use carriers::{Carriers, OpenError, Surroundings};
+pub use carriers::{Carriers, OpenError, Surroundings, WebElsewhere};
 #[cfg(feature = "host")]
 pub use follow::follow;
 pub use outside::{Outside, Visitor, WebServer};

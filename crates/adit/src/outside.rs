@@ -194,13 +194,16 @@ impl WebServer {
         self.site.set_users(users);
     }
 
-    pub(crate) fn status(&self) -> WebSiteStatus {
-        let now = self.site.status();
+    pub(crate) async fn status(&self) -> WebSiteStatus {
+        self.site.look().await;
+        let (now, process) = (self.site.status(), self.site.process());
         WebSiteStatus {
             listening: self.site.listening().to_vec(),
             pin: self.site.pin().map(|pin| pin.to_string()),
             connections: now.connections,
             streams: now.streams.values().sum(),
+            process: process.as_ref().and_then(|process| process.id),
+            trouble: process.and_then(|process| process.trouble),
         }
     }
 }

@@ -85,6 +85,12 @@ pub struct WebSiteStatus {
     pub connections: usize,
     /// Streams of peers.
     pub streams: usize,
+    /// The process that serves it, if it has one of its own.
+    #[serde(default)]
+    pub process: Option<u32>,
+    /// Why nobody is served at the moment.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// The state of a tunnel.

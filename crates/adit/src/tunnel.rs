@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::fallback::Fallbacks;
 use crate::meter::{Limit, Metered};
-use crate::outside::{Outside, Visitor, WebServer};
+use crate::outside::{Outside, Visitor};
 use crate::profile::wg_quick::{Endpoint, Profile};
 use crate::resolve::{self, Names, Prefer};
 use crate::status::{Carrier, TunnelStatus};
@@ -189,7 +189,10 @@ impl Tunnel {
             fwmark: self.outside.fwmark(),
         };
         let mut status = TunnelStatus::of(&device, &engine, &carrier, now);
-        status.web_site = self.outside.web_server().map(WebServer::status);
+        status.web_site = match self.outside.web_server() {
+            Some(server) => Some(server.status().await),
+            None => None,
+        };
         status.carrier = self.outside.visitor().map(Visitor::status);
         if status.carrier.is_some() {
             status.peers.iter_mut().for_each(|peer| peer.transport.clone_from(&status.transport));

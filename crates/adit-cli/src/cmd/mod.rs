@@ -50,6 +50,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
         Command::Demo(args) => demo::run(&args),
         Command::Examine(args) => examine::run(&args),
         Command::Daemon(args) => daemon::run(&args),
+        Command::WebHalf => crate::web::serve(),
         Command::Version(args) => Ok(version::run(&args)),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::man(&directory),
@@ -57,7 +58,7 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
 }
 
 /// The runtime of a process that owns tunnels.
-fn runtime() -> Result<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("adit")

@@ -38,6 +38,9 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     }
     if let Some(site) = &t.web_site {
         page.row("web site", &web_site(site));
+        if let Some(trouble) = &site.trouble {
+            page.row("note", &page.style.paint(Tone::Warning, &format!("nobody is served: {trouble}")));
+        }
         if let Some(pin) = &site.pin {
             page.row("pin", pin);
         }

@@ -1,12 +1,11 @@
 //! The server of a network: decides who is in it and what they may, and has the daemon run it.
 //!
 //! A process of its own, without the daemon's rights: what it decides goes to the daemon over its socket (`link`), and if
-//! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine` what it gives
-//! up; `state` its directory, `found` the first run, `serving` what it does from then on, `desk` answers commands, `enrol`
+//! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine`, beside this,
+//! what it gives up; `state` its directory, `found` the first run, `serving` what it does from then on, `desk` answers commands, `enrol`
 //! devices that join, `metrics` scrapers, `gateway` what the daemon is to run.
 
 pub(crate) mod api;
-mod confine;
 mod desk;
 mod enrol;
 mod found;
@@ -43,6 +42,7 @@ pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State};
 use crate::args::network::ServerUpArgs;
 use crate::client::Client;
+use crate::confine::{self, Keeps, Sockets};
 use crate::exit::{Failure, Result};
 use crate::members;
 use crate::places::Places;
@@ -109,7 +109,9 @@ impl Server {
             tracing::info!("devices are not told of the web site: --host gives no name and no IPv4 address for it");
         }
         let writable = state.database_directory()?;
-        let missing = confine::confine(&writable)?;
+        let keeps =
+            Keeps { who: "the server's process", write: vec![writable], read: Vec::new(), sockets: Sockets::Any };
+        let missing = confine::confine(&keeps)?;
         missing.iter().for_each(|missing| tracing::warn!("{missing}"));
         let (link, reports) = Connected::to_the_daemon(monitor.clone(), settings.interface.clone())?.start()?;
         Ok(Self { state, settings, wish, listener, metrics, members, link, reports, monitor })

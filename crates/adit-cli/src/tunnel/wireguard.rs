@@ -15,6 +15,7 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::report::{State, TunnelReport};
 use crate::rpc::{Done, Limit};
+use crate::web::{self, Web};
 
 /// A tunnel with its interface, sockets and everything it changed on this machine.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ struct Mine {
     file: Option<PathBuf>,
     /// Keeps the interface alive: ends before the tunnel does.
     follower: JoinSet<()>,
+    /// The process of the web site, if there is one: ends after the tunnel.
+    web: Web,
 }
 
 impl WireGuard {
@@ -53,7 +56,7 @@ impl WireGuard {
         let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
         let state = places.state();
         let mark = prepared.fwmark().unwrap_or(0);
-        let (tunnel, control, link) = match start(name, &profile, mark, &state).await {
+        let (tunnel, control, link, web) = match start(name, &profile, mark, &state).await {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -78,7 +81,7 @@ impl WireGuard {
             follower.spawn(network::follow(visitor.clone(), state));
         }
         tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)?;
-        let mine = Mine { profile, applied, file, follower };
+        let mine = Mine { profile, applied, file, follower, web };
         let running = Self {
             name: name.to_owned(),
             tunnel,
@@ -195,10 +198,11 @@ impl WireGuard {
         }
         let tunnel = self.tunnel.clone();
         // PostDown commands are run when the interface is gone, the others before.
-        let Mine { applied, mut follower, .. } = mine;
+        let Mine { applied, mut follower, mut web, .. } = mine;
         let end = async move {
             follower.shutdown().await;
             drop(tunnel.stop().await);
+            web.ended().await;
         };
         let undone = applied.undo_around(end).await;
         self.answers.abort();
@@ -261,12 +265,17 @@ impl Mine {
 }
 
 /// Inside, protocol and outside, joined, and the socket of `wg`.
-async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Result<(Tunnel, UapiSocket, TunLink)> {
+async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Result<(Tunnel, UapiSocket, TunLink, Web)> {
     let offload = offload()?;
     let port = profile.interface.listen_port.unwrap_or(0);
     // First what another program may have taken, so that no interface appears for nothing.
-    let surroundings =
-        Surroundings { state: state.to_owned(), network: network::fingerprint(), memory: network::remembered(state) };
+    let (elsewhere, web) = web::elsewhere();
+    let surroundings = Surroundings {
+        state: state.to_owned(),
+        network: network::fingerprint(),
+        memory: network::remembered(state),
+        web: Some(elsewhere),
+    };
     let (carriers, outside) = Carriers::open(profile, UdpOptions { port, fwmark, offload }, surroundings)
         .await
         .map_err(|e| why::outside(port, fwmark, &e))?;
@@ -275,7 +284,7 @@ async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Resu
     let socket = UapiSocket::bind(name).map_err(Failure::failed)?;
     let options = Options { outside, ..Options::default() };
     let tunnel = Tunnel::start_profile(profile, inside, carriers, options).await.map_err(Failure::failed)?;
-    Ok((tunnel, socket, link))
+    Ok((tunnel, socket, link, web))
 }
 
 /// Answers `wg show` and `wg set`; when its socket is removed, that is the end of the tunnel, as wireguard-go has it.

@@ -3,6 +3,7 @@
 //! Needs root, nginx, openssl, and Debian's Python with h2 and OpenSSL; fails without them.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
+mod apart;
 mod carries;
 mod front;
 mod ladder;

@@ -4,7 +4,7 @@ use adit_lab::poll::{self, PATIENCE};
 use adit_lab::shell::Run;
 use adit_lab::traffic;
 
-use crate::scene::{Scene, outside};
+use crate::scene::{SERVER, Scene, outside};
 
 #[test]
 fn a_server_that_was_restarted_goes_on_without_anybody_joining_again() {
@@ -50,6 +50,35 @@ fn what_decides_has_no_rights_in_any_of_its_threads() {
         threads += 1;
     }
     assert!(threads > 1, "the link to the daemon is a thread of its own");
+}
+
+/// A third process speaks to strangers: it has neither the database nor the rights of the daemon.
+#[test]
+fn what_serves_the_web_site_has_no_rights_and_is_replaced_when_it_is_killed() {
+    let scene = Scene::new();
+    scene.join_both();
+    let process = || scene.server.tunnel()["web_site"]["process"].as_u64();
+    let first = process().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap();
+    let has = |line: &str| status.lines().any(|l| l.split_whitespace().eq(line.split_whitespace()));
+    assert!(has("CapEff: 0000000000000000") && has("NoNewPrivs: 1") && has("Seccomp: 2"), "{status}");
+    // What only root may read is asked for by links among the pages.
+    let state = scene.server.dir.join("state/server");
+    for (name, file) in [("key", state.join("network.key")), ("shadow", "/etc/shadow".into())] {
+        assert!(std::fs::read(&file).is_ok());
+        std::os::unix::fs::symlink(file, state.join("site").join(name)).unwrap();
+    }
+    let code = |page: &str| {
+        let curl = "curl -sk -o /dev/null -w %{http_code}";
+        scene.phone.host.run(&format!("{curl} https://{SERVER}/{page}"))
+    };
+    assert_eq!(code(""), "200");
+    assert!(code("key") != "200" && code("shadow") != "200");
+    scene.block_udp();
+    scene.reaches_outside(&scene.phone);
+    Run::line(&format!("kill -KILL {first}")).ok();
+    poll::until("another process", PATIENCE, || process().filter(|process| *process != first));
+    scene.reaches_outside(&scene.phone);
 }
 
 /// Neither half goes on without the other.

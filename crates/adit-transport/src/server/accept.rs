@@ -3,7 +3,7 @@
 //! Not here: what they say (`h1`, `h2`).
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -46,7 +46,7 @@ pub(super) struct Door {
 
 /// Sockets that listen at these addresses, by `open`. "Every address" means both families where both are asked for; on a
 /// machine that has only one of them, as many have no IPv6, it means that one.
-pub(super) fn listen_at<T>(
+pub(crate) fn listen_at<T>(
     addresses: &[SocketAddr],
     mut open: impl FnMut(SocketAddr) -> io::Result<T>,
 ) -> io::Result<Vec<T>> {
@@ -77,8 +77,13 @@ fn is_of_no_family(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// A socket that listens.
+/// A socket that listens, of this runtime.
 pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(listening_socket(address)?)
+}
+
+/// A socket that listens.
+pub(crate) fn listening_socket(address: SocketAddr) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -87,7 +92,7 @@ pub(super) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 impl Door {

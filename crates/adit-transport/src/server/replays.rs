@@ -2,8 +2,9 @@
 //!
 //! Not here: what is remembered and for how long (`token`).
 
+use std::fs::DirBuilder;
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ impl Memory {
     /// Reads the file, if there is one to be kept. What cannot be read is taken for lost: then only tokens made from now on
     /// are good.
     pub(super) fn open(file: Option<PathBuf>, now: u64) -> io::Result<Self> {
+        if let Some(directory) = file.as_deref().and_then(Path::parent) {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
         let replays = match &file {
             Some(file) => read(file)?.unwrap_or_else(|| Replays::lost(now)),
             None => Replays::lost(now),

@@ -12,6 +12,7 @@ use std::{
 use maybenot::{Framework, Machine, MachineId, Timer, TriggerAction, TriggerEvent};
 use rand_chacha::ChaCha20Rng;
 use rand_core::Rng as _;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The most machines that one connection runs.
@@ -82,12 +83,39 @@ impl PartialEq for PaddingMachine {
 impl Eq for PaddingMachine {}
 
 /// Which machines, and what they may cost.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "MachinesText", into = "MachinesText")]
 pub struct MachineSettings {
     machines: Arc<[Machine]>,
     max_padding: f64,
     max_blocking: f64,
     padding_bytes: u16,
+}
+
+/// Machines and their limits as they are written down.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MachinesText {
+    machines: Vec<String>,
+    max_padding: f64,
+    max_blocking: f64,
+    padding_bytes: u16,
+}
+
+impl From<MachineSettings> for MachinesText {
+    fn from(settings: MachineSettings) -> Self {
+        let MachineSettings { machines, max_padding, max_blocking, padding_bytes } = settings;
+        Self { machines: machines.iter().map(Machine::serialize).collect(), max_padding, max_blocking, padding_bytes }
+    }
+}
+
+impl TryFrom<MachinesText> for MachineSettings {
+    type Error = BadMachine;
+
+    fn try_from(text: MachinesText) -> Result<Self, BadMachine> {
+        let machines = text.machines.iter().map(|machine| machine.parse()).collect::<Result<Vec<_>, _>>()?;
+        Self::new(&machines, text.max_padding, text.max_blocking, text.padding_bytes)
+    }
 }
 
 impl MachineSettings {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use adit_protocol::Why;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
+use serde::{Deserialize, Serialize};
 
 pub use self::machines::{BadMachine, MAX_MACHINES, MachineSettings, PaddingMachine};
 pub(crate) use self::outgoing::Outgoing;
@@ -55,7 +56,7 @@ pub enum Role {
 }
 
 /// What is done about shape. The default costs at most three bytes in a hundred, and no time.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Settings {
     /// Hide the sizes of small datagrams in writes of blurred size.
     pub blur: bool,

@@ -79,6 +79,8 @@ pub(super) fn server() -> Seen {
                 pin: None,
                 connections: 0,
                 streams: 0,
+                process: None,
+                trouble: None,
             }),
             ..TunnelReport::empty("home")
         },

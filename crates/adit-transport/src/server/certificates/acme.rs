@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
 use instant_acme::{
     Account, AccountBuilder, AccountCredentials, AuthorizationStatus, ChallengeType, Identifier, NewAccount, NewOrder,
     OrderStatus, RetryPolicy,
@@ -19,6 +23,8 @@ use rustls::sign::CertifiedKey;
 use tokio::time::sleep;
 
 use super::Shown;
+use crate::names::Names;
+use crate::server::site::upstream;
 
 /// How often it is looked whether the certificate is to be renewed.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -35,6 +41,7 @@ pub(super) struct Acme {
     pub(super) contact: Option<String>,
     pub(super) cache: PathBuf,
     pub(super) root: Option<PathBuf>,
+    pub(super) names: Names,
 }
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -134,11 +141,13 @@ impl Acme {
         Ok(account)
     }
 
-    fn builder(&self) -> Result<AccountBuilder, instant_acme::Error> {
-        match &self.root {
-            Some(root) => Account::builder_with_root(root),
-            None => Account::builder(),
-        }
+    fn builder(&self) -> io::Result<AccountBuilder> {
+        let tls = upstream::tls(self.root.as_deref(), "the authority", "AcmeRoot")?;
+        let mut connector = HttpConnector::new_with_resolver(self.names.clone());
+        connector.enforce_http(false);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(connector);
+        Ok(Account::builder_with_http(Box::new(Client::builder(TokioExecutor::new()).build(connector))))
     }
 
     fn chain_file(&self) -> PathBuf {

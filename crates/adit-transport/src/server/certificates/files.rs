@@ -3,17 +3,16 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::sleep;
-
-use super::Shown;
+use zeroize::Zeroizing;
 
 /// How often it is looked whether they changed.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Where they are, and what was seen of them last.
+#[derive(Debug)]
 pub(super) struct Files {
     chain: PathBuf,
     key: PathBuf,
@@ -29,16 +28,16 @@ impl Files {
         Self { chain, key, seen }
     }
 
-    pub(super) async fn read(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    pub(super) async fn read(&self) -> io::Result<(Vec<u8>, Zeroizing<Vec<u8>>)> {
         let of =
             |path: &PathBuf, error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let chain = tokio::fs::read(&self.chain).await.map_err(|error| of(&self.chain, error))?;
         let key = tokio::fs::read(&self.key).await.map_err(|error| of(&self.key, error))?;
-        Ok((chain, key))
+        Ok((chain, Zeroizing::new(key)))
     }
 
-    /// Shows what is in the files whenever they changed. While they do not fit each other, what was shown stays.
-    pub(super) async fn watch(mut self, shown: Arc<Shown>) {
+    /// Has what is in the files used whenever they changed. While that cannot be, what was used stays.
+    pub(super) async fn watch(mut self, used: impl Fn(Vec<u8>, Zeroizing<Vec<u8>>) -> io::Result<()>) {
         loop {
             sleep(LOOK_EVERY).await;
             // Before they are read: a change meanwhile is seen the next time.
@@ -47,7 +46,7 @@ impl Files {
                 continue;
             }
             let read = self.read().await;
-            match read.and_then(|(chain, key)| shown.show_pem(&chain, &key)) {
+            match read.and_then(|(chain, key)| used(chain, key)) {
                 Ok(()) => self.seen = now,
                 Err(error) => tracing::warn!(%error, "the new certificate cannot be used, the old one stays"),
             }

@@ -4,6 +4,9 @@
 
 mod acme;
 mod files;
+mod handed;
+
+pub(crate) use handed::Handed;
 
 use std::collections::HashMap;
 use std::io;
@@ -17,14 +20,16 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::apart::Pem;
 use crate::config::{Certificates, Pin};
+use crate::names::Names;
 
 /// RFC 8737 §6.2: the protocol in which an ACME authority asks for the proof of a name.
 pub(super) const ACME_ALPN: &[u8] = b"acme-tls/1";
 
 /// The certificate that is shown, which may change while the server runs.
 #[derive(Debug)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     current: watch::Sender<Option<Arc<CertifiedKey>>>,
     /// Certificates that prove names to an authority, while it asks for them. Touched by its handshakes only.
     proofs: RwLock<HashMap<String, Arc<CertifiedKey>>>,
@@ -35,9 +40,15 @@ pub(super) struct Shown {
 pub(super) async fn open(
     from: &Certificates,
     provider: Arc<CryptoProvider>,
+    handed: watch::Receiver<Option<Pem>>,
+    names: Names,
 ) -> io::Result<(Arc<Shown>, Option<JoinHandle<()>>)> {
-    let shown = Arc::new(Shown { current: watch::Sender::new(None), proofs: RwLock::default(), provider });
+    let shown = Arc::new(Shown::new(provider));
+    let is_handed = handed.borrow().is_some();
     let task = match from {
+        Certificates::SelfSigned { .. } | Certificates::Files { .. } if is_handed => {
+            Some(handed::show(handed, Arc::clone(&shown))?)
+        }
         Certificates::SelfSigned { names } => {
             let made = rcgen::generate_simple_self_signed(names.clone()).map_err(io::Error::other)?;
             let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(io::Error::other)?;
@@ -48,7 +59,8 @@ pub(super) async fn open(
             let read = files::Files::open(chain.clone(), key.clone()).await;
             let (chain, key) = read.read().await?;
             shown.show_pem(&chain, &key)?;
-            Some(tokio::spawn(read.watch(Arc::clone(&shown))))
+            let shown = Arc::clone(&shown);
+            Some(tokio::spawn(read.watch(move |chain, key| shown.show_pem(&chain, &key))))
         }
         Certificates::Acme { domains, directory_url, contact, cache, root } => {
             let acme = acme::Acme {
@@ -57,6 +69,7 @@ pub(super) async fn open(
                 contact: contact.clone(),
                 cache: cache.clone(),
                 root: root.clone(),
+                names,
             };
             acme.show_cached(&shown).await?;
             Some(tokio::spawn(acme.keep_fresh(Arc::clone(&shown))))
@@ -66,6 +79,10 @@ pub(super) async fn open(
 }
 
 impl Shown {
+    fn new(provider: Arc<CryptoProvider>) -> Self {
+        Self { current: watch::Sender::new(None), proofs: RwLock::default(), provider }
+    }
+
     /// From now on this one is shown.
     fn show(&self, chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> io::Result<()> {
         self.current.send_replace(Some(Arc::new(self.certified(chain, key)?)));

@@ -5,7 +5,7 @@
 mod directory;
 mod headers;
 mod proxy;
-mod upstream;
+pub(super) mod upstream;
 mod websocket;
 
 use std::io;
@@ -17,6 +17,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::body::{self, Body};
 use crate::config;
+use crate::names::Names;
 use directory::Directory;
 use proxy::Proxy;
 
@@ -31,10 +32,10 @@ pub(super) enum Site {
 }
 
 impl Site {
-    pub(super) fn open(site: &config::Site) -> io::Result<Self> {
+    pub(super) fn open(site: &config::Site, names: &Names) -> io::Result<Self> {
         Ok(match site {
             config::Site::Directory(path) => Self::Directory(Directory::open(path)?),
-            config::Site::Proxy { url, root } => Self::Proxy(Box::new(Proxy::new(url, root.as_deref())?)),
+            config::Site::Proxy { url, root } => Self::Proxy(Box::new(Proxy::new(url, root.as_deref(), names)?)),
         })
     }
 

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use super::websocket::{self, Downward};
 use super::{headers, page, upstream};
+use crate::names::Names;
 use crate::server::body::{self, Body};
 use crate::server::ledger::Working;
 use crate::server::limits::{BODY_TIME, FILE_PIECE, LINGER_TIME};
@@ -31,7 +32,7 @@ const WEBSOCKET_ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-acce
 /// Hands requests on.
 #[derive(Debug)]
 pub(crate) struct Proxy {
-    client: Client<HttpsConnector<HttpConnector>, Body>,
+    client: Client<HttpsConnector<HttpConnector<Names>>, Body>,
     scheme: Scheme,
     to: Authority,
 }
@@ -39,7 +40,7 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// To a site given as `http://host:port` or `https://host:port`; the latter is vouched for by `root`, or by the machine's
     /// authorities.
-    pub(crate) fn new(url: &str, root: Option<&Path>) -> io::Result<Self> {
+    pub(crate) fn new(url: &str, root: Option<&Path>, names: &Names) -> io::Result<Self> {
         let bad = || {
             let why = format!("`{url}` is not of the form http://host:port or https://host:port");
             io::Error::new(io::ErrorKind::InvalidInput, why)
@@ -49,10 +50,10 @@ impl Proxy {
         let scheme = parts.scheme.filter(|_| !has_path).ok_or_else(bad)?;
         let tls = match scheme.as_str() {
             "http" => upstream::no_tls()?,
-            "https" => upstream::tls(root)?,
+            "https" => upstream::tls(root, "the site behind", "SiteRoot")?,
             _ => return Err(bad()),
         };
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(names.clone());
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(LINGER_TIME));

@@ -1,4 +1,4 @@
-//! The TLS of the client that asks a site behind: who must vouch for it.
+//! The TLS of clients that ask a site behind, or an authority for certificates: who must vouch for them.
 //!
 //! Not here: requests (`proxy`), the TLS that visitors see (`tls` of the server).
 
@@ -11,16 +11,17 @@ use rustls_pki_types::pem::PemObject as _;
 
 use crate::server::tls::provider;
 
-/// The site is vouched for by a certificate of this PEM file, or by the machine's authorities. Its name is checked either way.
-pub(super) fn tls(root: Option<&Path>) -> io::Result<ClientConfig> {
+/// Whoever is asked is vouched for by a certificate of this PEM file, or by the machine's authorities. The name is checked
+/// either way. `setting` is what names such a file.
+pub(in crate::server) fn tls(root: Option<&Path>, whom: &str, setting: &str) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let Some(file) = root else {
         let found = rustls_native_certs::load_native_certs();
         roots.add_parsable_certificates(found.certs);
         if roots.is_empty() {
-            return Err(io::Error::other(
-                "this machine has no certificate authorities to vouch for the site behind\n  hint: install the package ca-certificates, or name a PEM file with `SiteRoot`",
-            ));
+            return Err(io::Error::other(format!(
+                "this machine has no certificate authorities to vouch for {whom}\n  hint: install the package ca-certificates, or name a PEM file with `{setting}`",
+            )));
         }
         return config(roots);
     };

@@ -153,7 +153,7 @@ async fn connect_and_trace_are_refused_and_a_site_that_is_away_is_a_bad_gateway(
 async fn an_address_of_another_form_is_refused_at_the_start() {
     for bad in ["ftp://a.test", "a.test:80", "http://a.test/path", "https://a.test/path", "", "http://", "https://"] {
         let site = Site::Proxy { url: bad.into(), root: None };
-        assert!(crate::server::site::Site::open(&site).is_err(), "{bad}");
+        assert!(crate::server::site::Site::open(&site, &crate::names::Names::of_this_machine()).is_err(), "{bad}");
     }
 }
 
@@ -205,7 +205,8 @@ async fn a_file_that_vouches_for_nobody_is_refused_at_the_start() {
             std::fs::write(&file, text).unwrap();
         }
         let site = Site::Proxy { url: "https://a.test".into(), root: Some(file) };
-        let said = crate::server::site::Site::open(&site).unwrap_err().to_string();
+        let said =
+            crate::server::site::Site::open(&site, &crate::names::Names::of_this_machine()).unwrap_err().to_string();
         assert!(said.contains(name), "{said}");
     }
 }

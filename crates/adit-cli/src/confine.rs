@@ -1,20 +1,23 @@
-//! Gives up what the deciding process does not need: capabilities, most of the file system, most of the kernel.
+//! Gives up what a process does not need: capabilities, most of the file system, most of the kernel.
 //!
-//! Done before there are other threads, which is made sure of, and after the commands' socket is open. From then on,
-//! whoever takes this process over has the public keys of a network, its invites and its log, and nothing else of the
-//! machine: it cannot run programs, trace or signal other processes, change the network, read other files, or speak to
-//! anybody over a Unix socket as the root that it still is by name. Its connections to the daemon, and the addresses of its
-//! database, come from `monitor`.
+//! Done before there are other threads, which is made sure of, and after what needs rights is open. From then on, whoever
+//! takes such a process over cannot run programs, trace or signal other processes, change the network, read files but those
+//! it keeps, or speak to anybody over a Unix socket as the root that it still is by name. Two processes do this: the one
+//! that decides about a network (`server`), whose connections to the daemon and addresses of its database come from
+//! `monitor`, and the one that serves a web site (`web`), whose sockets and certificate come from the daemon.
 //!
-//! What is left: it can open TCP and UDP sockets, which a database on another machine needs.
+//! What is left to the first: it can open TCP and UDP sockets, which a database on another machine needs. To the second:
+//! TCP to the ports of the sites that it asks, if it asks any.
 
 #[cfg(test)]
 mod sys;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 
-use landlock::{ABI, Access as _, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
@@ -26,34 +29,55 @@ use crate::exit::{Failure, Result};
 /// What is asked of Landlock; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V5;
 
-/// Gives it up, for good: afterwards this thread, and those it starts, can write below `writable` alone. Returns what this
-/// kernel cannot take away.
-pub(crate) fn confine(writable: &Path) -> Result<Option<String>> {
-    alone()?;
+/// What a process keeps.
+#[derive(Debug)]
+pub(crate) struct Keeps {
+    /// Which process that is, for people.
+    pub(crate) who: &'static str,
+    /// Directories in which it makes and changes files.
+    pub(crate) write: Vec<PathBuf>,
+    /// Files, and directories with what is in them, that it reads.
+    pub(crate) read: Vec<PathBuf>,
+    /// What it may open besides files.
+    pub(crate) sockets: Sockets,
+}
+
+/// Sockets that a process may open.
+#[derive(Debug)]
+pub(crate) enum Sockets {
+    /// TCP and UDP.
+    Any,
+    /// TCP, to connect to these ports; none at all, if there are no ports.
+    ConnectTo(Vec<u16>),
+}
+
+/// Gives up the rest, for good: for this thread, and those it starts. Returns what this kernel cannot take away.
+pub(crate) fn confine(keeps: &Keeps) -> Result<Option<String>> {
+    let failed = |what: &str, why: &dyn std::fmt::Display| failed(keeps.who, what, why);
+    alone(keeps.who)?;
     rustix::thread::set_no_new_privs(true).map_err(|e| failed("new privileges", &e))?;
-    let enforced = files(writable).map_err(|e| failed("other files", &e))?;
-    system_calls().map_err(|e| failed("system calls", &e))?;
+    let enforced = files(keeps).map_err(|e| failed("other files", &e))?;
+    system_calls(&keeps.sockets).map_err(|e| failed("system calls", &e))?;
     capabilities().map_err(|e| failed("capabilities", &e))?;
-    Ok((!enforced)
-        .then(|| "this kernel has no Landlock, so the server's process can still open other files".to_owned()))
+    Ok((!enforced).then(|| format!("this kernel has no Landlock, so {} can still open other files", keeps.who)))
 }
 
 /// What is given up is given up by one thread: another would keep it, and share its memory with this one.
 #[cfg(not(test))]
-fn alone() -> Result<()> {
-    let threads = std::fs::read_dir("/proc/self/task").map_err(|e| failed("other threads", &e))?.count();
-    if threads == 1 { Ok(()) } else { Err(failed("other threads", &format!("there are {threads} already"))) }
+fn alone(who: &str) -> Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task").map_err(|e| failed(who, "other threads", &e))?.count();
+    if threads == 1 { Ok(()) } else { Err(failed(who, "other threads", &format!("there are {threads} already"))) }
 }
 
 /// Tests have threads of their own, and confine one of them.
 #[cfg(test)]
 #[expect(clippy::unnecessary_wraps, reason = "as the real one")]
-const fn alone() -> Result<()> {
+const fn alone(_who: &str) -> Result<()> {
     Ok(())
 }
 
-fn failed(what: &str, why: &dyn std::fmt::Display) -> Failure {
-    Failure::failed(format!("the server's process cannot be kept from {what}: {why}"))
+fn failed(who: &str, what: &str, why: &dyn std::fmt::Display) -> Failure {
+    Failure::failed(format!("{who} cannot be kept from {what}: {why}"))
         .hint("it is not run with more rights than it needs; please report this with the version of the kernel")
 }
 
@@ -62,34 +86,52 @@ fn capabilities() -> rustix::io::Result<()> {
     rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
-/// What it still reads; what is not there is not needed. Not the files for looking up names: what is allowed is a file, and
-/// whoever rewrites `/etc/resolv.conf` puts another in its place. The monitor looks names up.
+/// What every process still reads; what is not there is not needed. Not the files for looking up names: what is allowed is a file, and
+/// whoever rewrites `/etc/resolv.conf` puts another in its place. Others look names up.
 const SYSTEM: [&str; 3] = ["/etc/localtime", "/proc/self", "/usr/lib"];
 
 /// Whether all of it is enforced.
-fn files(writable: &Path) -> std::result::Result<bool, landlock::RulesetError> {
+fn files(keeps: &Keeps) -> std::result::Result<bool, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
-    let status = Ruleset::default()
-        .handle_access(all)?
+    let mut rules = Ruleset::default().handle_access(all)?;
+    if let Sockets::ConnectTo(_) = keeps.sockets {
+        rules = rules.handle_access(AccessNet::from_all(LANDLOCK))?;
+    }
+    let mut rules = rules
         .create()?
-        .add_rules(landlock::path_beneath_rules([writable], all & !AccessFs::Execute))?
-        .add_rules(landlock::path_beneath_rules(SYSTEM, read))?
-        .restrict_self()?;
+        .add_rules(landlock::path_beneath_rules(&keeps.write, all & !AccessFs::Execute))?
+        .add_rules(landlock::path_beneath_rules(&keeps.read, read))?
+        .add_rules(landlock::path_beneath_rules(SYSTEM, read))?;
+    if let Sockets::ConnectTo(ports) = &keeps.sockets {
+        for port in ports {
+            rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
+    }
+    let status = rules.restrict_self()?;
     Ok(status.ruleset != RulesetStatus::NotEnforced)
 }
 
-/// What a program that serves a database and two sockets never does. It is refused, as a missing privilege would be.
-fn system_calls() -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// What a program that serves files and sockets never does. It is refused, as a missing privilege would be.
+fn system_calls(sockets: &Sockets) -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mut refused: BTreeMap<i64, Vec<SeccompRule>> = REFUSED.iter().map(|call| (*call, Vec::new())).collect();
     for (call, argument, values) in REFUSED_WITH {
         let rules = values.iter().map(|value| rule(*argument, SeccompCmpOp::Eq, *value));
         refused.insert(*call, rules.collect::<std::result::Result<_, _>>()?);
     }
+    let but_streams = || {
+        let types = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET];
+        let types = types.map(|kind| rule(1, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into()));
+        types.into_iter().collect::<std::result::Result<Vec<_>, _>>()
+    };
     // A pair of streams cannot be connected elsewhere, as a pair for datagrams can.
-    let types = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET];
-    let types = types.map(|kind| rule(1, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into()));
-    refused.insert(libc::SYS_socketpair, types.into_iter().collect::<std::result::Result<_, _>>()?);
+    refused.insert(libc::SYS_socketpair, but_streams()?);
+    match sockets {
+        Sockets::Any => {}
+        // No rule is no exception.
+        Sockets::ConnectTo(ports) if ports.is_empty() => drop(refused.insert(libc::SYS_socket, Vec::new())),
+        Sockets::ConnectTo(_) => refused.entry(libc::SYS_socket).or_default().extend(but_streams()?),
+    }
     // A new user namespace would have every capability in it.
     let namespaces = NAMESPACES.map(|flag| rule(0, SeccompCmpOp::MaskedEq(flag), flag));
     refused.insert(libc::SYS_clone, namespaces.into_iter().collect::<std::result::Result<_, _>>()?);
@@ -260,8 +302,9 @@ const FILE_SETATTR: i64 = 469;
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
     use std::process::Command;
 
     use super::*;
@@ -305,7 +348,8 @@ mod tests {
         std::fs::write(other.join("secret"), "x").unwrap();
         std::thread::scope(|threads| {
             let confined = threads.spawn(|| {
-                let missing = confine(&mine).unwrap();
+                let keeps = Keeps { who: "a test", write: vec![mine.clone()], read: Vec::new(), sockets: Sockets::Any };
+                let missing = confine(&keeps).unwrap();
                 std::fs::write(mine.join("file"), "y").unwrap();
                 std::fs::rename(mine.join("file"), mine.join("moved")).unwrap();
                 assert!(TcpListener::bind("127.0.0.1:0").is_ok());
@@ -326,5 +370,43 @@ mod tests {
         for directory in [&mine, &other] {
             std::fs::remove_dir_all(directory).unwrap();
         }
+    }
+
+    /// What serves a web site reads its pages, and connects to the site behind it and to nobody else.
+    #[test]
+    fn what_is_kept_is_what_was_said() {
+        let site = std::env::temp_dir().join(format!("adit-confine-site-{}", std::process::id()));
+        std::fs::create_dir_all(&site).unwrap();
+        std::fs::write(site.join("page"), "x").unwrap();
+        let behind = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [near, other] = behind.each_ref().map(|socket| socket.local_addr().unwrap());
+        let keeps = |ports| Keeps {
+            who: "a test",
+            write: Vec::new(),
+            read: vec![site.clone()],
+            sockets: Sockets::ConnectTo(ports),
+        };
+        std::thread::scope(|threads| {
+            let proxy = threads.spawn(|| {
+                let missing = confine(&keeps(vec![near.port()])).unwrap();
+                assert_eq!(std::fs::read(site.join("page")).unwrap(), b"x");
+                assert!(TcpStream::connect(near).is_ok());
+                assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+                if missing.is_none() {
+                    assert!(std::fs::write(site.join("page"), "y").is_err());
+                    assert!(std::fs::read("/etc/shadow").is_err());
+                    assert!(TcpStream::connect(other).is_err());
+                    assert!(TcpListener::bind("127.0.0.1:0").is_err());
+                }
+            });
+            let pages = threads.spawn(|| {
+                confine(&keeps(Vec::new())).unwrap();
+                assert!(TcpStream::connect(near).is_err());
+                std::thread::spawn(|| ()).join().unwrap();
+            });
+            proxy.join().unwrap();
+            pages.join().unwrap();
+        });
+        std::fs::remove_dir_all(site).unwrap();
     }
 }
