@@ -119,7 +119,17 @@ impl DatagramIo for Bridge {
                 Some(stream) = streams.recv() => *to = Some(Far::new(stream)),
                 // Errors too are found by trying.
                 _ = far.stream.readable(), if want.read => return Ok(Ready { read: true, write: false }),
-                _ = far.stream.writable(), if want.write => return Ok(Ready { read: false, write: true }),
+                _ = far.stream.writable(), if want.write || !far.unsent.is_empty() => {
+                    if want.write {
+                        return Ok(Ready { read: false, write: true });
+                    }
+                    // The rest of a run that left in part: for the engine it is gone already.
+                    if let Err(error) = far.unsent.flush(&far.stream)
+                        && error.kind() != io::ErrorKind::WouldBlock
+                    {
+                        self.part(&error);
+                    }
+                }
                 () = until(patience), if want.write => return Ok(Ready { read: false, write: true }),
             }
         }
