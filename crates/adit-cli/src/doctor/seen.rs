@@ -70,6 +70,8 @@ pub(crate) enum Role {
     Peer,
     /// It goes to OpenVPN servers.
     OpenVpn,
+    /// OpenVPN clients come to it.
+    OpenVpnServer,
 }
 
 /// What matters here of a profile.

@@ -33,8 +33,8 @@ fn judge(seen: &Seen, tunnel: &Tunnel) -> Vec<Checked> {
         Role::Device => device(tunnel),
         Role::Network { .. } => network(machine, tunnel),
         Role::Peer => listener(machine, tunnel),
-        // Where its servers are, and over what it goes there, its configuration says in more ways than one.
-        Role::OpenVpn => return Vec::new(),
+        // Where its other end is, and over what it goes there, its configuration says in more ways than one.
+        Role::OpenVpn | Role::OpenVpnServer => return Vec::new(),
     };
     let mut found: Vec<Checked> = Vec::new();
     for Traffic { what, ways } in traffic {

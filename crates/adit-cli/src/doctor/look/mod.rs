@@ -103,8 +103,9 @@ fn read(report: &TunnelReport, places: &Places) -> Read {
         };
     };
     if is_openvpn(report) {
+        let role = if report.openvpn_server.is_some() { Role::OpenVpnServer } else { Role::OpenVpn };
         let (profile, shown, own_certificate, addresses) = (None, None, None, Vec::new());
-        return Read { role: Role::OpenVpn, profile, shown, own_certificate, addresses };
+        return Read { role, profile, shown, own_certificate, addresses };
     }
     let profile = file::load(file).ok().map(|loaded| loaded.profile);
     let is_device = profile.as_ref().is_none_or(|profile| profile.peers.iter().any(|peer| peer.way().is_some()));
@@ -117,9 +118,9 @@ fn read(report: &TunnelReport, places: &Places) -> Read {
     }
 }
 
-/// Also of one that has nothing to show of its client yet.
+/// Also of one that has nothing to show of itself yet.
 fn is_openvpn(report: &TunnelReport) -> bool {
-    report.openvpn.is_some() || report.file.as_deref().is_some_and(name::is_openvpn)
+    report.openvpn.is_some() || report.openvpn_server.is_some() || report.file.as_deref().is_some_and(name::is_openvpn)
 }
 
 fn summary(profile: &WgProfile) -> Profile {
@@ -215,7 +216,7 @@ fn kept(only: Option<&str>, tunnels: &[Tunnel]) -> Vec<Kept> {
     files.truncate(MAX_KEPT);
     let of_openvpn: BTreeSet<_> = tunnels
         .iter()
-        .filter(|tunnel| tunnel.role == Role::OpenVpn)
+        .filter(|tunnel| matches!(tunnel.role, Role::OpenVpn | Role::OpenVpnServer))
         .filter_map(|tunnel| tunnel.report.file.as_ref())
         .collect();
     let kept = |file: std::path::PathBuf| {
@@ -255,6 +256,7 @@ mod tests {
     use adit::profile::wg_quick::parse;
 
     use super::*;
+    use crate::report::ServingReport;
 
     const KEY: &str = "mIFc94GTGTBuCbFfkFCEeLMAMMQGUd1NzCOqCm++OGM=";
 
@@ -291,6 +293,9 @@ mod tests {
         let places = Places { directory: "/nonexistent".into(), socket: "/nonexistent/s".into() };
         assert_eq!(read(&report("/etc/adit/office.ovpn"), &places).role, Role::OpenVpn);
         assert_eq!(read(&report("/nonexistent/office.conf"), &places).role, Role::Device);
+        let serving = ServingReport { clients: Vec::new(), most: 10, admitted: 0, refused: 0 };
+        let serves = TunnelReport { openvpn_server: Some(serving), ..report("/etc/adit/office.ovpn") };
+        assert_eq!(read(&serves, &places).role, Role::OpenVpnServer);
     }
 
     #[test]

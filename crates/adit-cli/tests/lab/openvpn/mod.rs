@@ -202,6 +202,14 @@ fn a_file_with_everything_in_it_connects_over_udp_and_leaves_nothing() {
         shown.contains("connected, up for") && shown.contains("AES-256-GCM") && !shown.contains("public key"),
         "{shown}"
     );
+    let looked = alice.adit(&["doctor", &alice.tunnel, "--json"]);
+    let looked: serde_json::Value = serde_json::from_slice(&looked.stdout).unwrap();
+    let of_tunnel = |check: &str| {
+        let all = looked["checks"].as_array().unwrap();
+        all.iter().find(|one| one["check"] == check).map_or("none", |one| one["verdict"].as_str().unwrap())
+    };
+    let verdicts = ["profile", "tunnel", "port", "firewall", "mtu"].map(of_tunnel);
+    assert_eq!(verdicts, ["sound", "sound", "sound", "none", "none"], "{looked:#}");
     assert!(alice.ok(&["reload", &alice.tunnel]).contains("Nothing in the file differs"));
     assert_eq!(alice.ok(&["down", &alice.tunnel]), format!("{} is down\n", alice.tunnel));
     assert_eq!(alice.network(), before);
