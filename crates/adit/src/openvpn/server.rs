@@ -86,7 +86,7 @@ pub struct Guest {
 pub struct Files {
     /// Where relative names of the configuration count from.
     pub base: PathBuf,
-    /// A directory for the time of a question to a program; made if it is not there, for our eyes only.
+    /// A directory of this server alone for the time of a question to a program: emptied when it starts, and made for our eyes only.
     pub scratch: PathBuf,
 }
 

@@ -203,7 +203,7 @@ fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Resul
         })?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
-    let files = Files { base: asked.base.clone(), scratch: places.scratch() };
+    let files = Files { base: asked.base.clone(), scratch: places.scratch().join(name) };
     let server =
         Server::start(&asked.config, &files, inside, outside, control, RunOn::Runtime).map_err(|e| match e {
             StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),

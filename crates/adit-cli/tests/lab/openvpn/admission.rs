@@ -96,7 +96,11 @@ fn a_program_checks_passwords_and_tokens_take_their_place() {
     guest.end();
     eventually("it has left", || scene.guests().is_empty());
     assert!(!bob.log().contains("sesame") && !bob.log().contains("barley"), "a password is in the log");
-    assert_eq!(fs::read_dir(bob.dir.join("run/scratch")).unwrap().count(), 0, "nothing of a login is left");
+    assert_eq!(
+        fs::read_dir(bob.dir.join("run/scratch").join(&bob.tunnel)).unwrap().count(),
+        0,
+        "nothing of a login is left"
+    );
 }
 
 #[test]

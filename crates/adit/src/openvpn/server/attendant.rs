@@ -142,6 +142,13 @@ impl Attendant {
     pub(super) fn new(config: &ServerConfig, files: &Files, random: &[u8; 32]) -> Result<Self, StartError> {
         let rules = Rules::of(config)?;
         let admission = Admission::of(config, &files.base, &files.scratch, random);
+        // What was asked of a program when the daemon was killed is nobody's any more.
+        match std::fs::remove_dir_all(&files.scratch) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove {}: {error}", files.scratch.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
         for (option, path) in admission.needs() {
             let found = std::fs::metadata(path);
             found.map_err(|source| StartError::Missing { option, path: path.to_owned(), source })?;
@@ -269,7 +276,9 @@ impl Attendant {
             }
             ServerEvent::Moved(client, path) => {
                 if let Some(guest) = self.guest(client) {
-                    guest.shown.from = path.remote;
+                    let before = std::mem::replace(&mut guest.shown.from, path.remote);
+                    self.ended.push(before);
+                    self.settled.push(path.remote);
                 }
             }
             ServerEvent::Ask(_) | ServerEvent::Said(..) => {}
@@ -350,7 +359,7 @@ impl Attendant {
             Ok(owns) => owns,
             Err(why) => {
                 place.into_iter().for_each(|place| self.pool.free(place));
-                let trouble = Some(format!("{}: {why}", for_people(name)));
+                let trouble = Some(format!("{}: {why}", on_one_line(name)));
                 return Err(Refusal { told: "your addresses are somebody else's".to_owned(), trouble });
             }
         };
@@ -359,7 +368,7 @@ impl Attendant {
         let v6 = settings.address6.map(|(address, _)| IpAddr::from(address));
         let addresses = v4.into_iter().chain(v6).collect();
         let networks = settings.networks.clone();
-        let shown = Guest { name: for_people(name), from, addresses, networks, since: now, renewals: 0 };
+        let shown = Guest { name: on_one_line(name), from, addresses, networks, since: now, renewals: 0 };
         self.admitted += 1;
         self.guests.insert(self.admitted, Inside { client, name: name.to_owned(), place, owns, shown });
         self.by_client.insert(client, self.admitted);
@@ -490,6 +499,11 @@ async fn apply(engine: &EngineHandle<Core>, changes: Vec<ServerChange>) -> Resul
     engine.with(move |core, now| changes.into_iter().for_each(|change| core.apply(now, change))).await
 }
 
+/// What a client is called, as it is shown: a name that has several lines could say something of others.
+fn on_one_line(name: &str) -> String {
+    for_people(name).replace('\n', " ")
+}
+
 async fn lost(streams: &mut Option<HubControl>) -> SocketAddr {
     match streams {
         Some(streams) => streams.lost().await,
@@ -499,4 +513,26 @@ async fn lost(streams: &mut Option<HubControl>) -> SocketAddr {
 
 fn name_of(option: &str) -> &str {
     option.split_whitespace().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::openvpn::server::testing::config;
+
+    #[test]
+    fn a_name_has_one_line_and_no_orders_for_a_terminal() {
+        assert_eq!(on_one_line("mallory\n\u{1b}[31m  client root\r\n"), "mallory [31m  client root ");
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_of_a_login_is_removed() {
+        let base = std::env::temp_dir().join(format!("adit-attendant-{}", std::process::id()));
+        let files = Files { base: base.clone(), scratch: base.join("scratch") };
+        std::fs::create_dir_all(files.scratch.join("0123")).unwrap();
+        std::fs::write(files.scratch.join("0123/login"), "alice\nopen sesame\n").unwrap();
+        Attendant::new(&config("server 10.8.0.0 255.255.255.0\n"), &files, &[0; 32]).unwrap();
+        assert!(!files.scratch.exists());
+        std::fs::remove_dir_all(&base).unwrap();
+    }
 }

@@ -358,20 +358,21 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat, hub: mpsc::S
     if hub.send(Read::Opened(from, outbox)).await.is_err() {
         return;
     }
-    let comes_in = async {
-        let is_in = timeout(COME_IN_WITHIN, settled.notified()).await.is_ok();
-        if is_in {
-            seat.settle();
-            pending::<()>().await;
-        }
-    };
     tokio::select! {
         () = receive(read, from, &hub) => {}
         () = send(write, inbox, &queued) => {}
-        () = comes_in => {}
+        () = is_late(&settled, &mut seat) => {}
     }
     // If the hub is gone, nobody asks.
     drop(hub.send(Read::Closed(from)).await);
+}
+
+/// Until a client has taken too long to come in; for ever if it has.
+async fn is_late(settled: &Notify, seat: &mut Seat) {
+    if timeout(COME_IN_WITHIN, settled.notified()).await.is_ok() {
+        seat.settle();
+        pending().await
+    }
 }
 
 /// Until the stream ends, or holds what is not OpenVPN.
@@ -475,6 +476,18 @@ mod tests {
         seats.clear();
         let now = bounds.now.lock().unwrap();
         assert_eq!((now.streams, now.half_open, now.hosts.len()), (0, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_in_is_late_and_who_has_is_never() {
+        let bounds = Arc::new(Bounds { most: 3, now: Mutex::default() });
+        let (mut seat, settled) = (bounds.seat([192, 0, 2, 1].into()).unwrap(), Notify::new());
+        let began = tokio::time::Instant::now();
+        is_late(&settled, &mut seat).await;
+        assert_eq!((began.elapsed(), bounds.now.lock().unwrap().half_open), (COME_IN_WITHIN, 1));
+        settled.notify_one();
+        assert!(timeout(100 * COME_IN_WITHIN, is_late(&settled, &mut seat)).await.is_err());
+        assert_eq!(bounds.now.lock().unwrap().half_open, 0);
     }
 
     #[tokio::test]
