@@ -3,7 +3,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use adit::openvpn::server::{Layout, LayoutError};
 use adit::profile::{file, wg_quick};
+use adit_openvpn::options::Config;
 use adit_openvpn::{Unusable, options};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -169,7 +171,13 @@ fn of_wireguard(file: &str, parsed: &wg_quick::Parsed, warnings: Vec<String>) ->
 
 fn of_openvpn(file: &str, text: &str, warnings: Vec<String>) -> CheckReport {
     let mut lines: Vec<_> = options::explain(text).iter().map(CheckLine::from).collect();
-    let unusable = options::parse(text).config.as_ref().and_then(import::not_spoken);
+    let config = options::parse(text).config;
+    if let Some(Config::Server(server)) = &config
+        && let Err(why) = Layout::of(server)
+    {
+        lines.insert(0, no_room(&why));
+    }
+    let unusable = config.as_ref().and_then(import::not_spoken);
     if let Some(unusable @ Unusable::NotSpoken { option, why, hint }) = &unusable {
         let at = lines.iter_mut().find(|line| line.key == *option);
         let (line, column) = at.as_ref().map_or((0, None), |line| (line.line, line.column));
@@ -184,6 +192,15 @@ fn of_openvpn(file: &str, text: &str, warnings: Vec<String>) -> CheckReport {
     report(file, "openvpn", lines, warnings)
 }
 
+/// That a server's network has no place for clients.
+fn no_room(why: &LayoutError) -> CheckLine {
+    let (sentence, key) = (why.to_string(), "server".to_owned());
+    let (why, hint) = sentence.split_once("\n  hint: ").unwrap_or((&sentence, ""));
+    let verdict =
+        CheckVerdict::Refused { found: key.clone(), why: why.to_owned(), write_instead: Some(hint.to_owned()) };
+    CheckLine { line: 0, column: None, key, verdict, sentence }
+}
+
 fn report(file: &str, format: &'static str, lines: Vec<CheckLine>, warnings: Vec<String>) -> CheckReport {
     let usable = !lines.iter().any(CheckLine::is_wrong);
     CheckReport { schema: 1, file: file.to_owned(), format, usable, warnings, lines }
@@ -192,6 +209,20 @@ fn report(file: &str, format: &'static str, lines: Vec<CheckLine>, warnings: Vec
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_hears_what_adit_up_would_refuse() {
+        let server = |lines: &str| {
+            let papers = "dh none\n<ca>\nx\n</ca>\n<cert>\nx\n</cert>\n<key>\nx\n</key>\n";
+            of_openvpn("x", &format!("{lines}topology subnet\n{papers}"), Vec::new())
+        };
+        assert!(server("server 10.8.0.0 255.255.255.0\nproto tcp-server\n").usable);
+        let refused = server("server 10.8.0.0 255.255.255.0\nlocal 192.0.2.1\n");
+        assert!(!refused.usable && refused.lines[1].is_wrong() && refused.lines[1].key == "local");
+        let nowhere =
+            server("mode server\ntls-server\nifconfig 10.8.0.1 255.255.255.0\nifconfig-pool 10.9.0.4 10.9.0.9\n");
+        assert!(!nowhere.usable && nowhere.lines[0].sentence.contains("10.8.0.0/24"), "{:?}", nowhere.lines[0]);
+    }
 
     #[test]
     fn verdicts_of_both_formats_have_one_schema() {
