@@ -1,5 +1,6 @@
 //! Certificates from pebble, the test authority of Let's Encrypt's makers, which proves names over TLS as the real one.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -47,14 +48,22 @@ async fn serve(dir: &Dir, at: SocketAddr, directory: &str) -> (HttpsListener, Se
         cache: dir.path("cache"),
         root: Some(dir.path("ca.pem")),
     };
-    let server = HttpsServer {
-        listen: vec![at],
-        front: Front::Direct(certificates),
-        site: Site::Directory(dir.path("site")),
-        users: vec![],
-        shape: Settings::default(),
-    };
-    HttpsListener::bind(server).await.unwrap()
+    for _ in 0..100 {
+        let server = HttpsServer {
+            listen: vec![at],
+            front: Front::Direct(certificates.clone()),
+            site: Site::Directory(dir.path("site")),
+            users: vec![],
+            shape: Settings::default(),
+        };
+        match HttpsListener::bind(server).await {
+            // The tasks of the one before end a moment after it, and a program that another test is starting may have its socket
+            // for as long.
+            Err(error) if error.kind() == ErrorKind::AddrInUse => tokio::time::sleep(Duration::from_millis(50)).await,
+            bound => return bound.unwrap(),
+        }
+    }
+    panic!("{at} is never free again");
 }
 
 /// Waits until there is a certificate.
