@@ -63,7 +63,7 @@ pub struct ServerConfig {
     pub mssfix: MssFix,
     /// `tun-mtu`.
     pub mtu: u16,
-    /// Whether the carrier is a stream (TCP): only said to clients, which compare it.
+    /// Whether the carrier is a stream (TCP): said to clients, which compare it; and a client's packets come by its own stream only.
     pub stream: bool,
     /// What comes over IPv6 gets silence (`proto udp4`).
     pub only_v4: bool,

@@ -7,7 +7,7 @@ use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outboun
 
 use super::Server;
 use super::event::{ServerChange, ServerEvent};
-use super::peer::Phase;
+use super::peer::{Peer, Phase};
 use crate::constants::{MAX_SEALS, OVERHEAD};
 use crate::data::{Content, Cut, DataHeader, OpenJob, Opened, SealJob};
 use crate::inner::Inner;
@@ -156,7 +156,10 @@ impl Server {
         }
         if let Some(header) = DataHeader::parse(first, datagram) {
             let number = header.peer_id.or_else(|| self.addresses.get(&from.remote).copied());
-            let peer = number.and_then(|number| self.peer(number)).filter(|peer| peer.phase == Phase::Up);
+            let is_stream = self.config.stream;
+            // A stream is its client's for good: nobody wanders from one to another, and leaves them open behind.
+            let is_here = |peer: &&mut Peer| peer.phase == Phase::Up && (!is_stream || peer.path.remote == from.remote);
+            let peer = number.and_then(|number| self.peer(number)).filter(is_here);
             let keys =
                 peer.and_then(|peer| peer.session.opening(&header, datagram)).ok_or(DropReason::UnknownSession)?;
             let keys = Arc::clone(keys);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use adit_openvpn::options::{FilterAction, PullFilter, Pulling};
 use adit_openvpn::{
     Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Digest,
-    Direction, Ended, Framing, Metadata, ServerChange, ServerEvent, ServerKey, ServerWrap, SharedWrap, StaticKey,
-    Times, TlsSettings, Update,
+    Direction, Ended, Framing, Metadata, ServerChange, ServerConfig, ServerEvent, ServerKey, ServerWrap, SharedWrap,
+    StaticKey, Times, TlsSettings, Update,
 };
 use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
@@ -179,6 +179,21 @@ fn a_goodbye_is_heard_at_once() {
     world.pass(Duration::from_millis(50));
     assert_eq!(world.server.sessions(), 0);
     assert!(matches!(world.clients[0].events.last(), Some(ClientEvent::Ended(Ended::Asked))));
+}
+
+/// Over TCP each stream that a client left behind would stay open.
+#[test]
+fn over_streams_nobody_is_followed_from_one_to_another() {
+    let papers = Papers::new();
+    let mut world = World::new(ServerConfig { stream: true, ..server_config(&papers) }, vec![client_config(&papers)]);
+    world.until("connected", |world| world.clients[0].core.is_up());
+    let at = world.clients[0].at;
+    world.clients[0].at = ([203, 0, 113, 7], 5555).into();
+    world.up(0, &packet(World::inner(0), NET, 1));
+    world.pass(Duration::from_millis(50));
+    assert!(!world.news.iter().any(|event| matches!(event, ServerEvent::Moved(..))));
+    world.clients[0].at = at;
+    exchanges_packets(&mut world);
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! says of which streams that is known).
 
 use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,10 +18,10 @@ use adit_openvpn::options::Family;
 use adit_openvpn::{Deframer, frame_length};
 use adit_protocol::{Ecn, Path};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -45,10 +46,12 @@ const MAX_READS: usize = 64;
 const MAX_WAITING: usize = 256;
 /// Connections that may wait for being accepted.
 const BACKLOG: i32 = 128;
-/// What waits for a stream that is closed is sent within this time, or not at all.
+/// What waits for a stream that is closed is sent within this time all together, or not at all.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// A machine that vanished is noticed after this silence, if nobody else notices it.
 const SILENCE: Duration = Duration::from_secs(60);
+/// One whose machine is there and takes nothing of what is sent is closed after this time.
+const UNTAKEN: Duration = Duration::from_secs(120);
 /// After the system had no room for another stream.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Bytes of headers of IPv6 and TCP, and of the length before each packet.
@@ -97,6 +100,8 @@ struct Outbox {
     runs: mpsc::Sender<Vec<u8>>,
     queued: Arc<AtomicUsize>,
     settled: Arc<Notify>,
+    /// Tells the stream when this is dropped, also while it waits for its client to read.
+    _open: oneshot::Sender<Infallible>,
 }
 
 /// How many streams there are, and who has those that have not come in yet.
@@ -347,20 +352,22 @@ async fn accept(listener: TcpListener, bounds: Arc<Bounds>, hub: mpsc::Sender<Re
 async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat, hub: mpsc::Sender<Read>) {
     let quick = stream.set_nodelay(true);
     let kept = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE));
-    if quick.is_err() || kept.is_err() {
+    let limited = SockRef::from(&stream).set_tcp_user_timeout(Some(UNTAKEN));
+    if quick.is_err() || kept.is_err() || limited.is_err() {
         // It is gone already.
         return;
     }
     let (read, write) = stream.into_split();
     let (runs, inbox) = mpsc::channel(MAX_RUNS);
     let (queued, settled) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
-    let outbox = Outbox { runs, queued: Arc::clone(&queued), settled: Arc::clone(&settled) };
+    let (open, closed) = oneshot::channel();
+    let outbox = Outbox { runs, queued: Arc::clone(&queued), settled: Arc::clone(&settled), _open: open };
     if hub.send(Read::Opened(from, outbox)).await.is_err() {
         return;
     }
     tokio::select! {
         () = receive(read, from, &hub) => {}
-        () = send(write, inbox, &queued) => {}
+        () = send(write, inbox, closed, &queued) => {}
         () = is_late(&settled, &mut seat) => {}
     }
     // If the hub is gone, nobody asks.
@@ -388,18 +395,35 @@ async fn receive(mut stream: OwnedReadHalf, from: SocketAddr, hub: &mpsc::Sender
     }
 }
 
-/// Until the stream ends, or the hub closes it and what waits is sent.
-async fn send(mut stream: OwnedWriteHalf, mut inbox: mpsc::Receiver<Vec<u8>>, queued: &AtomicUsize) {
+/// Until the stream ends, or the hub closes it and what waits is sent: a client that does not read holds nothing open.
+async fn send<W: AsyncWrite + Unpin>(
+    stream: W,
+    inbox: mpsc::Receiver<Vec<u8>>,
+    closed: oneshot::Receiver<Infallible>,
+    queued: &AtomicUsize,
+) {
+    let all = send_all(stream, inbox, queued);
+    tokio::pin!(all);
+    tokio::select! {
+        () = &mut all => {}
+        _ = closed => {
+            let _is_taken = timeout(LAST_WORDS, all).await;
+        }
+    }
+}
+
+/// Until there is nothing more to send, ever.
+async fn send_all<W: AsyncWrite + Unpin>(mut stream: W, mut inbox: mpsc::Receiver<Vec<u8>>, queued: &AtomicUsize) {
     while let Some(framed) = inbox.recv().await {
         let len = framed.len();
-        let write = stream.write_all(&framed);
-        let written = if inbox.is_closed() { timeout(LAST_WORDS, write).await.unwrap_or(Ok(())) } else { write.await };
+        let written = stream.write_all(&framed).await;
         queued.fetch_sub(len, Ordering::Relaxed);
         if written.is_err() {
             return;
         }
     }
-    let _is_gone = timeout(LAST_WORDS, stream.shutdown()).await;
+    // If it is gone already, it is closed.
+    drop(stream.shutdown().await);
 }
 
 #[cfg(test)]
@@ -488,6 +512,39 @@ mod tests {
         settled.notify_one();
         assert!(timeout(100 * COME_IN_WITHIN, is_late(&settled, &mut seat)).await.is_err());
         assert_eq!(bounds.now.lock().unwrap().half_open, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_holds_no_closed_stream_open() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let (runs, inbox) = mpsc::channel(MAX_RUNS);
+        let (open, closed) = oneshot::channel();
+        let queued = AtomicUsize::new(0);
+        let sent = send(near, inbox, closed, &queued);
+        tokio::pin!(sent);
+        runs.try_send(vec![1; 64]).unwrap();
+        runs.try_send(vec![2; 64]).unwrap();
+        assert!(timeout(100 * LAST_WORDS, &mut sent).await.is_err(), "it waits while the stream is open");
+        let began = tokio::time::Instant::now();
+        drop((runs, open));
+        sent.await;
+        assert!(began.elapsed() <= LAST_WORDS + Duration::from_millis(2), "{:?}", began.elapsed());
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, [1; 16], "what fitted, and then the end");
+    }
+
+    #[tokio::test]
+    async fn last_words_are_sent_to_who_reads_them() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let (runs, inbox) = mpsc::channel(MAX_RUNS);
+        let (open, closed) = oneshot::channel();
+        let queued = AtomicUsize::new(64);
+        runs.try_send(vec![1; 64]).unwrap();
+        drop((runs, open));
+        let mut read = Vec::new();
+        let (_, n) = tokio::join!(send(near, inbox, closed, &queued), far.read_to_end(&mut read));
+        assert_eq!((n.unwrap(), queued.load(Ordering::Relaxed)), (64, 0));
     }
 
     #[tokio::test]
