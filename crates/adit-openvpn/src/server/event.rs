@@ -18,6 +18,13 @@ pub struct ClientId {
     pub(crate) count: u64,
 }
 
+impl ClientId {
+    /// Some client's, for tests of an owner: those that a core asks about have theirs from it.
+    pub const fn new(number: u32, count: u64) -> Self {
+        Self { number, count }
+    }
+}
+
 /// News, and a question.
 #[derive(Debug)]
 pub enum ServerEvent {
@@ -64,6 +71,11 @@ pub struct AuthRequest {
 pub struct Password(pub(crate) Zeroizing<String>);
 
 impl Password {
+    /// Takes the text over.
+    pub const fn new(text: Zeroizing<String>) -> Self {
+        Self(text)
+    }
+
     /// The text, for comparing it with what is known.
     pub fn expose(&self) -> &str {
         &self.0

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use adit_openvpn::options::{ClientEntry, ServerConfig};
 use adit_openvpn::{AuthRequest, ClientId};
 use adit_protocol::Path as Outside;
+use tokio::sync::Notify;
 use zeroize::Zeroizing;
 
 use super::entry::Entries;
@@ -22,7 +23,7 @@ use super::token::{Checked, Tokens};
 const MAX_WRONG: u32 = 5;
 /// How long a host that guesses has to wait.
 const PACE: Duration = Duration::from_secs(60);
-/// Hosts that are remembered for it.
+/// Hosts that are remembered for it: more than there can be logins at a time.
 const MAX_HOSTS: usize = 4096;
 
 /// What a configuration demands of clients beside their certificates.
@@ -34,11 +35,38 @@ pub(super) struct Admission {
     user_is_name: bool,
     login_optional: bool,
     wrong: Mutex<Wrong>,
+    /// A program has answered, whatever.
+    answered: Notify,
 }
 
 /// Who has guessed, and how often.
 #[derive(Debug, Default)]
-struct Wrong(HashMap<u128, (u32, Instant)>);
+struct Wrong(HashMap<u128, Guesses>);
+
+/// The logins of one host.
+#[derive(Debug)]
+struct Guesses {
+    /// That were wrong.
+    times: u32,
+    since: Instant,
+    /// That the program is being asked about: each may turn out wrong.
+    asked: u32,
+}
+
+/// Whether a host may have the program asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Now,
+    /// When another of its logins was found right.
+    Later,
+    No,
+}
+
+/// A login of a host that the program is being asked about; it ends when this is dropped.
+struct Asking<'a> {
+    admission: &'a Admission,
+    host: u128,
+}
 
 /// What was found out of one client.
 #[derive(Debug)]
@@ -89,6 +117,7 @@ impl Admission {
             user_is_name: server.username_as_name,
             login_optional: server.login_optional,
             wrong: Mutex::default(),
+            answered: Notify::new(),
         }
     }
 
@@ -143,23 +172,44 @@ impl Admission {
             return Err(Refusal::of("a user and a password are needed"));
         }
         let host = host(request.from.remote.ip());
-        if self.wrong().has_to_wait(host, Instant::now()) {
-            return Err(Refusal::of("TEMP:too many wrong passwords came from your address"));
-        }
+        // Who is in already, and renews its keys, does not wait because of guesses of its neighbours.
+        let asking = match request.renewal {
+            true => None,
+            false => Some(self.turn(host).await?),
+        };
         let login = Login {
             user: user.clone(),
             password: Zeroizing::new(password.to_owned()),
             common_name: request.common_name.clone().unwrap_or_default(),
             from: request.from.remote,
+            renewal: request.renewal,
         };
-        match program.clone().ask(login).await {
+        let verdict = program.clone().ask(login).await;
+        if matches!(verdict, Verdict::Wrong(_)) {
+            // A question to the user (`CRV1`) is no guess, but may be asked only so often too. Counted before the turn ends.
+            self.wrong().count(host, Instant::now());
+        }
+        drop(asking);
+        match verdict {
             Verdict::Right => Ok(next(unix)),
-            Verdict::Wrong(why) => {
-                // A question to the user (`CRV1`) is no guess, but may be asked only so often too.
-                self.wrong().count(host, Instant::now());
-                Err(Refusal { told: why, trouble: None })
-            }
+            Verdict::Wrong(why) => Err(Refusal { told: why, trouble: None }),
             Verdict::Unasked(why) => Err(Refusal::because(format!("a login was not checked: {why}"))),
+        }
+    }
+
+    /// Waits until a host may have the program asked: so many wrong logins as it has left are under way at a time.
+    async fn turn(&self, host: u128) -> Result<Asking<'_>, Refusal> {
+        loop {
+            let answered = self.answered.notified();
+            tokio::pin!(answered);
+            // From here on no answer is missed.
+            answered.as_mut().enable();
+            let turn = self.wrong().turn(host, Instant::now());
+            match turn {
+                Turn::Now => return Ok(Asking { admission: self, host }),
+                Turn::Later => answered.await,
+                Turn::No => return Err(Refusal::of("TEMP:too many wrong passwords came from your address")),
+            }
         }
     }
 
@@ -178,24 +228,57 @@ impl Admission {
     }
 }
 
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.admission.wrong().answered(self.host);
+        self.admission.answered.notify_waiters();
+    }
+}
+
 impl Wrong {
-    fn has_to_wait(&self, host: u128, now: Instant) -> bool {
-        self.0.get(&host).is_some_and(|(times, since)| *times >= MAX_WRONG && now < *since + PACE)
+    /// Whether this host may have the program asked; if so, it is being asked until [`Wrong::answered`].
+    fn turn(&mut self, host: u128, now: Instant) -> Turn {
+        let guesses = self.of(host, now);
+        if guesses.times >= MAX_WRONG {
+            Turn::No
+        } else if guesses.times + guesses.asked >= MAX_WRONG {
+            Turn::Later
+        } else {
+            guesses.asked += 1;
+            Turn::Now
+        }
     }
 
+    /// The program has answered, or is asked no more.
+    fn answered(&mut self, host: u128) {
+        let Some(guesses) = self.0.get_mut(&host) else { return };
+        guesses.asked = guesses.asked.saturating_sub(1);
+        if guesses.asked == 0 && guesses.times == 0 {
+            self.0.remove(&host);
+        }
+    }
+
+    /// One was wrong.
     fn count(&mut self, host: u128, now: Instant) {
-        if self.0.len() >= MAX_HOSTS {
-            self.0.retain(|_, (_, since)| now < *since + PACE);
-        }
+        self.of(host, now).times += 1;
+    }
+
+    fn of(&mut self, host: u128, now: Instant) -> &mut Guesses {
         if self.0.len() >= MAX_HOSTS && !self.0.contains_key(&host) {
-            // So many guess at once: those that are known go on waiting, and newcomers are not counted.
-            return;
+            self.0.retain(|_, guesses| guesses.asked > 0 || now < guesses.since + PACE);
+            // So many guess at once: everybody is counted, and the one who began first begins anew.
+            let idle = self.0.iter().filter(|(_, guesses)| guesses.asked == 0);
+            if self.0.len() >= MAX_HOSTS
+                && let Some(first) = idle.min_by_key(|(_, guesses)| guesses.since).map(|(host, _)| *host)
+            {
+                self.0.remove(&first);
+            }
         }
-        let (times, since) = self.0.entry(host).or_insert((0, now));
-        if now >= *since + PACE {
-            (*times, *since) = (0, now);
+        let guesses = self.0.entry(host).or_insert(Guesses { times: 0, since: now, asked: 0 });
+        if now >= guesses.since + PACE {
+            (guesses.times, guesses.since) = (0, now);
         }
-        *times += 1;
+        guesses
     }
 }
 
@@ -209,26 +292,105 @@ pub(super) fn host(address: IpAddr) -> u128 {
 
 #[cfg(test)]
 mod tests {
+    use adit_openvpn::Password;
+
     use super::*;
+    use crate::openvpn::server::testing::config;
+
+    /// One whose program is this script.
+    fn admission(lines: &str, script: &str) -> Admission {
+        let lines = format!(
+            "server 10.8.0.0 255.255.255.0\nscript-security 3\nauth-user-pass-verify '/bin/sh -c \"{script}\"' via-env\n{lines}\n"
+        );
+        let scratch = std::env::temp_dir().join(format!("adit-admission-{}", std::process::id()));
+        Admission::of(&config(&lines), Path::new("/"), &scratch, &[7; 32])
+    }
+
+    fn request(user: &str, password: &str, renewal: bool) -> AuthRequest {
+        AuthRequest {
+            client: ClientId::new(0, 1),
+            from: Outside::to(([192, 0, 2, 7], 1234).into()),
+            common_name: None,
+            certificate: None,
+            username: user.to_owned(),
+            password: Password::new(Zeroizing::new(password.to_owned())),
+            peer_info: String::new(),
+            metadata: None,
+            key_name: None,
+            renewal,
+        }
+    }
 
     #[test]
     fn who_guesses_has_to_wait_and_memory_has_an_end() {
         let (mut wrong, now) = (Wrong::default(), Instant::now());
         let (one, other) = (host([192, 0, 2, 1].into()), host([192, 0, 2, 2].into()));
         for _ in 0..MAX_WRONG {
-            assert!(!wrong.has_to_wait(one, now));
+            assert_eq!(wrong.turn(one, now), Turn::Now);
             wrong.count(one, now);
+            wrong.answered(one);
         }
-        assert!(wrong.has_to_wait(one, now) && !wrong.has_to_wait(other, now));
-        assert!(!wrong.has_to_wait(one, now + PACE));
+        assert_eq!((wrong.turn(one, now), wrong.turn(other, now)), (Turn::No, Turn::Now));
+        assert_eq!(wrong.turn(one, now + PACE), Turn::Now, "it begins anew");
         wrong.count(one, now + PACE);
-        assert!(!wrong.has_to_wait(one, now + PACE), "it begins anew");
+        wrong.answered(one);
         for n in 0..2 * MAX_HOSTS as u128 {
             wrong.count(n << 64, now);
         }
         assert_eq!(wrong.0.len(), MAX_HOSTS);
-        wrong.count(7, now + 3 * PACE);
+        assert_eq!(wrong.0[&other].asked, 1, "who is being asked about is not forgotten");
+        for _ in 0..MAX_WRONG {
+            wrong.count(7, now);
+        }
+        assert_eq!((wrong.0.len(), wrong.turn(7, now)), (MAX_HOSTS, Turn::No), "a newcomer is counted too");
+        wrong.answered(other);
+        wrong.count(9, now);
+        assert_eq!(wrong.0.len(), MAX_HOSTS);
+        wrong.count(8, now + 3 * PACE);
         assert_eq!(wrong.0.len(), 1, "those before are forgotten");
         assert_eq!(host("2001:db8::1".parse().unwrap()), host("2001:db8::2".parse().unwrap()));
+    }
+
+    #[test]
+    fn guesses_at_one_time_are_no_more_than_those_one_after_the_other() {
+        let (mut wrong, now) = (Wrong::default(), Instant::now());
+        for _ in 0..MAX_WRONG {
+            assert_eq!(wrong.turn(1, now), Turn::Now);
+        }
+        assert_eq!((wrong.turn(1, now), wrong.turn(2, now)), (Turn::Later, Turn::Now));
+        wrong.answered(1);
+        assert_eq!(wrong.turn(1, now), Turn::Now, "one was right");
+        wrong.count(1, now);
+        wrong.answered(1);
+        assert_eq!(wrong.turn(1, now), Turn::Later, "one was wrong");
+        for _ in 1..MAX_WRONG {
+            wrong.count(1, now);
+            wrong.answered(1);
+        }
+        assert_eq!(wrong.turn(1, now), Turn::No);
+        wrong.answered(2);
+        assert!(!wrong.0.contains_key(&2), "nothing is kept of who was right");
+    }
+
+    #[tokio::test]
+    async fn wrong_passwords_of_neighbours_keep_nobody_from_renewing() {
+        let admission = admission("verify-client-cert none\nusername-as-common-name", "test $password = right");
+        let asked = async |password: &str, renewal| {
+            admission.know(&request("alice", password, renewal), Duration::from_secs(5000)).await
+        };
+        // All at once.
+        let (a, b, c, d, e, f) = tokio::join!(
+            asked("1", false),
+            asked("2", false),
+            asked("3", false),
+            asked("4", false),
+            asked("5", false),
+            asked("6", false)
+        );
+        let told = |outcome: Result<Known, Refusal>| outcome.unwrap_err().told;
+        let paced = [a, b, c, d, e, f].map(told).iter().filter(|told| told.starts_with("TEMP:")).count();
+        assert_eq!(paced, 1, "five were asked about");
+        assert!(told(asked("right", false).await).starts_with("TEMP:"));
+        assert_eq!(asked("right", true).await.unwrap().name, "alice");
     }
 }

@@ -14,7 +14,7 @@ use adit_openvpn::{Answer, AuthRequest, ClientId, ClientSettings, Server as Core
 use adit_protocol::Protocol as _;
 use ipnet::IpNet;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::admission::{Admission, Found, Known, Refusal};
@@ -28,6 +28,8 @@ use crate::openvpn::attendant::for_people;
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Clients of whom something is being found out; more are told to come again.
 const MAX_EXAMINED: usize = 512;
+/// And so many of those who are in and renew their keys: strangers do not fill these.
+const MAX_RENEWALS_EXAMINED: usize = 512;
 /// The longest name of a user, and password, that is looked at.
 const MAX_WORD: usize = 8 << 10;
 /// The longest file of a pool that is read.
@@ -48,6 +50,9 @@ pub(super) struct Attendant {
     admission: Arc<Admission>,
     pool: Pool,
     pool_file: Option<PoolFile>,
+    /// What is being found out, and of whom: at most [`MAX_EXAMINED`] and [`MAX_RENEWALS_EXAMINED`].
+    examined: JoinSet<Found>,
+    asked: HashMap<ClientId, AbortHandle>,
     /// At most as many as the core has sessions. In the order in which they came.
     guests: BTreeMap<u64, Inside>,
     by_client: HashMap<ClientId, u64>,
@@ -166,6 +171,8 @@ impl Attendant {
             admission: Arc::new(admission),
             pool,
             pool_file,
+            examined: JoinSet::new(),
+            asked: HashMap::new(),
             guests: BTreeMap::new(),
             by_client: HashMap::new(),
             by_name: HashMap::new(),
@@ -186,13 +193,12 @@ impl Attendant {
         mut orders: mpsc::Receiver<Order>,
         mut streams: Option<HubControl>,
     ) {
-        let mut examined = JoinSet::new();
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let changes = tokio::select! {
                 event = news.recv() => match event {
-                    Some(ServerEvent::Ask(request)) => self.examine(request, &mut examined),
+                    Some(ServerEvent::Ask(request)) => self.examine(request),
                     Some(event) => {
                         self.hear(event, Instant::now());
                         Vec::new()
@@ -200,10 +206,15 @@ impl Attendant {
                     None => break,
                 },
                 gone = lost(&mut streams) => self.stream_is_gone(gone),
-                Some(found) = examined.join_next() => match found {
-                    Ok(found) => self.answer(found, Instant::now()),
+                Some(found) = self.examined.join_next_with_id() => match found {
+                    Ok((id, found)) if self.is_asked(found.client, id) => self.answer(found, Instant::now()),
+                    // Who asked is gone, or asked again since.
+                    Ok(_) => Vec::new(),
                     // Nothing comes of it, and its session ends by itself.
-                    Err(_) => Vec::new(),
+                    Err(failed) => {
+                        self.asked.retain(|_, asked| asked.id() != failed.id());
+                        Vec::new()
+                    }
                 },
                 order = orders.recv() => match order {
                     Some(Order::Show(reply)) => {
@@ -223,6 +234,8 @@ impl Attendant {
                 _ = look.tick() => {
                     let Ok(present) = engine.with(|core, _| core.present()).await else { break };
                     self.guests_but(|guest| !present.contains(&guest.client));
+                    let asked: Vec<_> = self.asked.keys().copied().collect();
+                    asked.into_iter().filter(|client| !present.contains(client)).for_each(|client| self.ask_no_more(client));
                     self.write_pool().await;
                     Vec::new()
                 }
@@ -284,9 +297,26 @@ impl Attendant {
             ServerEvent::Ask(_) | ServerEvent::Said(..) => {}
             ServerEvent::Left(client, why) => {
                 tracing::debug!(%why, "a client has left");
+                self.ask_no_more(client);
                 self.forget(client);
             }
         }
+    }
+
+    /// Nobody waits for what is being found out of a client: a program that is run for it ends.
+    fn ask_no_more(&mut self, client: ClientId) {
+        if let Some(asked) = self.asked.remove(&client) {
+            asked.abort();
+        }
+    }
+
+    /// Whether this was found out for the question that the client asked last. It is answered now.
+    fn is_asked(&mut self, client: ClientId, id: Id) -> bool {
+        let is_last = self.asked.get(&client).is_some_and(|asked| asked.id() == id);
+        if is_last {
+            self.asked.remove(&client);
+        }
+        is_last
     }
 
     fn guest(&mut self, client: ClientId) -> Option<&mut Inside> {
@@ -294,12 +324,14 @@ impl Attendant {
     }
 
     /// Has found out what is to be known of a client.
-    fn examine(&mut self, mut request: Box<AuthRequest>, examined: &mut JoinSet<Found>) -> Vec<ServerChange> {
+    fn examine(&mut self, mut request: Box<AuthRequest>) -> Vec<ServerChange> {
         // Nobody asks for it, and it may be long.
         request.peer_info = String::new();
+        self.ask_no_more(request.client);
+        let reserve = if request.renewal { MAX_RENEWALS_EXAMINED } else { 0 };
         let refused = if request.username.len() > MAX_WORD || request.password.expose().len() > MAX_WORD {
             Some("the name of the user or the password is too long")
-        } else if examined.len() >= MAX_EXAMINED {
+        } else if self.examined.len() >= MAX_EXAMINED + reserve {
             Some("TEMP:the server is busy")
         } else {
             None
@@ -308,7 +340,8 @@ impl Attendant {
             return self.refuse(request.client, Refusal::of(why));
         }
         let admission = Arc::clone(&self.admission);
-        examined.spawn(async move { admission.examine(*request).await });
+        let client = request.client;
+        self.asked.insert(client, self.examined.spawn(async move { admission.examine(*request).await }));
         Vec::new()
     }
 
@@ -323,36 +356,43 @@ impl Attendant {
 
     fn answer(&mut self, found: Found, now: Instant) -> Vec<ServerChange> {
         let Found { client, from, renewal, outcome } = found;
-        let admitted = match outcome {
-            Ok(known) if renewal => {
-                let yes = ServerChange::Answer(client, Answer::Accept(Box::default()));
-                let next =
-                    known.token.map(|token| ServerChange::Say(client, format!("PUSH_REPLY,auth-token {}", *token)));
-                Ok(std::iter::once(yes).chain(next).collect())
-            }
-            Ok(known) => self.admit(client, &known, from.remote, now),
-            Err(refusal) => Err(refusal),
+        let known = match outcome {
+            Ok(known) => known,
+            Err(refusal) => return self.refuse(client, refusal),
         };
-        admitted.unwrap_or_else(|refusal| self.refuse(client, refusal))
+        if renewal {
+            if !self.by_client.contains_key(&client) {
+                // Another has its place, or its stream has ended: it is not to stay with what is somebody else's.
+                return self.refuse(client, Refusal::of("you are not in any more"));
+            }
+            let yes = ServerChange::Answer(client, Answer::Accept(Box::default()));
+            let next = known.token.map(|token| ServerChange::Say(client, format!("PUSH_REPLY,auth-token {}", *token)));
+            return std::iter::once(yes).chain(next).collect();
+        }
+        let mut changes = Vec::new();
+        if !self.rules.duplicates
+            && let Some(before) = self.by_name.get(&known.name).copied()
+        {
+            // It has come again, or somebody else with its papers: the last one counts, also if it cannot come in.
+            self.forget(before);
+            changes.push(ServerChange::Forget(before, "another client of the same name came".to_owned()));
+        }
+        changes.extend(match self.admit(client, &known, from.remote, now) {
+            Ok(settings) => vec![ServerChange::Answer(client, Answer::Accept(Box::new(settings)))],
+            Err(refusal) => self.refuse(client, refusal),
+        });
+        changes
     }
 
-    /// Lets a client in.
+    /// Lets a client in, with these settings.
     fn admit(
         &mut self,
         client: ClientId,
         known: &Known,
         from: SocketAddr,
         now: Instant,
-    ) -> Result<Vec<ServerChange>, Refusal> {
+    ) -> Result<ClientSettings, Refusal> {
         let name = known.name.as_str();
-        let mut changes = Vec::new();
-        if !self.rules.duplicates
-            && let Some(before) = self.by_name.get(name).copied()
-        {
-            // It has come again, or somebody else with its papers: the last one counts.
-            self.forget(before);
-            changes.push(ServerChange::Forget(before, "another client of the same name came".to_owned()));
-        }
         let place = self.place(name, &known.entry)?;
         let settings = self.rules.settings(place, known);
         let owns = match self.owns(&settings) {
@@ -375,8 +415,7 @@ impl Attendant {
         if !self.rules.duplicates {
             self.by_name.insert(name.to_owned(), client);
         }
-        changes.push(ServerChange::Answer(client, Answer::Accept(Box::new(settings))));
-        Ok(changes)
+        Ok(settings)
     }
 
     /// A place for a client, if it needs one beside what its own file gives it.
@@ -516,23 +555,4 @@ fn name_of(option: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::openvpn::server::testing::config;
-
-    #[test]
-    fn a_name_has_one_line_and_no_orders_for_a_terminal() {
-        assert_eq!(on_one_line("mallory\n\u{1b}[31m  client root\r\n"), "mallory [31m  client root ");
-    }
-
-    #[test]
-    fn what_a_killed_daemon_left_of_a_login_is_removed() {
-        let base = std::env::temp_dir().join(format!("adit-attendant-{}", std::process::id()));
-        let files = Files { base: base.clone(), scratch: base.join("scratch") };
-        std::fs::create_dir_all(files.scratch.join("0123")).unwrap();
-        std::fs::write(files.scratch.join("0123/login"), "alice\nopen sesame\n").unwrap();
-        Attendant::new(&config("server 10.8.0.0 255.255.255.0\n"), &files, &[0; 32]).unwrap();
-        assert!(!files.scratch.exists());
-        std::fs::remove_dir_all(&base).unwrap();
-    }
-}
+mod tests;

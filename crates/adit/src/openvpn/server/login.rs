@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_openvpn::options::{Hooks, Moment};
-use tokio::process::Command;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -20,6 +21,8 @@ use zeroize::Zeroizing;
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// So many run at a time.
 const MAX_RUNNING: usize = 8;
+/// And so many for clients that are in and renew their keys: they do not wait behind strangers.
+const MAX_RENEWING: usize = 4;
 /// The longest name and password: those of tokens in place of passwords are long.
 const MAX_WORD: usize = 8 << 10;
 /// The longest reason that it may give.
@@ -33,6 +36,7 @@ pub(super) struct LoginProgram {
     by_file: bool,
     environment: Vec<(String, String)>,
     places: Arc<Semaphore>,
+    renewing: Arc<Semaphore>,
     /// Where its files are made.
     scratch: PathBuf,
 }
@@ -45,6 +49,8 @@ pub(super) struct Login {
     /// That of its certificate, or nothing.
     pub(super) common_name: String,
     pub(super) from: std::net::SocketAddr,
+    /// It is in already.
+    pub(super) renewal: bool,
 }
 
 /// What the program says.
@@ -70,6 +76,7 @@ impl LoginProgram {
             by_file: hook.moment == Moment::LoginByFile,
             environment: hooks.environment.clone(),
             places: Arc::new(Semaphore::new(MAX_RUNNING)),
+            renewing: Arc::new(Semaphore::new(MAX_RENEWING)),
             scratch: scratch.to_owned(),
         })
     }
@@ -81,11 +88,12 @@ impl LoginProgram {
         if !is_word(&login.user) || !is_word(&login.password) {
             return Verdict::Wrong(String::new());
         }
-        let Ok(_place) = self.places.acquire().await else { return Verdict::Unasked("it is over".to_owned()) };
+        let places = if login.renewal { &self.renewing } else { &self.places };
+        let Ok(_place) = places.acquire().await else { return Verdict::Unasked("it is over".to_owned()) };
         match timeout(ANSWER_WITHIN, self.run(&login)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => Verdict::Unasked(format!("cannot run {}: {error}", self.program.display())),
-            // Dropped, it is killed.
+            // Dropped, it is killed, with all that it started.
             Err(_late) => {
                 let seconds = ANSWER_WITHIN.as_secs();
                 Verdict::Unasked(format!("{} did not answer within {seconds} seconds", self.program.display()))
@@ -117,13 +125,40 @@ impl LoginProgram {
         } else {
             command.env("password", &*login.password);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
-        if command.status().await?.success() {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
+        let mut child = command.spawn()?;
+        let group = Group::of(&child);
+        let status = child.wait().await?;
+        group.leave();
+        if status.success() {
             return Ok(Verdict::Right);
         }
         let mut why = std::fs::read_to_string(&reason).unwrap_or_default();
         why.retain(|c| !c.is_control());
         Ok(Verdict::Wrong(why.chars().take(MAX_REASON).collect()))
+    }
+}
+
+/// The program and all that it started, which are killed with it when nobody waits for its answer any more.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+    }
+
+    /// It has ended by itself: its number may be somebody else's from now on.
+    fn leave(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // The program is not waited for yet, so its number is its own. If all are gone, there is nobody to kill.
+            let _is_gone = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 
@@ -178,6 +213,7 @@ mod tests {
                 by_file: true,
                 environment: vec![("OPENVPN_X".to_owned(), "y".to_owned())],
                 places: Arc::new(Semaphore::new(MAX_RUNNING)),
+                renewing: Arc::new(Semaphore::new(MAX_RENEWING)),
                 scratch: dir.join("scratch"),
             };
             (Self(dir), program)
@@ -192,7 +228,8 @@ mod tests {
 
     fn login(user: &str, password: &str) -> Login {
         let password = Zeroizing::new(password.to_owned());
-        Login { user: user.to_owned(), password, common_name: "a b".to_owned(), from: ([192, 0, 2, 7], 1234).into() }
+        let from = ([192, 0, 2, 7], 1234).into();
+        Login { user: user.to_owned(), password, common_name: "a b".to_owned(), from, renewal: false }
     }
 
     #[tokio::test]
@@ -224,6 +261,37 @@ mod tests {
             assert_eq!(program.clone().ask(login(user, password)).await, Verdict::Wrong(String::new()), "{user:?}");
         }
         assert!(!scene.0.join("scratch").exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_program_started_ends_with_it_when_nobody_waits_any_more() {
+        // Whoever holds the pipe open is still there.
+        let (scene, program) = Scene::new("group", "(exec 9>\"$OPENVPN_X\"; echo x >&9; sleep 1000) & wait");
+        let pipe = scene.0.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        let program =
+            LoginProgram { environment: vec![("OPENVPN_X".to_owned(), pipe.to_str().unwrap().to_owned())], ..program };
+        let asked = tokio::spawn(program.ask(login("alice", "x")));
+        let mut reader = tokio::net::unix::pipe::OpenOptions::new().open_receiver(&pipe).unwrap();
+        let mut said = [0; 1];
+        // Until somebody opens it to write, it reads as ended.
+        while tokio::io::AsyncReadExt::read(&mut reader, &mut said).await.unwrap() == 0 {
+            tokio::task::yield_now().await;
+        }
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        let mut rest = Vec::new();
+        tokio::io::AsyncReadExt::read_to_end(&mut reader, &mut rest).await.unwrap();
+        assert_eq!(rest, b"\n", "it ends, so nobody is left");
+    }
+
+    #[tokio::test]
+    async fn strangers_that_are_asked_about_leave_places_for_those_who_renew() {
+        let (_scene, program) = Scene::new("renew", "exit 0");
+        let _all = program.places.acquire_many(MAX_RUNNING as u32).await.unwrap();
+        let renewing = Login { renewal: true, ..login("alice", "x") };
+        assert_eq!(program.clone().ask(renewing).await, Verdict::Right);
     }
 
     #[tokio::test]
