@@ -1,9 +1,9 @@
 //! Gives up what a process does not need: capabilities, most of the file system, most of the kernel.
 //!
 //! Done before there are other threads, which is made sure of, and after what needs rights is open. From then on, whoever
-//! takes such a process over cannot run programs, trace or signal other processes, change the network, read files but those
-//! it keeps, or speak to anybody over a Unix socket as the root that it still is by name. Two processes do this: the one
-//! that decides about a network (`server`), whose connections to the daemon and addresses of its database come from
+//! takes such a process over cannot run programs, leave processes behind, trace or signal others, change the network, read
+//! files but those it keeps, or speak to anybody over a Unix socket as the root that it still is by name. Two processes do
+//! this: the one that decides about a network (`server`), whose connections to the daemon and addresses of its database come from
 //! `monitor`, and the one that serves a web site (`web`), whose sockets and certificate come from the daemon.
 //!
 //! What is left to the first: it can open TCP and UDP sockets, which a database on another machine needs. To the second:
@@ -132,9 +132,12 @@ fn system_calls(sockets: &Sockets) -> std::result::Result<(), Box<dyn std::error
         Sockets::ConnectTo(ports) if ports.is_empty() => drop(refused.insert(libc::SYS_socket, Vec::new())),
         Sockets::ConnectTo(_) => refused.entry(libc::SYS_socket).or_default().extend(but_streams()?),
     }
-    // A new user namespace would have every capability in it.
+    // A thread, and no process: that would outlive this one, with all that it has open. Of a thread with a namespace of its
+    // own: a new user namespace would have every capability in it.
+    let no_thread = rule(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0);
     let namespaces = NAMESPACES.map(|flag| rule(0, SeccompCmpOp::MaskedEq(flag), flag));
-    refused.insert(libc::SYS_clone, namespaces.into_iter().collect::<std::result::Result<_, _>>()?);
+    let clone = namespaces.into_iter().chain([no_thread]);
+    refused.insert(libc::SYS_clone, clone.collect::<std::result::Result<_, _>>()?);
     // Itself and its own limits are its own business.
     refused.insert(libc::SYS_tgkill, vec![rule(0, SeccompCmpOp::Ne, std::process::id().into())?]);
     refused.insert(libc::SYS_prlimit64, vec![rule(0, SeccompCmpOp::Ne, 0)?]);
@@ -184,6 +187,8 @@ const NAMESPACES: [u64; 7] = [
 
 /// What is refused if an argument has one of these values.
 const REFUSED_WITH: &[(i64, u8, &[u64])] = &[
+    // That it ends with the process that started it: PR_SET_PDEATHSIG.
+    (libc::SYS_prctl, 0, &[libc::PR_SET_PDEATHSIG as u64]),
     // Whom the kernel is to signal: F_SETOWN, F_SETOWN_EX; FIOSETOWN, SIOCSPGRP.
     (libc::SYS_fcntl, 1, &[8, 15]),
     // So by ioctl; and typing into the terminal that it was started from: TIOCSTI, TIOCLINUX.
@@ -285,7 +290,11 @@ const REFUSED: &[i64] = &[
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chown,
     #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
+    #[cfg(target_arch = "x86_64")]
     libc::SYS_lchown,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_vfork,
     FCHMODAT2,
     SETXATTRAT,
     REMOVEXATTRAT,
@@ -332,6 +341,13 @@ mod tests {
         // Newer than some kernels: refused all the same, before it is known whether they are there.
         for call in [FCHMODAT2, SETXATTRAT, REMOVEXATTRAT, OPEN_TREE_ATTR, FILE_SETATTR] {
             assert_eq!(sys::call_with_nothing(call).raw_os_error(), Some(libc::EPERM), "{call}");
+        }
+        // No process that would outlive this one, and no outliving of the one that started it.
+        assert_eq!(sys::fork_by(libc::SYS_clone).raw_os_error(), Some(libc::EPERM));
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(sys::fork_by(libc::SYS_fork).raw_os_error(), Some(libc::EPERM));
+        for signal in [None, Some(Signal::CONT)] {
+            assert_eq!(rustix::process::set_parent_process_death_signal(signal).unwrap_err(), Errno::PERM);
         }
         // Threads are still to be had, though one call to make them is gone.
         std::thread::spawn(|| ()).join().unwrap();
