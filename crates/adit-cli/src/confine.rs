@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, NetPort, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, NetPort, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
@@ -56,10 +57,11 @@ pub(crate) fn confine(keeps: &Keeps) -> Result<Option<String>> {
     let failed = |what: &str, why: &dyn std::fmt::Display| failed(keeps.who, what, why);
     alone(keeps.who)?;
     rustix::thread::set_no_new_privs(true).map_err(|e| failed("new privileges", &e))?;
-    let enforced = files(keeps).map_err(|e| failed("other files", &e))?;
+    let missing = files(keeps).map_err(|e| failed("other files", &e))?;
     system_calls(&keeps.sockets).map_err(|e| failed("system calls", &e))?;
     capabilities().map_err(|e| failed("capabilities", &e))?;
-    Ok((!enforced).then(|| format!("this kernel has no Landlock, so {} can still open other files", keeps.who)))
+    Ok(missing
+        .map(|still| format!("the Landlock of this kernel is too old or missing, so {} can still {still}", keeps.who)))
 }
 
 /// What is given up is given up by one thread: another would keep it, and share its memory with this one.
@@ -90,8 +92,8 @@ fn capabilities() -> rustix::io::Result<()> {
 /// whoever rewrites `/etc/resolv.conf` puts another in its place. Others look names up.
 const SYSTEM: [&str; 3] = ["/etc/localtime", "/proc/self", "/usr/lib"];
 
-/// Whether all of it is enforced.
-fn files(keeps: &Keeps) -> std::result::Result<bool, landlock::RulesetError> {
+/// Returns what can still be done, on a kernel that does not know these rules.
+fn files(keeps: &Keeps) -> std::result::Result<Option<&'static str>, landlock::RulesetError> {
     let all = AccessFs::from_all(LANDLOCK);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let mut rules = Ruleset::default().handle_access(all)?;
@@ -109,7 +111,18 @@ fn files(keeps: &Keeps) -> std::result::Result<bool, landlock::RulesetError> {
         }
     }
     let status = rules.restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+    let connects = matches!(&keeps.sockets, Sockets::ConnectTo(ports) if !ports.is_empty());
+    Ok(match status.ruleset {
+        RulesetStatus::NotEnforced => Some("open other files"),
+        _ if connects && !governs_connections() => Some("connect to other ports"),
+        _ => None,
+    })
+}
+
+/// Whether this kernel knows rules for ports, which it did later than those for files: Linux 6.7.
+fn governs_connections() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules.handle_access(AccessNet::from_all(LANDLOCK)).is_ok()
 }
 
 /// What a program that serves files and sockets never does. It is refused, as a missing privilege would be.
@@ -119,18 +132,16 @@ fn system_calls(sockets: &Sockets) -> std::result::Result<(), Box<dyn std::error
         let rules = values.iter().map(|value| rule(*argument, SeccompCmpOp::Eq, *value));
         refused.insert(*call, rules.collect::<std::result::Result<_, _>>()?);
     }
-    let but_streams = || {
-        let types = [libc::SOCK_DGRAM, libc::SOCK_RAW, libc::SOCK_SEQPACKET];
-        let types = types.map(|kind| rule(1, SeccompCmpOp::MaskedEq(0xf), kind.unsigned_abs().into()));
-        types.into_iter().collect::<std::result::Result<Vec<_>, _>>()
-    };
     // A pair of streams cannot be connected elsewhere, as a pair for datagrams can.
     refused.insert(libc::SYS_socketpair, but_streams()?);
-    match sockets {
-        Sockets::Any => {}
+    if let Sockets::ConnectTo(ports) = sockets {
         // No rule is no exception.
-        Sockets::ConnectTo(ports) if ports.is_empty() => drop(refused.insert(libc::SYS_socket, Vec::new())),
-        Sockets::ConnectTo(_) => refused.entry(libc::SYS_socket).or_default().extend(but_streams()?),
+        refused.extend(REFUSED_TO_VISITED.iter().map(|call| (*call, Vec::new())));
+        if ports.is_empty() {
+            refused.extend([libc::SYS_socket, libc::SYS_connect].map(|call| (call, Vec::new())));
+        } else {
+            refused.insert(libc::SYS_socket, but_tcp()?);
+        }
     }
     // A thread, and no process: that would outlive this one, with all that it has open. Of a thread with a namespace of its
     // own: a new user namespace would have every capability in it.
@@ -147,6 +158,27 @@ fn system_calls(sockets: &Sockets) -> std::result::Result<(), Box<dyn std::error
     seccompiler::apply_filter(&OTHER_NUMBERS)?;
     seccompiler::apply_filter(&program)?;
     Ok(())
+}
+
+/// Rules for every type but streams, which is the number of one bit among those of a type.
+fn but_streams() -> std::result::Result<Vec<SeccompRule>, BackendError> {
+    const STREAM: u64 = libc::SOCK_STREAM as u64;
+    let bits = [1, 2, 4, 8].into_iter();
+    bits.map(|bit: u64| rule(1, SeccompCmpOp::MaskedEq(bit), !STREAM & bit)).collect()
+}
+
+/// Rules for every socket but TCP's. What Landlock says of ports is for TCP alone; others with streams are MPTCP and SCTP.
+fn but_tcp() -> std::result::Result<Vec<SeccompRule>, BackendError> {
+    let neither = |argument, these: [i32; 2]| {
+        let is_not = |value: i32| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, value.unsigned_abs().into())
+        };
+        SeccompRule::new(these.into_iter().map(is_not).collect::<std::result::Result<_, _>>()?)
+    };
+    let mut rules = but_streams()?;
+    rules.push(neither(0, [libc::AF_INET, libc::AF_INET6])?);
+    rules.push(neither(2, [0, libc::IPPROTO_TCP])?);
+    Ok(rules)
 }
 
 /// A rule about one argument, of which the kernel reads the lower half.
@@ -207,6 +239,10 @@ const REFUSED_WITH: &[(i64, u8, &[u64])] = &[
         ],
     ),
 ];
+
+/// What is refused to whom strangers speak: sockets come to it listening; and a descriptor that it sends would be closed by
+/// whoever receives, which may wait for its peer then.
+const REFUSED_TO_VISITED: [i64; 4] = [libc::SYS_bind, libc::SYS_listen, libc::SYS_sendmsg, libc::SYS_sendmmsg];
 
 /// What is always refused. Files that are open stay readable and writable by `files` alone: their modes and owners do not
 /// change, since what root owns is everybody's as soon as its mode says so.
@@ -316,12 +352,14 @@ mod tests {
     use std::path::Path;
     use std::process::Command;
 
+    use rustix::io::Errno;
+    use rustix::net::{AddressFamily, SocketType, socket};
+
     use super::*;
 
     /// Root owns the other processes, and by the socket of the daemon it is root who asks.
     fn no_way_to_other_processes(other: &Path) {
-        use rustix::io::Errno;
-        use rustix::net::{AddressFamily, SocketFlags, SocketType, socket, socketpair};
+        use rustix::net::{SocketFlags, socketpair};
         use rustix::process::{Pid, Resource, Rlimit, Signal};
         let pair = |kind| socketpair(AddressFamily::UNIX, kind, SocketFlags::empty(), None);
         assert!(pair(SocketType::STREAM).is_ok());
@@ -376,9 +414,8 @@ mod tests {
                 }
                 assert!(Command::new("true").status().is_err());
                 no_way_to_other_processes(&other);
-                let netlink =
-                    rustix::net::socket(rustix::net::AddressFamily::NETLINK, rustix::net::SocketType::RAW, None);
-                assert_eq!(netlink.unwrap_err(), rustix::io::Errno::PERM);
+                let netlink = socket(AddressFamily::NETLINK, SocketType::RAW, None);
+                assert_eq!(netlink.unwrap_err(), Errno::PERM);
                 assert!(rustix::thread::capabilities(None).unwrap().effective.is_empty());
             });
             confined.join().unwrap();
@@ -386,6 +423,40 @@ mod tests {
         for directory in [&mine, &other] {
             std::fs::remove_dir_all(directory).unwrap();
         }
+    }
+
+    /// Of these Landlock knows nothing, or not on every kernel.
+    fn no_socket_but_for_tcp() {
+        use rustix::net::ipproto::{SCTP, TCP};
+        let mptcp = rustix::net::Protocol::from_raw(262.try_into().unwrap());
+        for family in [AddressFamily::INET, AddressFamily::INET6] {
+            // Without IPv6 there is another error.
+            assert_ne!(socket(family, SocketType::STREAM, Some(TCP)).err(), Some(Errno::PERM));
+            for protocol in [SCTP, mptcp] {
+                assert_eq!(socket(family, SocketType::STREAM, Some(protocol)).unwrap_err(), Errno::PERM);
+            }
+            for kind in [0, 2, 3, 4, 5, 6, 10].map(SocketType::from_raw) {
+                assert_eq!(socket(family, kind, None).unwrap_err(), Errno::PERM, "{kind:?}");
+            }
+        }
+        // Unix, Bluetooth, TIPC, SMC: of streams too.
+        for family in [1, 31, 30, 43].map(AddressFamily::from_raw) {
+            assert_eq!(socket(family, SocketType::STREAM, None).unwrap_err(), Errno::PERM, "{family:?}");
+        }
+    }
+
+    /// What is sent goes by calls that can carry bytes only.
+    fn no_descriptor_is_sent() {
+        let (mut here, there) = std::os::unix::net::UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut here, b"bytes").unwrap();
+        std::io::Write::write_vectored(&mut here, &[std::io::IoSlice::new(b"more")]).unwrap();
+        let (bytes, flags) = ([std::io::IoSlice::new(b"x")], rustix::net::SendFlags::empty());
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = rustix::net::SendAncillaryBuffer::new(&mut space);
+        let rights = [std::os::fd::AsFd::as_fd(&there)];
+        assert!(with.push(rustix::net::SendAncillaryMessage::ScmRights(&rights)));
+        assert_eq!(rustix::net::sendmsg(&here, &bytes, &mut with, flags).unwrap_err(), Errno::PERM);
+        assert_eq!(sys::call_with_nothing(libc::SYS_sendmmsg).raw_os_error(), Some(libc::EPERM));
     }
 
     /// What serves a web site reads its pages, and connects to the site behind it and to nobody else.
@@ -408,16 +479,22 @@ mod tests {
                 assert_eq!(std::fs::read(site.join("page")).unwrap(), b"x");
                 assert!(TcpStream::connect(near).is_ok());
                 assert!(UdpSocket::bind("127.0.0.1:0").is_err());
+                assert!(TcpListener::bind("127.0.0.1:0").is_err());
+                no_socket_but_for_tcp();
+                no_descriptor_is_sent();
                 if missing.is_none() {
                     assert!(std::fs::write(site.join("page"), "y").is_err());
                     assert!(std::fs::read("/etc/shadow").is_err());
                     assert!(TcpStream::connect(other).is_err());
-                    assert!(TcpListener::bind("127.0.0.1:0").is_err());
                 }
             });
             let pages = threads.spawn(|| {
+                // As a visitor's, which could be taken apart and connected elsewhere.
+                let open = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
                 confine(&keeps(Vec::new())).unwrap();
                 assert!(TcpStream::connect(near).is_err());
+                assert_eq!(rustix::net::connect(&open, &near).unwrap_err(), Errno::PERM);
+                no_descriptor_is_sent();
                 std::thread::spawn(|| ()).join().unwrap();
             });
             proxy.join().unwrap();
