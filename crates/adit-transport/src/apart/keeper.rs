@@ -28,7 +28,9 @@ use super::words::{Addresses, MAX_SAID, Said, Start, Told, emit_users, hear};
 use super::{MAX_SOCKETS, Pem};
 use crate::config::{Certificates, Front, HttpsServer, Pin, Site, User};
 use crate::names::look_up;
-use crate::server::{Handed, ServerControl, ServerStatus, Shown, Tasks, listen_at, listening_socket};
+use crate::server::{
+    CONNECTIONS, Handed, ServerControl, ServerStatus, Shown, TUNNELS, Tasks, listen_at, listening_socket,
+};
 
 /// Without a word from the other process for so long, it hangs.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -42,6 +44,8 @@ const ANSWER: Duration = Duration::from_millis(500);
 const QUESTIONS: usize = 8;
 /// The most letters of a reason that the other process gives.
 const MAX_WHY: usize = 500;
+/// What stands before a hint.
+const HINT: &str = "\n  hint: ";
 /// A process that was just killed still has its sockets for a moment: so often, and after so long, they are bound again.
 const LAST_BREATH: u32 = 20;
 const BREATH: Duration = Duration::from_millis(50);
@@ -53,6 +57,8 @@ pub struct WebHalf {
     sockets: Vec<TcpListener>,
     /// Hosts that may be looked up.
     names: Vec<String>,
+    /// Whether the certificate, and so the pin, is the other process's own.
+    pins: bool,
     site: Site,
     port: Port,
     users: watch::Receiver<Message>,
@@ -110,6 +116,7 @@ pub async fn open(server: HttpsServer) -> io::Result<(Bridge, ServerControl, Web
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let site = server.site.clone();
+    let pins = matches!(server.front, Front::Direct(Certificates::Acme { .. }));
     let start = Start { sockets: sockets.len(), front: server.front, site: server.site, shape: server.shape };
     let (users, to_tell) = watch::channel(Arc::new(emit_users(&server.users)?));
     let (known, reports) = (watch::Sender::new(Known::default()), Arc::new(Notify::new()));
@@ -119,6 +126,7 @@ pub async fn open(server: HttpsServer) -> io::Result<(Bridge, ServerControl, Web
         start: Told::Start(start).emit()?,
         sockets,
         names,
+        pins,
         site,
         port,
         users: to_tell,
@@ -141,7 +149,8 @@ impl WebHalf {
         };
         self.known.send_modify(|known| known.status = ServerStatus::default());
         match ended {
-            Err(error) => error,
+            // It goes to logs and to whoever asks how it is, whichever words were a stranger's.
+            Err(error) => io::Error::new(error.kind(), cleaned(&error.to_string())),
             Ok(never) => match never {},
         }
     }
@@ -221,14 +230,12 @@ impl WebHalf {
                 }
                 Said::Failed { denied, why } => {
                     let kind = if denied { io::ErrorKind::PermissionDenied } else { io::ErrorKind::Other };
-                    return Err(io::Error::new(kind, cleaned(&why)));
+                    return Err(io::Error::new(kind, why));
                 }
                 Said::Now { connections, streams, pin } => {
-                    let id = |(id, count): (String, usize)| Some((from_hex(&id)?, count));
-                    let streams = streams.into_iter().filter_map(id).collect();
-                    let pin = pin.and_then(|pin| pin.parse().ok());
+                    let pin = pin.filter(|_| self.pins).and_then(|pin| pin.parse().ok());
                     self.known.send_modify(|known| {
-                        known.status = ServerStatus { connections, streams };
+                        known.status = counted(connections, streams);
                         known.pin = pin;
                     });
                 }
@@ -341,9 +348,25 @@ fn private_directory(directory: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// What a stranger gave for a reason, fit for a log.
-fn cleaned(why: &str) -> String {
-    why.chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).take(MAX_WHY).collect()
+/// What the other process says that it counted, no more than it may have.
+pub(super) fn counted(connections: usize, streams: Vec<(String, usize)>) -> ServerStatus {
+    let mut left = TUNNELS;
+    let some = streams.into_iter().filter_map(|(id, count)| {
+        let count = count.min(left);
+        left -= count;
+        (count > 0).then_some((from_hex(&id)?, count))
+    });
+    ServerStatus { connections: connections.min(CONNECTIONS), streams: some.collect() }
+}
+
+/// What a stranger gave for a reason, fit for a log: one line, and perhaps a hint.
+pub(super) fn cleaned(why: &str) -> String {
+    let why: String = why.chars().take(MAX_WHY).collect();
+    let one_line = |text: &str| text.replace(|c: char| c.is_control(), " ");
+    match why.split_once(HINT) {
+        Some((what, hint)) => format!("{}{HINT}{}", one_line(what), one_line(hint)),
+        None => one_line(&why),
+    }
 }
 
 /// Key ids as text, and back.

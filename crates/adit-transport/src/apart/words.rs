@@ -136,7 +136,8 @@ impl Said {
     }
 
     pub(super) fn parse(kind: u8, body: &[u8]) -> io::Result<Self> {
-        if kind == SAID { Ok(serde_json::from_slice(body)?) } else { Err(malformed()) }
+        // The error of JSON would repeat what was said.
+        if kind == SAID { serde_json::from_slice(body).map_err(|_| malformed()) } else { Err(malformed()) }
     }
 }
 

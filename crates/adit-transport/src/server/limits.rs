@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Connections at a time. For a further one that goes which has waited longest for its client; if none does, further ones
 /// wait in the kernel's queue. Each costs less than 80 KiB while nothing is held for it.
-pub(super) const CONNECTIONS: usize = 2048;
+pub(crate) const CONNECTIONS: usize = 2048;
 /// Bytes that all connections together hold for their clients: answers that are not taken, heads of requests without an
 /// answer, bodies that are not read. With more, those connections end that hold the oldest.
 pub(super) const HELD: usize = 64 << 20;
@@ -57,4 +57,4 @@ pub(super) const ERROR_RESETS: usize = 64;
 /// Streams of one user at a time; with one more the oldest ends.
 pub(super) const TUNNELS_OF_USER: usize = 8;
 /// Streams of all users together.
-pub(super) const TUNNELS: usize = 2048;
+pub(crate) const TUNNELS: usize = 2048;

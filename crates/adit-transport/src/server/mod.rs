@@ -47,6 +47,7 @@ use users::Register;
 
 pub(crate) use accept::{listen_at, listening_socket};
 pub(crate) use certificates::{Handed, Shown};
+pub(crate) use limits::{CONNECTIONS, TUNNELS};
 
 /// The outside of an engine whose peers come over HTTPS. Dropping it ends the server.
 #[derive(Debug)]

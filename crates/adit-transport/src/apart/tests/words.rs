@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 use super::{A_WHILE, say};
-use crate::apart::keeper::to_hex;
+use crate::apart::keeper::{cleaned, counted, to_hex};
 use crate::apart::words::{HEAD, MAX_SAID, MAX_TOLD, Pem, Said, Secretly, Start, Told, hear, parse_head};
 use crate::apart::{Half, Needs, WebHalf, open};
 use crate::config::{Certificates, Front, HttpsServer, Site, User};
@@ -56,6 +56,33 @@ fn what_is_cut_or_of_no_kind_is_refused() {
     let mut head = [6, 0, 0, 0, 0];
     head[1..].copy_from_slice(&(MAX_SAID as u32 + 1).to_le_bytes());
     assert!(parse_head(head, MAX_SAID).is_err(), "no room is made for it");
+}
+
+/// Errors go to logs and terminals.
+#[test]
+fn what_is_not_understood_is_not_repeated() {
+    for said in ["\"\\u001b[2Jwell\"", "{\"\\u001b[2Jwell\":1}", "{\"now\":{\"well\":1}}"] {
+        let error = Said::parse(6, said.as_bytes()).unwrap_err().to_string();
+        assert!(!error.contains("well"), "{error}");
+    }
+}
+
+#[test]
+fn a_reason_is_one_line_and_a_hint() {
+    let said = cleaned("it is not to be read\nroot: well\x1b[2J\r\n  hint: give another\nroot: well");
+    assert_eq!(said, "it is not to be read root: well [2J \n  hint: give another root: well");
+    assert_eq!(cleaned(&said), said);
+    assert_eq!(cleaned(&"long".repeat(1000)).len(), 500);
+}
+
+#[test]
+fn no_more_is_counted_than_there_can_be() {
+    let streams = (0..4000_u32).map(|n| (to_hex(&n.to_le_bytes()), 2)).chain([(to_hex(b"last"), usize::MAX)]);
+    let status = counted(usize::MAX, streams.rev().collect());
+    assert_eq!((status.connections, status.streams.values().sum()), (2048, 2048_usize));
+    let status = counted(1, (0..4000_u32).map(|n| (to_hex(&n.to_le_bytes()), 1)).collect());
+    assert_eq!((status.streams.len(), status.streams.values().sum()), (2048, 2048_usize));
+    assert_eq!(counted(1, vec![("no key".to_owned(), 1)]).streams.len(), 0);
 }
 
 /// Padding machines and all.
