@@ -5,6 +5,7 @@
 //! up (`confine`).
 
 mod half;
+mod words;
 
 use std::convert::Infallible;
 use std::io;
@@ -17,11 +18,13 @@ use std::time::Duration;
 
 use adit::WebElsewhere;
 use adit::transport::apart::{self, WebHalf};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStderr, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
 pub(crate) use self::half::serve;
+use self::words::{Allowance, repeat};
+use crate::render;
 
 /// Tells a process that it is to serve a web site, and for whom; its standard input is the way there.
 const WEB_HALF: &str = "ADIT_WEB_HALF";
@@ -68,10 +71,10 @@ pub(crate) fn elsewhere() -> (WebElsewhere, Web) {
 
 /// Keeps a process serving until the tunnel is stopped. One that never served is not started again: `first` is told why.
 async fn supervise(half: WebHalf, first: oneshot::Sender<io::Result<()>>) {
-    let (mut first, mut pause) = (Some(first), PAUSE);
+    let (mut first, mut pause, mut allowance) = (Some(first), PAUSE, Allowance::new());
     loop {
         let begun = Instant::now();
-        let error = run(&half, &mut first).await;
+        let error = run(&half, &mut first, &mut allowance).await;
         if let Some(first) = first.take() {
             let _nobody_waits = first.send(Err(error));
             return;
@@ -90,7 +93,11 @@ async fn supervise(half: WebHalf, first: oneshot::Sender<io::Result<()>>) {
 }
 
 /// Starts one process and has it serve. Returns why it does not any more; it is gone then.
-async fn run(half: &WebHalf, first: &mut Option<oneshot::Sender<io::Result<()>>>) -> io::Error {
+async fn run(
+    half: &WebHalf,
+    first: &mut Option<oneshot::Sender<io::Result<()>>>,
+    allowance: &mut Allowance,
+) -> io::Error {
     let (mut child, control) = match start() {
         Ok(started) => started,
         Err(error) => return error,
@@ -101,9 +108,11 @@ async fn run(half: &WebHalf, first: &mut Option<oneshot::Sender<io::Result<()>>>
             let _nobody_waits = first.send(Ok(()));
         }
     };
+    let mut said = child.stderr.take();
     let error = tokio::select! {
         error = half.attend(control, serving) => error,
         error = moved(half.site_directory().map(|directory| directory.as_path())) => error,
+        never = repeated(&mut said, allowance) => match never {},
     };
     let ends = [io::ErrorKind::UnexpectedEof, io::ErrorKind::BrokenPipe, io::ErrorKind::ConnectionReset];
     let error = if ends.contains(&error.kind()) {
@@ -117,6 +126,10 @@ async fn run(half: &WebHalf, first: &mut Option<oneshot::Sender<io::Result<()>>>
     };
     // Fails if it has ended by itself.
     let _gone = child.kill().await;
+    if let Some(said) = said {
+        // Why it ended, perhaps.
+        let _all = timeout(LAST_WORDS, repeat(said, allowance, render::note)).await;
+    }
     error
 }
 
@@ -126,9 +139,17 @@ fn start() -> io::Result<(Child, UnixStream)> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("adit").arg("web-half").env_clear().env(WEB_HALF, std::process::id().to_string());
     command.envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).kill_on_drop(true);
+    command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     let child = command.spawn().map_err(|e| io::Error::new(e.kind(), format!("its process cannot be started: {e}")))?;
     Ok((child, control))
+}
+
+/// Repeats what the process writes to its standard error, and then waits for ever: its end is heard of elsewhere.
+async fn repeated(said: &mut Option<ChildStderr>, allowance: &mut Allowance) -> Infallible {
+    if let Some(said) = said {
+        repeat(said, allowance, render::note).await;
+    }
+    std::future::pending().await
 }
 
 /// Waits until another directory is where the pages are, as when a link to them is changed: the process may read the one that
