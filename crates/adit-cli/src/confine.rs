@@ -115,7 +115,7 @@ fn files(keeps: &Keeps) -> std::result::Result<Option<&'static str>, landlock::R
     Ok(match status.ruleset {
         RulesetStatus::NotEnforced => Some("open other files"),
         _ if connects && !governs_connections() => Some("connect to other ports"),
-        _ => None,
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,
     })
 }
 
