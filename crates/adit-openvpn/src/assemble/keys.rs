@@ -100,7 +100,7 @@ fn damaged_key(why: String) -> Unusable {
 }
 
 /// Bytes of base64 in lines.
-fn decoded(body: &str) -> Option<Zeroizing<Vec<u8>>> {
+pub(super) fn decoded(body: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut line = Zeroizing::new(String::with_capacity(body.len()));
     line.extend(body.chars().filter(|c| !c.is_ascii_whitespace()));
     Base64::decode_vec(&line).ok().map(Zeroizing::new)

@@ -2,6 +2,7 @@
 //!
 //! Not here: what clients are given, and who may come in (whoever answers the core's questions); sockets and interfaces.
 
+use super::keys::decoded;
 use super::{LATER, Unusable, direction, not_spoken, of_both, shared_key, states_that_it_is, text, times, tls};
 use crate::data::MssFix;
 use crate::key_file::ServerKey;
@@ -19,6 +20,7 @@ const INITIAL_RATE: (u32, std::time::Duration) = (100, std::time::Duration::from
 pub fn server(config: &options::ServerConfig) -> Result<ServerConfig, Unusable> {
     let options::ServerConfig { common, listen, server, .. } = config;
     server_spoken(config)?;
+    token_secret(server)?;
     let defaults = ServerConfig::default();
     let mtu = listen.sizes.tun_mtu.unwrap_or(defaults.mtu);
     let fragment = listen.sizes.fragment;
@@ -44,6 +46,25 @@ pub fn server(config: &options::ServerConfig) -> Result<ServerConfig, Unusable> 
         max_clients: server.max_clients as usize,
         ..defaults
     })
+}
+
+/// What tokens are made with must be a key: of another text, such as a certificate, others have copies, and could make tokens.
+fn token_secret(server: &options::ServerOptions) -> Result<(), Unusable> {
+    const OPTION: &str = "auth-gen-token-secret";
+    /// Bytes that are too many to be guessed.
+    const LEAST: usize = 32;
+    let Some(material) = &server.token_secret else { return Ok(()) };
+    let body = text(OPTION, material)?
+        .split_once("-----BEGIN OpenVPN auth-token server key-----")
+        .and_then(|(_, rest)| rest.split_once("-----END OpenVPN auth-token server key-----"));
+    match body.and_then(|(body, _)| decoded(body)) {
+        Some(key) if key.len() >= LEAST => Ok(()),
+        Some(_) | None => Err(Unusable::Damaged {
+            option: OPTION,
+            why: "there is no key for tokens in it".to_owned(),
+            hint: "`openvpn --genkey auth-token FILE` makes one; without the line adit makes its own, anew at each start",
+        }),
+    }
 }
 
 /// Whether this build can do all that a server's configuration asks for. No key is opened for it.

@@ -90,3 +90,21 @@ fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
         assert!(said.contains(&format!("`{named}`")) && said.contains("hint: "), "{lines}: {said}");
     }
 }
+
+#[test]
+fn what_tokens_are_made_with_is_a_key_and_no_other_text() {
+    let with = |body: &str| {
+        let lines = "script-security 2\nauth-user-pass-verify /bin/x via-file\nauth-gen-token\n";
+        let block = format!("<auth-gen-token-secret>\n{body}\n</auth-gen-token-secret>\n");
+        server(&options_of(&format!("{lines}{block}"))).map(drop).map_err(|error| error.to_string())
+    };
+    let framed = |body: &str| {
+        format!("-----BEGIN OpenVPN auth-token server key-----\n{body}\n-----END OpenVPN auth-token server key-----")
+    };
+    assert_eq!(with(&framed(&"QUJD".repeat(16))), Ok(()));
+    let paper = paper();
+    for text in ["secret", &paper, &framed(""), &framed("QUJD"), &framed("what is this?")] {
+        let said = with(text).unwrap_err();
+        assert!(said.contains("`auth-gen-token-secret`") && said.contains("--genkey auth-token"), "{said}");
+    }
+}
