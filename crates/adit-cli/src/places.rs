@@ -63,6 +63,17 @@ impl Places {
         self.directory.join("scratch")
     }
 
+    /// Removes what a killed daemon left of its questions: there are passwords among it.
+    pub(crate) fn clear_scratch(&self) {
+        let scratch = self.scratch();
+        match std::fs::remove_dir_all(&scratch) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!("cannot remove {}: {error}", scratch.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     /// Where is kept what should outlive a restart: certificates, and which transport worked where. Another namespace's
     /// daemon keeps it where everything else of it is.
     pub(crate) fn state(&self) -> PathBuf {

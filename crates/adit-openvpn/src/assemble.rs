@@ -16,15 +16,15 @@ use rustls::{CipherSuite, NamedGroup};
 use thiserror::Error;
 
 pub use self::server::{server, server_spoken};
-use crate::Role;
 use crate::client::{ClientConfig, ControlWrap};
 use crate::data::MssFix;
 use crate::key_file::{ClientKey, KeyFileError, StaticKey};
 use crate::options::{self, Crl, KeyDirection, Material, OnSilence, PeerKind, PeerName, TlsVersion};
 use crate::session::{Credentials, Times};
 use crate::tls::TlsSettings;
-use crate::verify::{NameRule, PeerRules};
+use crate::verify::{NameRule, PeerRules, RulesError};
 use crate::wrap::Direction;
+use crate::{Revoked, Role};
 
 /// A configuration that this build cannot keep to.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
@@ -183,6 +183,12 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
     )?;
     of_both(&config.common)?;
     not_spoken(
+        matches!(peer.crl, Some(Crl::Directory(_))),
+        "crl-verify",
+        "a directory of withdrawn certificates is looked at for servers only",
+        "write `crl-verify FILE`, with a list that the authority signed",
+    )?;
+    not_spoken(
         peer.kind == Some(PeerKind::Client),
         "remote-cert-tls",
         "the other end of a client is a server",
@@ -206,12 +212,6 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
 fn of_both(common: &options::Common) -> Result<(), Unusable> {
     let options::Common { peer, rekeying, socket, .. } = common;
     not_spoken(socket.device.is_some(), "bind-dev", LATER, "remove the line; the routing table chooses")?;
-    not_spoken(
-        matches!(peer.crl, Some(Crl::Directory(_))),
-        "crl-verify",
-        "a directory of withdrawn certificates is not looked at",
-        "write `crl-verify FILE`, with a list that the authority signed",
-    )?;
     not_spoken(
         !peer.issuer_fingerprints.is_empty(),
         "verify-hash",
@@ -292,7 +292,7 @@ fn tls(common: &options::Common, ours: Role) -> Result<TlsSettings, Unusable> {
     let options::Common { identity, peer, tls, .. } = common;
     let authorities = identity.ca.as_ref().map(|ca| certificates_of("ca", ca)).transpose()?;
     let revoked = match &peer.crl {
-        Some(Crl::List(list)) => revoked(list)?,
+        Some(Crl::List(list)) => lists(text("crl-verify", list)?)?,
         Some(Crl::Directory(_)) | None => Vec::new(),
     };
     let name = peer.name.clone().map(|name| match name {
@@ -330,14 +330,26 @@ fn certificates_of(option: &'static str, material: &Material) -> Result<Vec<Cert
     if found.is_empty() { Err(damaged("there is no certificate in it".to_owned())) } else { Ok(found) }
 }
 
-fn revoked(material: &Material) -> Result<Vec<CertificateRevocationListDer<'static>>, Unusable> {
-    let option = "crl-verify";
-    let damaged = |why: String| Unusable::Damaged { option, why, hint: "it is a PEM file: `-----BEGIN X509 CRL-----`" };
-    let found: Result<Vec<_>, _> =
-        CertificateRevocationListDer::pem_slice_iter(text(option, material)?.as_bytes()).collect();
-    let found = found.map_err(|error| damaged(format!("the list cannot be read: {error}")))?;
+/// Certificates that are withdrawn, as the content of `crl-verify FILE` says it.
+///
+/// # Errors
+/// It is no list, or damaged ([`Unusable::Damaged`]).
+pub fn revoked(pem: &str) -> Result<Revoked, Unusable> {
+    Revoked::of_lists(&lists(pem)?).map_err(|error| match error {
+        RulesError::Revoked { number, why } => no_list(format!("list {number} cannot be read: {why}")),
+        RulesError::Authority { .. } | RulesError::NoTrust => no_list(error.to_string()),
+    })
+}
+
+fn lists(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, Unusable> {
+    let found: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).collect();
+    let found = found.map_err(|error| no_list(format!("the list cannot be read: {error}")))?;
     // Without a list nothing would be compared, and a withdrawn certificate let in.
-    if found.is_empty() { Err(damaged("there is no list in it".to_owned())) } else { Ok(found) }
+    if found.is_empty() { Err(no_list("there is no list in it".to_owned())) } else { Ok(found) }
+}
+
+const fn no_list(why: String) -> Unusable {
+    Unusable::Damaged { option: "crl-verify", why, hint: "it is a PEM file: `-----BEGIN X509 CRL-----`" }
 }
 
 /// Suites of both versions; empty: all. Where only one version's are named, the other's stay as they are.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::crowd::Crowd;
+
 // The wire.
 
 /// Acknowledgements that a peer may put into one packet; more and the packet is dropped.
@@ -106,10 +108,16 @@ pub(crate) const RESETS_EVERY: Duration = Duration::from_secs(10);
 /// Cookies that a session came of, and that would still be good. Resets are answered some thousand times in that time at most,
 /// handshakes that succeed apart.
 pub(crate) const MAX_SPENT: usize = 4096;
-/// Sessions of one host that have proved their address and are not let in yet.
-pub(crate) const MAX_HALF_OPEN: usize = 64;
-/// Sessions of a server: their numbers have 24 bits, and the last says nothing.
-pub(crate) const MAX_PEERS: usize = 0x00ff_ffff;
+/// Clients that cannot send their key again, and whose key is kept before they have proved their address: resets are not answered
+/// more often in fifteen seconds, in which an honest one has shown its cookie.
+pub(crate) const MAX_UNPROVEN: usize = 256;
+/// Sessions that have proved their address and are not let in yet, or are being let go.
+pub(crate) const MAX_HALF_OPEN: Crowd = Crowd { of_host: 64, of_network: 128, of_all: 512 };
+/// A session that is younger is not turned out for another: an honest one is in by then, and the other asks again. In this time fewer
+/// resets are answered than one host may have sessions under way.
+pub(crate) const SPARED: Duration = Duration::from_secs(5);
+/// Clients of a server: sessions have numbers of 24 bits, and the last says nothing.
+pub(crate) const MAX_PEERS: usize = 0x00ff_ffff - MAX_HALF_OPEN.of_all;
 /// A client that was told to go is kept for this long, so that it hears it.
 pub(crate) const LEAVE_AFTER: Duration = Duration::from_secs(5);
 /// Bytes of one piece of a push reply.

@@ -7,7 +7,8 @@
 //! | `client` | the client role: begin, ask for settings, keep alive, begin again |
 //! | `server` | the server role: cookies for strangers, sessions for the proven, settings for those let in |
 //! | `session`, `exchange` | one session, its key exchanges in turn; one key exchange from reset to data keys |
-//! | `reliable`, `tls`, `verify` | the order of control packets; TLS over them; who the peer must be |
+//! | `reliable`, `tls` | the order of control packets; TLS over them |
+//! | `verify`, `revoked` | who the peer must be; whose certificates are withdrawn |
 //! | `key_method`, `prf` | what both ends tell each other, and the keys that come of it |
 //! | `data`, `keyring` | the data channel: formats, the jobs that seal and open; the keys in use, from epoch to epoch |
 //! | `inner` | what opened packets hold: an inner packet, a piece of one, a ping, a goodbye |
@@ -15,6 +16,7 @@
 //! | `packet`, `frame` | control packets as views; packets in a stream of TCP |
 //! | `wrap`, `key_file`, `mac` | the envelopes of control packets, their keys as files and as values |
 //! | `cipher`, `constants` | the algorithms by the names that configurations use; every number |
+//! | [`crowd`] | strangers who wait: how many there may be, and who goes when another comes |
 //! | `words` | what strangers write, made fit to be shown |
 //! | [`options`] | configurations: text in, typed values and a verdict on each line out |
 //! | `assemble` | a client or a server as its configuration describes it, in the terms of the core |
@@ -25,6 +27,7 @@ mod assemble;
 mod cipher;
 mod client;
 mod constants;
+pub mod crowd;
 mod data;
 mod exchange;
 mod frame;
@@ -38,6 +41,7 @@ mod packet;
 mod prf;
 mod push;
 mod reliable;
+mod revoked;
 mod server;
 mod session;
 #[cfg(test)]
@@ -48,7 +52,9 @@ mod verify;
 mod words;
 mod wrap;
 
-pub use assemble::{Unusable, client as client_of, ends_on_silence, server as server_of, server_spoken, spoken};
+pub use assemble::{
+    Unusable, client as client_of, ends_on_silence, revoked as revoked_of, server as server_of, server_spoken, spoken,
+};
 pub use cipher::{Cipher, Digest};
 pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
 pub use data::{Framing, MssFix, OpenJob, Opened, SealJob};
@@ -57,6 +63,7 @@ pub use frame::{Deframer, MAX_FRAME, NotAFrame, frame_length};
 pub use key_file::{ClientKey, KeyFileError, ServerKey, StaticKey};
 pub use packet::{Body, First, Opcode, SessionId};
 pub use push::{Pushed, Token};
+pub use revoked::Revoked;
 pub use server::{
     Answer, AuthRequest, ClientId, ClientSettings, Password, Server, ServerChange, ServerConfig, ServerEvent,
     ServerWrap, SharedWrap,

@@ -9,6 +9,7 @@ mod drive;
 mod event;
 mod gate;
 mod peer;
+mod unproven;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use self::cookie::CookieJar;
 pub use self::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerChange, ServerEvent};
 use self::gate::Budget;
 use self::peer::{Peer, Phase};
+use self::unproven::Unproven;
 use crate::Role;
 use crate::constants::MAX_PEERS;
 use crate::data::SealJob;
@@ -39,10 +41,11 @@ pub struct Server {
     envelopes: Envelopes,
     cookies: CookieJar,
     budget: Budget,
+    unproven: Unproven,
     rng: ChaCha20Rng,
     /// A server has none.
     credentials: Credentials,
-    /// By number; at most `max_clients`.
+    /// By number; at most `max_clients` that are in, and `MAX_HALF_OPEN` beside them.
     peers: Vec<Option<Box<Peer>>>,
     /// Numbers that are free.
     free: Vec<u32>,
@@ -96,6 +99,7 @@ impl Server {
             envelopes,
             cookies,
             budget: Budget::new(now.instant),
+            unproven: Unproven::default(),
             rng,
             credentials: Credentials::default(),
             peers: Vec::new(),
@@ -117,6 +121,11 @@ impl Server {
     /// Clients whose packets flow.
     pub fn clients(&self) -> usize {
         self.peers.iter().flatten().filter(|peer| peer.phase == Phase::Up).count()
+    }
+
+    /// Clients that were let in, those counted that have not asked for their settings yet.
+    fn let_in(&self) -> usize {
+        self.peers.iter().flatten().filter(|peer| matches!(peer.phase, Phase::Accepted | Phase::Up)).count()
     }
 
     /// Sessions, those that are not yet let in counted.

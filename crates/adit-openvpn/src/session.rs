@@ -210,6 +210,14 @@ impl Session {
         Ok(())
     }
 
+    /// Whether a certificate that the peer has shown in it is withdrawn since.
+    pub(crate) fn is_revoked(&self, ground: &Ground) -> bool {
+        [Some(&self.newest), self.older.as_ref()]
+            .into_iter()
+            .flatten()
+            .any(|exchange| ground.tls.has_revoked(exchange.tls()))
+    }
+
     /// Why it is over, if it is.
     pub(crate) const fn end(&self) -> Option<&SessionEnd> {
         self.end.as_ref()

@@ -23,8 +23,8 @@ use thiserror::Error;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::Role;
 use crate::verify::{PeerRules, Refused, RulesError, Verifier, common_name};
+use crate::{Revoked, Role};
 
 /// Our own certificate, and whom we trust.
 #[derive(Debug, Default)]
@@ -80,6 +80,7 @@ pub enum TlsFailure {
 #[derive(Clone)]
 pub(crate) struct TlsFactory {
     config: Config,
+    verifier: Arc<Verifier>,
     clock: Arc<Clock>,
 }
 
@@ -101,13 +102,27 @@ impl TimeProvider for Clock {
 
 impl TlsFactory {
     pub(crate) fn new(role: Role, settings: TlsSettings) -> Result<Self, TlsSettingsError> {
-        let provider = Arc::new(provider(&settings));
+        let (provider, versions) = (Arc::new(provider(&settings)), versions(&settings)?);
         let clock = Arc::new(Clock::default());
+        let TlsSettings { certificates, key, peer, .. } = settings;
+        let verifier = Arc::new(Verifier::new(role.other(), peer, provider.signature_verification_algorithms)?);
+        let (who, when) = (Arc::clone(&verifier), Arc::clone(&clock));
         let config = match role {
-            Role::Client => Config::Client(client_config(settings, provider, Arc::clone(&clock))?),
-            Role::Server => Config::Server(server_config(settings, provider, Arc::clone(&clock))?),
+            Role::Client => Config::Client(client_config((certificates, key), provider, versions, who, when)?),
+            Role::Server => Config::Server(server_config((certificates, key), provider, versions, who, when)?),
         };
-        Ok(Self { config, clock })
+        Ok(Self { config, verifier, clock })
+    }
+
+    /// These certificates are withdrawn from now on, and no others.
+    pub(crate) fn revoke(&self, revoked: Revoked) {
+        self.verifier.revoke(revoked);
+    }
+
+    /// Whether a certificate that the peer has shown is withdrawn since.
+    pub(crate) fn has_revoked(&self, tls: &Tls) -> bool {
+        let chain = tls.connection.peer_certificates().unwrap_or_default();
+        self.clock.current_time().is_some_and(|now| self.verifier.is_revoked(chain, now))
     }
 
     pub(crate) fn set_time(&self, unix: Duration) {
@@ -156,20 +171,23 @@ fn versions(settings: &TlsSettings) -> Result<&'static [&'static SupportedProtoc
     }
 }
 
+/// Certificates and their key.
+type Papers = (Vec<CertificateDer<'static>>, Option<PrivateKeyDer<'static>>);
+
 fn client_config(
-    settings: TlsSettings,
+    (certificates, key): Papers,
     provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Arc<Verifier>,
     clock: Arc<Clock>,
 ) -> Result<Arc<ClientConfig>, TlsSettingsError> {
-    let versions = versions(&settings)?;
-    let verifier = Verifier::new(Role::Server, settings.peer, provider.signature_verification_algorithms)?;
     let builder = ClientConfig::builder_with_details(provider, clock)
         .with_protocol_versions(versions)
         .map_err(TlsSettingsError::Own)?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match settings.key {
-        Some(key) => builder.with_client_auth_cert(settings.certificates, key).map_err(TlsSettingsError::Own)?,
+        .with_custom_certificate_verifier(verifier);
+    let mut config = match key {
+        Some(key) => builder.with_client_auth_cert(certificates, key).map_err(TlsSettingsError::Own)?,
         None => builder.with_no_client_auth(),
     };
     config.resumption = Resumption::disabled();
@@ -178,18 +196,18 @@ fn client_config(
 }
 
 fn server_config(
-    settings: TlsSettings,
+    (certificates, key): Papers,
     provider: Arc<CryptoProvider>,
+    versions: &[&'static SupportedProtocolVersion],
+    verifier: Arc<Verifier>,
     clock: Arc<Clock>,
 ) -> Result<Arc<ServerConfig>, TlsSettingsError> {
-    let versions = versions(&settings)?;
-    let verifier = Verifier::new(Role::Client, settings.peer, provider.signature_verification_algorithms)?;
-    let key = settings.key.ok_or(TlsSettingsError::NoCertificate)?;
+    let key = key.ok_or(TlsSettingsError::NoCertificate)?;
     let mut config = ServerConfig::builder_with_details(provider, clock)
         .with_protocol_versions(versions)
         .map_err(TlsSettingsError::Own)?
-        .with_client_cert_verifier(Arc::new(verifier))
-        .with_single_cert(settings.certificates, key)
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates, key)
         .map_err(TlsSettingsError::Own)?;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

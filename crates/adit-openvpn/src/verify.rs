@@ -4,7 +4,7 @@
 //! handshake (`tls`).
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -14,12 +14,12 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, SignatureScheme};
 use thiserror::Error;
 use webpki::{
-    BorrowedCertRevocationList, CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth,
-    RevocationOptionsBuilder, UnknownStatusPolicy, anchor_from_trusted_cert,
+    EndEntityCert, ExpirationPolicy, KeyUsage, RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
+    anchor_from_trusted_cert,
 };
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::{Role, shows};
+use crate::{Revoked, Role, shows};
 
 /// What a peer's certificate must be, beside valid.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +100,8 @@ pub(crate) struct Verifier {
     peer: Role,
     rules: PeerRules,
     anchors: Vec<TrustAnchor<'static>>,
-    revoked: Vec<CertRevocationList<'static>>,
+    /// Looked at in key exchanges only, and changed while the server runs.
+    revoked: RwLock<Revoked>,
     algorithms: WebPkiSupportedAlgorithms,
     subjects: Vec<DistinguishedName>,
 }
@@ -141,21 +142,31 @@ impl Verifier {
                 .map_err(|error| RulesError::Authority { number, why: error.to_string() })?;
             anchors.push(anchor.to_owned());
         }
-        let mut revoked = Vec::new();
-        for (number, der) in (1..).zip(&rules.revoked) {
-            let list = BorrowedCertRevocationList::from_der(der)
-                .and_then(|list| list.to_owned())
-                .map_err(|error| RulesError::Revoked { number, why: error.to_string() })?;
-            revoked.push(CertRevocationList::Owned(list));
-        }
+        let revoked = RwLock::new(Revoked::of_lists(&rules.revoked)?);
         let subjects = anchors.iter().map(|anchor| DistinguishedName::in_sequence(anchor.subject.as_ref())).collect();
         Ok(Self { peer, rules, anchors, revoked, algorithms, subjects })
+    }
+
+    /// These are withdrawn, and no others.
+    pub(crate) fn revoke(&self, revoked: Revoked) {
+        *self.revoked.write().unwrap_or_else(PoisonError::into_inner) = revoked;
+    }
+
+    /// Whether certificates that were accepted are withdrawn since.
+    pub(crate) fn is_revoked(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
+        let may_be = self.revoked.read().unwrap_or_else(PoisonError::into_inner).may_name(chain);
+        let Some((leaf, between)) = chain.split_first().filter(|_| may_be) else { return false };
+        self.check(leaf, between, now).is_err()
     }
 
     /// The rules, one after the other, cheap ones last: what is forged must fail before it is read.
     fn check(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Refused> {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| Refused::Unreadable(error.to_string()))?;
         let subject = subject_of(&parsed);
+        if self.revoked.read().unwrap_or_else(PoisonError::into_inner).has_serial(&parsed) {
+            let why = "it was revoked: its serial number is in the directory of `crl-verify`".to_owned();
+            return Err(Refused::Chain { subject, why });
+        }
         if !self.anchors.is_empty() {
             self.chain(leaf, between, now).map_err(|why| Refused::Chain { subject: subject.clone(), why })?;
         }
@@ -177,7 +188,8 @@ impl Verifier {
             Role::Client => KeyUsage::client_auth(),
         };
         let leaf = EndEntityCert::try_from(leaf).map_err(explain)?;
-        let lists: Vec<_> = self.revoked.iter().collect();
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        let lists: Vec<_> = revoked.lists.iter().collect();
         // A missing list is no reason to refuse; a list that is out of date is.
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options

@@ -42,6 +42,7 @@ pub(crate) async fn run(places: Places, mode: Mode) -> Result<()> {
     let Some(_lock) = lock(&places).await? else {
         return already_running(&places, mode);
     };
+    places.clear_scratch();
     for what in tunnel::recover(&places, None).await? {
         tracing::warn!("left by an earlier run, now removed: {what}");
     }

@@ -42,6 +42,7 @@ pub fn server(config: &options::ServerConfig) -> Result<ServerConfig, Unusable> 
         // A file says how long the server waits, and the core how long its clients do: half as long.
         keepalive: common.life.ping.zip(common.life.silence).map(|(ping, (silence, _))| (ping, silence / 2)),
         max_key_age: server.key_max_age,
+        allow_noncookie: !server.force_cookie,
         client_to_client: server.client_to_client,
         max_clients: server.max_clients as usize,
         ..defaults
@@ -147,12 +148,6 @@ fn what_is_not_spoken_to_clients(server: &options::ServerOptions) -> Result<(), 
         "connect-freq-initial",
         "first packets are answered a hundred times in ten seconds, and this is not set",
         "remove the line",
-    )?;
-    not_spoken(
-        !server.force_cookie,
-        "tls-crypt-v2",
-        "nothing is kept of clients that have not proved their address (`allow-noncookie`)",
-        "remove the word; clients from OpenVPN 2.6 on can",
     )?;
     not_spoken(
         !matches!(server.username_fields.as_slice(), [] | [_]) || server.username_fields.iter().any(|f| f != "CN"),

@@ -77,10 +77,13 @@ pub struct ServerConfig {
     pub max_key_age: Option<Duration>,
     /// Keys of clients that are let in no more, by [`ClientKey::name`](crate::ClientKey::name). They get silence.
     pub refused_keys: BTreeSet<[u8; 32]>,
+    /// Clients whose key comes once only (before OpenVPN 2.6) may come in (`tls-crypt-v2 … allow-noncookie`): of the last of them
+    /// the key is kept before they have proved their address.
+    pub allow_noncookie: bool,
     /// Clients reach each other, and what is behind them, without leaving the core (`client-to-client`). If not, they are kept
     /// apart.
     pub client_to_client: bool,
-    /// Sessions at one time, those that are not yet let in counted (`max-clients`).
+    /// Clients that are in at one time (`max-clients`). Sessions that are not let in yet have bounds of their own.
     pub max_clients: usize,
 }
 
@@ -102,6 +105,7 @@ impl Default for ServerConfig {
             keepalive: Some((Duration::from_secs(10), Duration::from_secs(60))),
             max_key_age: None,
             refused_keys: BTreeSet::new(),
+            allow_noncookie: false,
             client_to_client: false,
             max_clients: 1024,
         }

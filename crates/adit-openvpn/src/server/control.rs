@@ -5,13 +5,17 @@ use adit_protocol::Now;
 use super::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerEvent};
 use super::peer::{Can, Identity, Phase};
 use super::{Server, ServerConfig};
-use crate::Role;
 use crate::constants::{LEAVE_AFTER, MAX_EVENTS, PUSH_PIECE};
 use crate::data::Agreed;
 use crate::update::Update;
+use crate::{Revoked, Role};
 
 /// What a client reads whose ciphers are not ours.
 const NO_CIPHER: &str = "Data channel cipher negotiation failed (no shared cipher)";
+/// What a client reads whose certificate is not good any more.
+const WITHDRAWN: &str = "the certificate was revoked";
+/// What a client reads for whom there is no room, and what older ones are told, which would not come again after that.
+const FULL: (&str, &str) = ("AUTH_FAILED,TEMP:the server is full", "RESTART");
 
 impl Server {
     /// Goes on with a session as far as what has arrived allows.
@@ -93,11 +97,16 @@ impl Server {
     /// The owner has decided.
     pub(super) fn answer(&mut self, now: Now, client: ClientId, answer: Answer) {
         let times = self.ground.times;
+        let is_full = self.let_in() >= self.config.max_clients;
         let Some(peer) = self.named(client) else { return };
         match (answer, peer.phase) {
             (Answer::Refuse(why), _) => {
                 let message = if why.is_empty() { "AUTH_FAILED".to_owned() } else { format!("AUTH_FAILED,{why}") };
                 self.dismiss(now, client.number, &message);
+            }
+            (Answer::Accept(_), Phase::Asked { .. }) if is_full => {
+                let told = if peer.can.come_again() { FULL.0 } else { FULL.1 };
+                self.dismiss(now, client.number, told);
             }
             (Answer::Accept(settings), Phase::Asked { wants_settings }) => {
                 peer.settings = *settings;
@@ -134,6 +143,25 @@ impl Server {
         peer.phase = Phase::Leaving(now.instant + LEAVE_AFTER);
         self.routes.retain(|_, owner| *owner != number);
         self.touch(number);
+    }
+
+    /// These certificates are withdrawn: whoever is in, or on the way, with one of them goes.
+    pub(super) fn revoke(&mut self, now: Now, revoked: Revoked) {
+        self.ground.tls.set_time(now.unix);
+        self.ground.tls.revoke(revoked);
+        for number in 0..self.peers.len() as u32 {
+            let peer = self.peers.get(number as usize).and_then(Option::as_deref);
+            let Some(phase) = peer.filter(|peer| peer.session.is_revoked(&self.ground)).map(|peer| peer.phase) else {
+                continue;
+            };
+            match phase {
+                Phase::Exchanging => self.remove(number, WITHDRAWN.to_owned()),
+                Phase::Asked { .. } | Phase::Accepted | Phase::Up => {
+                    self.dismiss(now, number, &format!("AUTH_FAILED,{WITHDRAWN}"));
+                }
+                Phase::Leaving(_) => {}
+            }
+        }
     }
 
     /// Changes settings of a client that can.

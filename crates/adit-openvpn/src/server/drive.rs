@@ -131,6 +131,7 @@ impl Protocol for Server {
                     }
                 }
             }
+            ServerChange::Revoke(revoked) => self.revoke(now, *revoked),
             ServerChange::Shutdown => {
                 for number in 0..self.peers.len() as u32 {
                     self.dismiss(now, number, "RESTART");

@@ -8,6 +8,7 @@ use adit_protocol::Path;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::Revoked;
 use crate::update::Update;
 use crate::wrap::tls_crypt_v2::Metadata;
 
@@ -122,6 +123,9 @@ pub enum ServerChange {
     ///
     /// [`ServerConfig::refused_keys`]: crate::ServerConfig::refused_keys
     RefuseKeys(BTreeSet<[u8; 32]>),
+    /// Certificates that are withdrawn, in place of those before (`crl-verify`). Clients that are in with one of them must go, at
+    /// once.
+    Revoke(Box<Revoked>),
     /// Tell all clients to begin anew elsewhere or later, and let them go.
     Shutdown,
 }

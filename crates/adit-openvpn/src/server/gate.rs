@@ -10,14 +10,14 @@ use arrayvec::ArrayVec;
 use super::peer::{Can, Identity, Peer, Phase};
 use super::{ClientSettings, Server};
 use crate::Role;
-use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY};
+use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY, SPARED};
 use crate::data::Fragments;
 use crate::key_file::{StaticKey, wrapped_name};
 use crate::packet::{Body, First, Opcode, SessionId};
 use crate::session::{Session, Wrapping};
 use crate::wrap::replay::{ReplayCounter, ReplayId};
 use crate::wrap::tls_crypt_v2::{Metadata, split_wrapped};
-use crate::wrap::{Envelope, Unwrapped};
+use crate::wrap::{Envelope, Unwrapped, header};
 
 /// How many resets may be answered: so many at once, and as many again in [`RESETS_EVERY`].
 pub(super) struct Budget {
@@ -30,7 +30,8 @@ impl Budget {
         Self { left: RESETS, since }
     }
 
-    fn spend(&mut self, now: Instant) -> bool {
+    /// Whether there is any left.
+    fn earn(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.since);
         let one = RESETS_EVERY / RESETS;
         let earned = u32::try_from(passed.as_nanos() / one.as_nanos()).unwrap_or(u32::MAX);
@@ -39,7 +40,11 @@ impl Budget {
             // What is not yet a whole one stays.
             self.since += one * earned;
         }
-        let may = self.left > 0;
+        self.left > 0
+    }
+
+    fn spend(&mut self, now: Instant) -> bool {
+        let may = self.earn(now);
         self.left = self.left.saturating_sub(1);
         may
     }
@@ -59,13 +64,44 @@ struct Stranger {
     own_key: Option<([u8; 32], Metadata)>,
 }
 
+/// A client's own key, out of the wrapping that it came in.
+pub(super) struct Own {
+    envelope: Arc<Envelope>,
+    key: StaticKey,
+    name: [u8; 32],
+    metadata: Metadata,
+}
+
+impl Own {
+    /// A packet under it.
+    fn open(self, packet: &[u8]) -> Result<Stranger, DropReason> {
+        let unwrapped = self.envelope.unwrap(packet).ok_or(DropReason::BadMac)?;
+        let Self { envelope, key, name, metadata } = self;
+        Ok(Stranger { unwrapped, envelope, static_key: Some(key), own_key: Some((name, metadata)) })
+    }
+}
+
+impl Stranger {
+    fn own(&self) -> Option<Own> {
+        let (name, metadata) = self.own_key.clone()?;
+        let key = self.static_key.as_ref()?.duplicate();
+        Some(Own { envelope: Arc::clone(&self.envelope), key, name, metadata })
+    }
+}
+
 /// Asks a client to send its wrapped key again: type 1, two bytes of flags, bit 0.
 const SEND_KEY_AGAIN: [u8; 6] = [0, 1, 0, 2, 0, 1];
 
 impl Server {
     /// A control packet that belongs to no session.
     pub(super) fn handle_stranger(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let stranger = self.open_stranger(now, datagram)?;
+        let opcode = datagram.first().and_then(|byte| First::parse(*byte)).map(|first| first.opcode);
+        let is_reset = matches!(opcode, Some(Opcode::HardResetClientV2 | Opcode::HardResetClientV3));
+        // Whom we could not answer anyway costs no MAC.
+        if is_reset && !self.budget.earn(now.instant) {
+            return Err(DropReason::RateLimited);
+        }
+        let stranger = self.open_stranger(now, from, datagram)?;
         let body =
             Body::parse(stranger.unwrapped.first.opcode, &stranger.unwrapped.body).ok_or(DropReason::NotAMessage)?;
         if stranger.unwrapped.first.key_id != 0 {
@@ -80,7 +116,7 @@ impl Server {
         }
     }
 
-    fn open_stranger(&self, now: Now, datagram: &[u8]) -> Result<Stranger, DropReason> {
+    fn open_stranger(&self, now: Now, from: Path, datagram: &[u8]) -> Result<Stranger, DropReason> {
         let first = datagram.first().and_then(|byte| First::parse(*byte)).ok_or(DropReason::NotAMessage)?;
         if first.opcode.has_wrapped_key() {
             let unwrapper = self.envelopes.clients.as_ref().ok_or(DropReason::BadMac)?;
@@ -91,8 +127,15 @@ impl Server {
                 return Err(DropReason::BadHandshake);
             }
             let envelope = Arc::new(Envelope::tls_crypt(&key, Role::Server));
-            let unwrapped = envelope.unwrap(packet).ok_or(DropReason::BadMac)?;
-            return Ok(Stranger { unwrapped, envelope, static_key: Some(key), own_key: Some((name, metadata)) });
+            return Own { envelope, key, name, metadata }.open(packet);
+        }
+        let session = header(datagram).map(|(_, session, _)| session).ok_or(DropReason::NotAMessage)?;
+        if let Some(own) = self.unproven.find(from.remote, session) {
+            if !self.config.accepts_key(now.unix, &own.name, &own.metadata) {
+                return Err(DropReason::BadHandshake);
+            }
+            let (envelope, metadata) = (Arc::clone(&own.envelope), own.metadata.clone());
+            return Own { envelope, key: own.key.duplicate(), name: own.name, metadata }.open(datagram);
         }
         let (envelope, key) = self.envelopes.shared.as_ref().ok_or(DropReason::BadMac)?;
         let unwrapped = envelope.unwrap(datagram).ok_or(DropReason::BadMac)?;
@@ -107,15 +150,19 @@ impl Server {
             return Err(DropReason::BadHandshake);
         }
         let with_key = first.opcode == Opcode::HardResetClientV3;
-        // A client that cannot send its key again would need a session now, before it has proved anything.
-        if with_key && replay.is_none_or(|replay| replay.id >> 24 & 15 != 15) {
+        // Of a client that cannot send its key again something must be kept now, before it has proved anything.
+        let cannot_again = with_key && replay.is_none_or(|replay| replay.id >> 24 & 15 != 15);
+        if cannot_again && !self.config.allow_noncookie {
             return Err(DropReason::BadHandshake);
         }
         if !self.budget.spend(now.instant) {
             return Err(DropReason::RateLimited);
         }
+        if let Some(own) = stranger.own().filter(|_| cannot_again) {
+            self.unproven.keep(from.remote, session, own);
+        }
         let own = self.cookies.make(now.instant, from.remote, session);
-        let payload: &[u8] = if with_key { &SEND_KEY_AGAIN } else { &[] };
+        let payload: &[u8] = if with_key && !cannot_again { &SEND_KEY_AGAIN } else { &[] };
         let answer = Body { acks: ArrayVec::from_iter([0]), acked_session: Some(session), id: Some(0), payload };
         let mut bytes = Vec::with_capacity(64);
         answer.emit(&mut bytes);
@@ -135,7 +182,9 @@ impl Server {
         if body.id.is_some_and(|id| id > 1) || body.acks.iter().any(|ack| *ack > 1) {
             return Err(DropReason::BadHandshake);
         }
-        if self.half_open(from.remote.ip()) >= MAX_HALF_OPEN || self.sessions() >= self.config.max_clients {
+        let turned_out = self.who_goes(from.remote.ip());
+        let is_young = |other| self.begun(other).is_some_and(|begun| now.instant < begun + SPARED);
+        if turned_out.is_some_and(is_young) {
             return Err(DropReason::RateLimited);
         }
         // The answer to the reset had the first number.
@@ -146,6 +195,10 @@ impl Server {
         // What can be refused is refused before anything is kept.
         session.take_first(now, &stranger.unwrapped)?;
         self.cookies.spend(now.instant, own);
+        self.unproven.forget(from.remote, name);
+        if let Some(other) = turned_out {
+            self.remove(other, "others came while it was not in yet".to_owned());
+        }
         let number = self.place(now, from, name, session, stranger);
         self.advance(now, number);
         Ok(())
@@ -185,25 +238,22 @@ impl Server {
         number
     }
 
-    /// Sessions from this host (for IPv6: this /64) that are not let in yet.
-    fn half_open(&self, from: IpAddr) -> usize {
-        let source = source(from);
-        let waiting = |peer: &&Peer| matches!(peer.phase, Phase::Exchanging | Phase::Asked { .. });
-        self.peers
-            .iter()
-            .flatten()
-            .map(Box::as_ref)
-            .filter(waiting)
-            .filter(|peer| self::source(peer.path.remote.ip()) == source)
-            .count()
+    fn begun(&self, number: u32) -> Option<Instant> {
+        self.peers.get(number as usize)?.as_ref().map(|peer| peer.session.newest.begun)
     }
-}
 
-/// What counts as one host.
-fn source(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(u32::from(address)),
-        IpAddr::V6(address) => u128::from(address) >> 64 << 64,
+    /// Whose place a newcomer takes among the sessions that are not let in. Whoever has shown a certificate goes after those who
+    /// have not, and the older one first.
+    fn who_goes(&self, from: IpAddr) -> Option<u32> {
+        let all = (0..).zip(&self.peers).filter_map(|(number, peer)| Some((number, peer.as_deref()?)));
+        let half_open: Vec<_> = all
+            .filter(|(_, peer)| !matches!(peer.phase, Phase::Accepted | Phase::Up))
+            .map(|(number, peer)| {
+                let is_asked = matches!(peer.phase, Phase::Asked { .. });
+                (peer.path.remote.ip(), (is_asked, peer.count, number))
+            })
+            .collect();
+        MAX_HALF_OPEN.who_goes(&half_open, from).map(|(.., number)| number)
     }
 }
 
@@ -231,13 +281,5 @@ mod tests {
             assert!(budget.spend(at));
         }
         assert_eq!(spent(&mut budget, at), 10);
-    }
-
-    #[test]
-    fn hosts_are_counted_by_address_and_networks_of_ipv6_as_one() {
-        let of = |text: &str| source(text.parse().unwrap());
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     }
 }

@@ -118,6 +118,11 @@ impl Can {
         self.bit(10)
     }
 
+    /// Comes again by itself when it is told that it cannot come in now.
+    pub(super) const fn come_again(&self) -> bool {
+        self.bit(8)
+    }
+
     pub(super) const fn updates(&self) -> bool {
         self.bit(12)
     }

@@ -1,6 +1,11 @@
 //! OpenVPN's rules for certificates: what is accepted, and the words for what is not.
 
-use adit_openvpn::{ClientEvent, Ended, NameRule, PeerRules, TlsSettings};
+use std::time::Duration;
+
+use adit_openvpn::{
+    AuthFailure, ClientChange, ClientEvent, Ended, NameRule, PeerRules, Revoked, ServerChange, TlsSettings,
+};
+use adit_protocol::Protocol as _;
 
 use crate::papers::{Paper, Papers, days};
 use crate::world::{World, client_config, server_config};
@@ -121,4 +126,35 @@ fn the_revoked_are_refused_and_a_list_out_of_date_refuses_all() {
     assert!(said.contains("it was revoked"), "{said}");
     let said = outcome(&papers, &good, rules(days(2026)));
     assert!(said.contains("out of date"), "{said}");
+}
+
+/// A server, and a client whose certificate is this one.
+fn world_of(papers: &Papers, paper: &Paper) -> World {
+    let mut client = client_config(papers);
+    (client.tls.certificates, client.tls.key) = (paper.chain(), Some(paper.key()));
+    World::new(server_config(papers), vec![client])
+}
+
+#[test]
+fn a_list_that_changes_while_the_server_runs_counts_at_once_for_all() {
+    let papers = Papers::new();
+    let (good, bad) = (papers.client(), papers.client());
+    let by_list = |paper: &Paper| Revoked::of_lists(&[papers.revoked(paper, days(2090))]).unwrap();
+    let by_number = |paper: &Paper| Revoked::of_serials([paper.serial()].into());
+    for revoked in [&by_list as &dyn Fn(&Paper) -> Revoked, &by_number] {
+        let mut world = world_of(&papers, &bad);
+        world.until("connected", |world| world.clients[0].core.is_up());
+        let change = |paper: &Paper| ServerChange::Revoke(Box::new(revoked(paper)));
+        world.server.apply(world.now, change(&good));
+        world.pass(Duration::from_secs(20));
+        assert!(world.clients[0].core.is_up(), "another's was withdrawn");
+        world.server.apply(world.now, change(&bad));
+        let denied = AuthFailure::Denied("the certificate was revoked".into());
+        world.until("gone", |world| world.clients[0].events.contains(&ClientEvent::Ended(Ended::Auth(denied.clone()))));
+        world.clients[0].core.apply(world.now, ClientChange::Reconnect);
+        world.pass(Duration::from_secs(300));
+        assert!(!world.clients[0].core.is_up(), "it does not come in again");
+        world.server.apply(world.now, ServerChange::Revoke(Box::default()));
+        world.until("connected again", |world| world.clients[0].core.is_up());
+    }
 }

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use adit_openvpn::{ClientChange, ClientConfig, ClientEvent, ControlWrap, Digest, ServerWrap, SharedWrap, StaticKey};
+use adit_openvpn::{
+    ClientChange, ClientConfig, ClientEvent, ClientKey, ControlWrap, Digest, Direction, Metadata, ServerConfig,
+    ServerKey, ServerWrap, SharedWrap, StaticKey,
+};
 use adit_protocol::{DropReason, Protocol as _, Secret};
 use aws_lc_rs::hmac;
 use proptest::prelude::*;
@@ -24,18 +27,50 @@ fn open_server() -> World {
     World::new(server_config(&Papers::new()), vec![])
 }
 
+/// One whose four parts differ.
+fn key(n: u8) -> StaticKey {
+    StaticKey::new(Secret::new(std::array::from_fn(|i| n + (i / 64 * 16) as u8)))
+}
+
+/// A key of a client's own, wrapped by the key of some server.
+fn own_key(server: u8, client: u8) -> ClientKey {
+    ServerKey::new(Secret::new([server; 128])).wrap(key(client), &Metadata::Timestamp(0)).unwrap()
+}
+
+/// Every envelope that has a key: a server's, its client's, and such with wrong keys.
+fn envelopes() -> Vec<(ServerWrap, ControlWrap, Vec<ControlWrap>)> {
+    let shared = |wrap| ServerWrap::Keyed { shared: Some(Box::new(wrap)), clients: None };
+    let tls_auth = [Digest::Sha1, Digest::Sha256, Digest::Sha512].into_iter().flat_map(|digest| {
+        [None, Some((Direction::Normal, Direction::Inverse))].map(|directions| {
+            let (ours, theirs) = (directions.map(|both| both.0), directions.map(|both| both.1));
+            let wrap = |n, direction| ControlWrap::TlsAuth { key: key(n), digest, direction };
+            let wrong = if directions.is_some() { vec![wrap(2, theirs), wrap(1, ours)] } else { vec![wrap(2, theirs)] };
+            (shared(SharedWrap::TlsAuth { key: key(1), digest, direction: ours }), wrap(1, theirs), wrong)
+        })
+    });
+    let tls_crypt =
+        (shared(SharedWrap::TlsCrypt(key(1))), ControlWrap::TlsCrypt(key(1)), vec![ControlWrap::TlsCrypt(key(2))]);
+    let own = ServerWrap::Keyed { shared: None, clients: Some(Box::new(ServerKey::new(Secret::new([3; 128])))) };
+    // Another server's, and a wrapping of somebody else's that was heard.
+    let heard = ClientKey { key: key(5), wrapped: own_key(3, 1).wrapped };
+    let wrong = [own_key(4, 1), heard].map(ControlWrap::TlsCryptV2).into();
+    let own = (own, ControlWrap::TlsCryptV2(own_key(3, 1)), wrong);
+    tls_auth.chain([tls_crypt, own]).collect()
+}
+
 #[test]
 fn a_wrong_key_gets_silence() {
     let papers = Papers::new();
-    let key = |n| StaticKey::new(Secret::new([n; 256]));
-    let mut server = server_config(&papers);
-    server.wrap = ServerWrap::Keyed { shared: Some(Box::new(SharedWrap::TlsCrypt(key(1)))), clients: None };
-    let wrong = ClientConfig { wrap: ControlWrap::TlsCrypt(key(2)), ..client_config(&papers) };
-    let none = client_config(&papers);
-    let mut world = World::new(server, vec![wrong, none]);
-    world.pass(Duration::from_secs(300));
-    assert_eq!((world.sent_by_server, world.server.sessions()), (0, 0));
-    assert!(world.server.drops().of(DropReason::BadMac) > 20);
+    for (wrap, _, wrong) in envelopes() {
+        let said = format!("{wrap:?}");
+        let server = ServerConfig { wrap, ..server_config(&papers) };
+        let client = |wrap| ClientConfig { wrap, ..client_config(&papers) };
+        let clients = wrong.into_iter().chain([ControlWrap::Plain]).map(client).collect();
+        let mut world = World::new(server, clients);
+        world.pass(Duration::from_secs(300));
+        assert_eq!((world.sent_by_server, world.server.sessions()), (0, 0), "{said}");
+        assert!(world.server.drops().of(DropReason::BadMac) > 20, "{said}");
+    }
 }
 
 #[test]
@@ -207,37 +242,91 @@ fn a_client_listens_to_its_server_alone() {
     world.until("connected", |world| world.clients[0].core.is_up());
 }
 
+/// Somebody who answers from where they say they are, and says no more.
+fn begin(world: &mut World, from: SocketAddr, session: u64) {
+    world.arrive(server_at(), from, reset(session));
+    world.drain();
+    let answer = world.overheard().pop().unwrap().2;
+    let proof = [&[0x28], session.to_be_bytes().as_slice(), &[1, 0, 0, 0, 0], &answer[1..9]].concat();
+    world.arrive(server_at(), from, proof);
+}
+
 #[test]
-fn one_host_has_few_half_open_sessions() {
-    let mut world = open_server();
+fn one_host_has_few_half_open_sessions_and_keeps_nobody_out() {
+    let papers = Papers::new();
+    let mut world = World::new(ServerConfig { max_clients: 1, ..server_config(&papers) }, vec![client_config(&papers)]);
+    let neighbour = SocketAddr::new(world.clients[0].at.ip(), 9999);
+    // Its first packet waits in the network meanwhile.
+    world.weather.loss = 100;
     for session in 0..500_u64 {
         world.pass(Duration::from_millis(100));
-        world.arrive(server_at(), stranger(1), reset(session));
-        world.drain();
-        let answer = world.overheard().pop().unwrap().2;
-        let proof = [&[0x28], session.to_be_bytes().as_slice(), &[1, 0, 0, 0, 0], &answer[1..9]].concat();
-        world.arrive(server_at(), stranger(1), proof);
+        world.weather.loss = 0;
+        begin(&mut world, neighbour, session);
         assert!(world.server.sessions() <= 64);
+        world.weather.loss = 100;
     }
+    assert_eq!(world.server.sessions(), 64);
+    world.weather.loss = 0;
+    world.until("connected", |world| world.clients[0].core.is_up());
+    assert_eq!((world.server.clients(), world.server.sessions() <= 65), (1, true));
+}
+
+#[test]
+fn all_who_are_not_in_have_a_bound_and_the_young_ones_of_a_host_are_not_turned_out() {
+    let mut world = open_server();
+    // Each in a network of its own.
+    for n in 0..700_u16 {
+        world.pass(Duration::from_millis(100));
+        begin(&mut world, ([198, (n >> 8) as u8, n as u8, 1], 9999).into(), n.into());
+        assert!(world.server.sessions() <= 512);
+    }
+    assert_eq!(world.server.sessions(), 512);
+    let mut world = open_server();
+    world.pass(Duration::from_secs(10));
+    (0..100).for_each(|session| begin(&mut world, stranger(1), session));
+    assert_eq!((world.server.sessions(), world.server.drops().of(DropReason::RateLimited)), (64, 36));
+}
+
+#[test]
+fn only_those_who_are_in_count_as_clients_and_one_too_many_is_told_to_come_again() {
+    let papers = Papers::new();
+    let server = ServerConfig { max_clients: 1, ..server_config(&papers) };
+    let mut world = World::new(server, vec![client_config(&papers), client_config(&papers)]);
+    world.until("one is in", |world| world.clients.iter().any(|client| client.core.is_up()));
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.server.clients(), 1);
+    let (inside, other) = if world.clients[0].core.is_up() { (0, 1) } else { (1, 0) };
+    assert!(!world.clients[other].core.is_up() && world.server.sessions() <= 2);
+    world.clients[inside].core.apply(world.now, ClientChange::Disconnect);
+    world.until("the other is in", |world| world.clients[other].core.is_up());
 }
 
 #[test]
 fn repeated_and_reordered_control_packets_do_no_harm() {
     let papers = Papers::new();
-    let mut world = World::new(server_config(&papers), vec![client_config(&papers)]);
-    let mut heard = vec![];
-    world.until("connected", |world| {
-        heard.extend(world.overheard());
-        world.clients[0].core.is_up()
-    });
-    for (to, from, datagram) in heard.iter().rev().chain(&heard).cloned() {
-        world.arrive(to, from, datagram);
-        world.drain();
+    let open = (ServerWrap::Plain, ControlWrap::Plain);
+    for (wrap, of_client) in envelopes().into_iter().map(|(server, client, _)| (server, client)).chain([open]) {
+        let said = format!("{wrap:?}");
+        let server = ServerConfig { wrap, ..server_config(&papers) };
+        let mut world = World::new(server, vec![ClientConfig { wrap: of_client, ..client_config(&papers) }]);
+        let heard = overheard_session(&mut world);
+        for (to, from, datagram) in heard.iter().rev().chain(&heard).cloned() {
+            world.arrive(to, from, datagram);
+            world.drain();
+        }
+        // The same from elsewhere: one small answer for each reset, and nothing else.
+        let (before, mut resets) = (world.sent_by_server, 0);
+        for (_, _, datagram) in heard.iter().filter(|(to, ..)| *to == server_at()).cloned() {
+            resets += usize::from([7, 10].contains(&(datagram[0] >> 3)));
+            world.arrive(server_at(), stranger(1), datagram);
+            world.drain();
+        }
+        assert!(resets > 0 && world.sent_by_server - before <= resets, "{said}");
+        world.up(0, &packet(World::inner(0), [10, 8, 0, 1], 1));
+        world.pass(Duration::from_secs(1));
+        assert_eq!((world.arrived.len(), world.server.clients(), world.server.sessions()), (1, 1, 1), "{said}");
+        assert!(world.clients[0].core.is_up(), "{said}");
     }
-    world.up(0, &packet(World::inner(0), [10, 8, 0, 1], 1));
-    world.pass(Duration::from_secs(1));
-    assert_eq!((world.arrived.len(), world.server.clients()), (1, 1));
-    assert!(world.clients[0].core.is_up());
 }
 
 /// What both ends of a session sent while it came about and lived, and the session.

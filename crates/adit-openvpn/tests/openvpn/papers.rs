@@ -118,6 +118,24 @@ impl Papers {
 }
 
 impl Paper {
+    /// The serial number, in decimal.
+    pub(crate) fn serial(&self) -> String {
+        let mut digits = vec![0_u8];
+        for byte in self.serial.as_ref() {
+            let mut carry = u32::from(*byte);
+            for digit in &mut digits {
+                carry += u32::from(*digit) << 8;
+                *digit = (carry % 10) as u8;
+                carry /= 10;
+            }
+            while carry > 0 {
+                digits.push((carry % 10) as u8);
+                carry /= 10;
+            }
+        }
+        digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
+    }
+
     pub(crate) fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.certificate.clone()]
     }

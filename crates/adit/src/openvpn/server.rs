@@ -5,7 +5,9 @@
 //! | `attendant` | who answers the core's questions: who comes in, with which address, and what each is told |
 //! | `admission` | what is found out of a client first |
 //! | `entry`, `login`, `token` | the files of single clients; the program that checks passwords; tokens in their place |
-//! | `carrier`, `hub` | the outside that a configuration asks for; many streams of TCP as one |
+//! | `carrier`, `hub`, `seats` | the outside that a configuration asks for; many streams of TCP as one, and how many they may be |
+//! | `withdrawn` | whose certificates are withdrawn, looked at again while it runs |
+//! | `plain` | files that others than the daemon may write |
 //! | `layout` | the addresses of the network |
 //! | `pool` | which client has which place in it |
 //!
@@ -18,8 +20,11 @@ mod entry;
 mod hub;
 mod layout;
 mod login;
+mod plain;
 mod pool;
+mod seats;
 mod token;
+mod withdrawn;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -28,15 +33,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_engine::{Clock, EngineHandle, Gone, PacketIo, RunOn, Status, Stopped};
-use adit_openvpn::{Server as Core, TlsSettingsError, Unusable, options};
+use adit_openvpn::{Server as Core, ServerChange, TlsSettingsError, Unusable, options};
+use adit_protocol::Protocol as _;
 use ipnet::IpNet;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use self::attendant::{Attendant, Order};
 pub use self::carrier::{Carrier, CarrierControl};
 pub use self::hub::{Hub, HubControl};
 pub use self::layout::{Layout, LayoutError};
+use self::withdrawn::Withdrawn;
 
 /// Orders that may wait for the attendant.
 const ORDERS: usize = 8;
@@ -48,6 +55,8 @@ const GOODBYE: Duration = Duration::from_millis(300);
 pub struct Server {
     engine: EngineHandle<Core>,
     orders: mpsc::Sender<Order>,
+    /// What is wrong with the list of withdrawn certificates.
+    trouble: watch::Receiver<Option<String>>,
     port: u16,
 }
 
@@ -82,12 +91,14 @@ pub struct Guest {
 }
 
 /// Where a server finds and makes files.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Files {
     /// Where relative names of the configuration count from.
     pub base: PathBuf,
     /// A directory of this server alone for the time of a question to a program: emptied when it starts, and made for our eyes only.
     pub scratch: PathBuf,
+    /// The list that `crl-verify` names, whose content is in the configuration: it is looked at again while the server runs.
+    pub revoked: Option<PathBuf>,
 }
 
 /// Why a server did not start.
@@ -146,7 +157,15 @@ impl Server {
         }
         let clock = Clock::default();
         let attendant = Attendant::new(config, files, &random)?;
-        let core = Core::new(adit_openvpn::server_of(config)?, *seed, clock.now())?;
+        let mut core = Core::new(adit_openvpn::server_of(config)?, *seed, clock.now())?;
+        let mut withdrawn = Withdrawn::of(config, files);
+        if let Some(withdrawn) = withdrawn.as_mut().filter(|withdrawn| withdrawn.is_new()) {
+            let path = withdrawn.path().to_owned();
+            let missing = |why| StartError::Missing { option: "crl-verify", path, source: io::Error::other(why) };
+            if let Some(revoked) = withdrawn.look().map_err(missing)? {
+                core.apply(clock.now(), ServerChange::Revoke(Box::new(revoked)));
+            }
+        }
         let options = adit_engine::Options { clock, run, ..adit_engine::Options::default() };
         let (engine, news) = adit_engine::start(core, inside, outside, options);
         let (orders, inbox) = mpsc::channel(ORDERS);
@@ -156,7 +175,11 @@ impl Server {
             CarrierControl::Streams(streams) => Some(streams),
         };
         tokio::spawn(attendant.run(engine.clone(), news, inbox, streams));
-        Ok(Self { engine, orders, port })
+        let (said, trouble) = watch::channel(None);
+        if let Some(withdrawn) = withdrawn {
+            tokio::spawn(withdrawn.run(engine.clone(), said));
+        }
+        Ok(Self { engine, orders, trouble, port })
     }
 
     /// How it is now.
@@ -164,7 +187,9 @@ impl Server {
         let (reply, shown) = oneshot::channel();
         // If the attendant is gone, so is the server, and nobody is in.
         drop(self.orders.send(Order::Show(reply)).await);
-        shown.await.unwrap_or_default()
+        let mut shown = shown.await.unwrap_or_default();
+        shown.trouble.extend(self.trouble.borrow().clone());
+        shown
     }
 
     /// The port that it listens on.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use adit::openvpn::server::{Carrier, Files, Layout, Server, Shown, StartError};
 use adit_engine::{LinkState, RunOn, Status, TunDevice, TunLink, UdpOptions};
 use adit_host::{Applied, Host, HostPlan, Prepared, Table};
-use adit_openvpn::options::{self, Config, Destination, ServerConfig, Transport, Via};
+use adit_openvpn::options::{self, Config, Crl, Destination, Material, ServerConfig, Transport, Via};
 use ipnet::IpNet;
 use tokio::task::JoinHandle;
 
@@ -29,6 +29,8 @@ pub(crate) struct AskedServer {
     layout: Layout,
     /// Where relative names of files that it keeps count from.
     base: PathBuf,
+    /// The list of withdrawn certificates, which is in the configuration too, as it was.
+    revoked: Option<PathBuf>,
     /// What a person should hear of it.
     pub(crate) notes: Vec<String>,
 }
@@ -44,7 +46,8 @@ impl AskedServer {
         let in_file = |why: &dyn std::fmt::Display| Failure::usage(format!("{}: {why}", file.display()));
         let layout = Layout::of(&config).map_err(|why| in_file(&why))?;
         adit_openvpn::server_of(&config).map_err(|why| in_file(&why))?;
-        Ok(Self { config, layout, base, notes: notes(file, &text, mode) })
+        let revoked = list_of(&text).map(|list| base.join(list));
+        Ok(Self { config, layout, base, revoked, notes: notes(file, &text, mode) })
     }
 
     /// What bringing it up would do.
@@ -68,6 +71,7 @@ impl AskedServer {
 pub(crate) struct Serving {
     name: String,
     config: Box<ServerConfig>,
+    revoked: Option<PathBuf>,
     server: Server,
     fwmark: u32,
     host: Host,
@@ -104,6 +108,7 @@ impl Serving {
         let running = Self {
             name: name.to_owned(),
             config: asked.config,
+            revoked: asked.revoked,
             server,
             fwmark: plan.fwmark.unwrap_or(0),
             host,
@@ -118,7 +123,13 @@ impl Serving {
 
     /// Takes no changes while it runs, and says so; a file that says the same is no change.
     pub(crate) fn reload(&self, asked: &AskedServer) -> Result<Done> {
-        if *asked.config == *self.config {
+        // What withdrawn certificates are in the list is looked at anyway.
+        let rest = |config: &ServerConfig| {
+            let mut config = config.clone();
+            config.common.peer.crl.take_if(|crl| matches!(crl, Crl::List(_)));
+            config
+        };
+        if rest(&asked.config) == rest(&self.config) && asked.revoked == self.revoked {
             return Ok(Done { notes: vec!["Nothing in the file differs from what is running.".to_owned()] });
         }
         Err(Failure::failed("an OpenVPN server takes changes of its file when it is brought up")
@@ -172,6 +183,14 @@ impl Serving {
     }
 }
 
+/// The file that `crl-verify` names as a list.
+fn list_of(text: &str) -> Option<String> {
+    match options::parse(text).config?.common().peer.crl.clone()? {
+        Crl::List(Material::File(name)) => Some(name),
+        Crl::List(Material::Inline(_)) | Crl::Directory(_) => None,
+    }
+}
+
 /// What packets travel in.
 const fn transport(config: &ServerConfig) -> &'static str {
     match config.listen.transport {
@@ -203,7 +222,8 @@ fn start(name: &str, asked: &AskedServer, fwmark: u32, places: &Places) -> Resul
         })?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
-    let files = Files { base: asked.base.clone(), scratch: places.scratch().join(name) };
+    let files =
+        Files { base: asked.base.clone(), scratch: places.scratch().join(name), revoked: asked.revoked.clone() };
     let server =
         Server::start(&asked.config, &files, inside, outside, control, RunOn::Runtime).map_err(|e| match e {
             StartError::NoRandomness(_) | StartError::PoolFile { .. } => Failure::failed(e),

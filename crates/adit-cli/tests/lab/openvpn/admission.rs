@@ -104,7 +104,7 @@ fn a_program_checks_passwords_and_tokens_take_their_place() {
 }
 
 #[test]
-fn a_client_whose_certificate_was_withdrawn_stays_outside() {
+fn a_client_whose_certificate_is_withdrawn_goes_and_stays_outside() {
     let scene = Scene::with(&rcgen::PKCS_ECDSA_P256_SHA256);
     let (alice, bob) = (scene.alice(), scene.bob());
     let gone = Guest::new(&scene, alice, "gone", "--remote 192.0.2.2 1 --proto udp");
@@ -115,20 +115,24 @@ fn a_client_whose_certificate_was_withdrawn_stays_outside() {
         (0..serial.len()).step_by(2).map(|n| u8::from_str_radix(&serial[n..n + 2], 16).unwrap()).collect();
     let [cert, key] = ["gone.crt", "gone.key"].map(|name| fs::read(alice.dir.join(name)).unwrap());
     drop(gone);
-    let list = CertificateRevocationListParams {
-        this_update: date_time_ymd(2020, 1, 1),
-        next_update: date_time_ymd(2090, 1, 1),
-        crl_number: SerialNumber::from(1),
-        issuing_distribution_point: None,
-        revoked_certs: vec![RevokedCertParams {
-            serial_number: SerialNumber::from_slice(&serial),
+    let list = |serials: &[&[u8]]| {
+        let revoked = |serial: &&[u8]| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
             revocation_time: date_time_ymd(2020, 1, 1),
             reason_code: None,
             invalidity_date: None,
-        }],
-        key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2020, 1, 1),
+            next_update: date_time_ymd(2090, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&scene.papers.authority).unwrap().pem().unwrap()
     };
-    fs::write(bob.dir.join("crl.pem"), list.signed_by(&scene.papers.authority).unwrap().pem().unwrap()).unwrap();
+    fs::write(bob.dir.join("crl.pem"), list(&[])).unwrap();
     bob.ok(&["up", &scene.file_of_server(&format!("{SUBNET}crl-verify crl.pem\n"))]);
     let other = Guest::connected(&scene, alice, "alice", REMOTE);
     assert!(pings(alice, super::INSIDE, 100), "{}", other.log());
@@ -136,7 +140,44 @@ fn a_client_whose_certificate_was_withdrawn_stays_outside() {
         fs::write(alice.dir.join(name), bytes).unwrap();
     }
     let options = format!("{REMOTE} --cert DIR/kept.crt --key DIR/kept.key");
+    let kept = Guest::without_papers(&scene, alice, "kept", &options).once_connected(&scene);
+    // Half a list is none, and what was known before still counts.
+    fs::write(bob.dir.join("crl.pem"), &list(&[&serial])[..300]).unwrap();
+    eventually("it is said", || bob.status()["notes"].to_string().contains("crl.pem (`crl-verify`)"));
+    assert_eq!(scene.guests().len(), 2);
+    // As OpenVPN's administrators do it: nobody is told.
+    fs::write(bob.dir.join("new.pem"), list(&[&serial])).unwrap();
+    fs::rename(bob.dir.join("new.pem"), bob.dir.join("crl.pem")).unwrap();
+    eventually("who is in with it is told so", || kept.log().contains("AUTH_FAILED"));
+    eventually("and is out", || scene.guests().len() == 1);
+    assert!(!bob.status()["notes"].to_string().contains("crl.pem"), "{}", bob.status());
+    assert!(bob.ok(&["reload", &bob.tunnel]).contains("Nothing in the file differs"));
     Guest::without_papers(&scene, alice, "kept", &options).says("alert");
     assert!(bob.log().contains("revoked"), "{}", bob.log());
-    assert_eq!(scene.guests().len(), 1);
+    assert!(pings(alice, super::INSIDE, 100), "{}", other.log());
+    // The same by the names of a directory.
+    drop(other);
+    bob.ok(&["down", &bob.tunnel]);
+    fs::create_dir(bob.dir.join("withdrawn")).unwrap();
+    bob.ok(&["up", &scene.file_of_server(&format!("{SUBNET}crl-verify withdrawn dir\n"))]);
+    let kept = Guest::without_papers(&scene, alice, "kept", &options).once_connected(&scene);
+    fs::write(bob.dir.join("withdrawn").join(decimal(&serial)), "").unwrap();
+    eventually("who is in with it is told so", || kept.log().contains("AUTH_FAILED"));
+    Guest::without_papers(&scene, alice, "kept", &options).says("alert");
+}
+
+fn decimal(number: &[u8]) -> String {
+    let mut digits = vec![0_u32];
+    for byte in number {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += *digit << 8;
+            (*digit, carry) = (carry % 10, carry / 10);
+        }
+        while carry > 0 {
+            digits.push(carry % 10);
+            carry /= 10;
+        }
+    }
+    digits.iter().rev().filter_map(|digit| char::from_digit(*digit, 10)).collect()
 }

@@ -56,7 +56,11 @@ fn envelopes_with_a_key_for_all_and_with_keys_for_each() {
     };
     let (shared, clients) = parts(&crypt);
     assert!(matches!(shared.as_deref(), Some(SharedWrap::TlsCrypt(_))) && !clients);
-    assert!(matches!(parts(&v2), (None, true)));
+    assert!(matches!(parts(&v2), (None, true)) && !settings(&v2).allow_noncookie);
+    assert!(
+        settings(&v2.replace("<tls-crypt-v2>\n", "tls-crypt-v2 [inline] allow-noncookie\n<tls-crypt-v2>\n"))
+            .allow_noncookie
+    );
     assert!(matches!(parts(&format!("{crypt}{v2}")), (Some(_), true)));
     let (shared, _) = parts(&format!("key-direction 0\nauth SHA256\n<tls-auth>\n{key}</tls-auth>\n"));
     assert!(matches!(shared.as_deref(), Some(SharedWrap::TlsAuth { digest: crate::Digest::Sha256, .. })));
@@ -81,7 +85,6 @@ fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
         ("script-security 2\nclient-connect /bin/x\n", "client-connect"),
         ("script-security 2\nup /bin/x\n", "up"),
         ("block-ipv6\n", "block-ipv6"),
-        ("crl-verify withdrawn dir\n", "crl-verify"),
         ("reneg-bytes 1000\n", "reneg-bytes"),
         ("compress migrate\n", "compress"),
         ("bind-dev eth7\n", "bind-dev"),

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::entry::Entries;
 use super::login::{Login, LoginProgram, Verdict};
-use super::token::{Checked, Tokens};
+use super::token::{Bearer, Checked, Tokens};
 
 /// So many wrong logins of one host (for IPv6: of one /64) in [`PACE`]; then nobody is asked.
 const MAX_WRONG: u32 = 5;
@@ -25,6 +25,9 @@ const MAX_WRONG: u32 = 5;
 const PACE: Duration = Duration::from_secs(60);
 /// Hosts that are remembered for it: more than there can be logins at a time.
 const MAX_HOSTS: usize = 4096;
+
+/// How a client is shown that has no name at all.
+const NAMELESS: &str = "(without a name)";
 
 /// What a configuration demands of clients beside their certificates.
 #[derive(Debug)]
@@ -81,7 +84,11 @@ pub(super) struct Found {
 /// A client that may come in.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) name: String,
+    /// By what it is told from others: the common name of its certificate, or its user where all are called by that. Two who have
+    /// none are two.
+    pub(super) name: Option<String>,
+    /// How it is shown.
+    pub(super) shown: String,
     pub(super) entry: ClientEntry,
     /// What it is to show next time in place of a password.
     pub(super) token: Option<Zeroizing<String>>,
@@ -143,15 +150,20 @@ impl Admission {
             Some(program) => self.log_in(program, request, unix).await?,
             None => None,
         };
-        let name = self.name(request);
+        let name = self.name(request).map(str::to_owned);
         let entry = match &self.entries {
-            Some(entries) => match entries.look_up(&name).await {
+            Some(entries) => match entries.look_up(name.as_deref()).await {
                 Ok(entry) => entry,
                 Err(why) => return Err(Refusal::because(format!("a client was turned away: {why}"))),
             },
             None => ClientEntry::default(),
         };
-        if entry.disabled { Err(Refusal::of("you are not let in any more")) } else { Ok(Known { name, entry, token }) }
+        if entry.disabled {
+            return Err(Refusal::of("you are not let in any more"));
+        }
+        let user = Some(&request.username).filter(|user| !user.is_empty());
+        let shown = name.as_ref().or(user).cloned().unwrap_or_else(|| NAMELESS.to_owned());
+        Ok(Known { name, shown, entry, token })
     }
 
     /// Whether the login is right; the next token, where there are tokens.
@@ -162,8 +174,10 @@ impl Admission {
         unix: Duration,
     ) -> Result<Option<Zeroizing<String>>, Refusal> {
         let (user, password) = (&request.username, request.password.expose());
-        let next = |made| self.tokens.as_ref().map(|tokens| tokens.make(user, made, unix));
-        match self.tokens.as_ref().map(|tokens| tokens.check(user, password, unix)) {
+        let whose = Bearer { user, certificate: request.certificate };
+        let tokens = self.tokens.as_ref().filter(|_| !user.is_empty());
+        let next = |made| tokens.map(|tokens| tokens.make(whose, made, unix));
+        match tokens.map(|tokens| tokens.check(whose, password, unix)) {
             Some(Checked::Good { made }) => return Ok(next(made)),
             Some(Checked::Over) => return Err(Refusal::of("SESSION:the token is over")),
             Some(Checked::Password) | None => {}
@@ -185,15 +199,19 @@ impl Admission {
             renewal: request.renewal,
         };
         let verdict = program.clone().ask(login).await;
-        if matches!(verdict, Verdict::Wrong(_)) {
-            // A question to the user (`CRV1`) is no guess, but may be asked only so often too. Counted before the turn ends.
+        if matches!(verdict, Verdict::Wrong(_) | Verdict::Late(_)) {
+            // A question to the user (`CRV1`) is no guess, but may be asked only so often too, as what keeps the program busy for
+            // nothing. Counted before the turn ends.
             self.wrong().count(host, Instant::now());
         }
         drop(asking);
         match verdict {
             Verdict::Right => Ok(next(unix)),
             Verdict::Wrong(why) => Err(Refusal { told: why, trouble: None }),
-            Verdict::Unasked(why) => Err(Refusal::because(format!("a login was not checked: {why}"))),
+            Verdict::Busy => Err(Refusal::of("TEMP:the server is busy")),
+            Verdict::Late(why) | Verdict::Unasked(why) => {
+                Err(Refusal::because(format!("a login was not checked: {why}")))
+            }
         }
     }
 
@@ -217,14 +235,15 @@ impl Admission {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a client is called: by its certificate, or by its user where the file says so or there is no certificate.
-    fn name(&self, request: &AuthRequest) -> String {
-        let user = || request.username.clone();
-        match &request.common_name {
-            Some(_) if self.user_is_name && self.program.is_some() && !request.username.is_empty() => user(),
-            Some(name) => name.clone(),
-            None => user(),
-        }
+    /// What a client is called: by its certificate, or by its user where the file says so. Never by the one where others are called by
+    /// the other: a user who is called like a certificate is not its owner.
+    fn name<'a>(&self, request: &'a AuthRequest) -> Option<&'a str> {
+        let name = if self.user_is_name && self.program.is_some() {
+            Some(request.username.as_str())
+        } else {
+            request.common_name.as_deref()
+        };
+        name.filter(|name| !name.is_empty())
     }
 }
 
@@ -391,6 +410,43 @@ mod tests {
         let paced = [a, b, c, d, e, f].map(told).iter().filter(|told| told.starts_with("TEMP:")).count();
         assert_eq!(paced, 1, "five were asked about");
         assert!(told(asked("right", false).await).starts_with("TEMP:"));
-        assert_eq!(asked("right", true).await.unwrap().name, "alice");
+        assert_eq!(asked("right", true).await.unwrap().name.as_deref(), Some("alice"));
+    }
+
+    #[tokio::test]
+    async fn a_user_is_not_the_client_whose_certificate_is_called_so() {
+        let known = async |lines: &str, user: &str, common_name: Option<&str>| {
+            let mut request = request(user, "x", false);
+            (request.common_name, request.certificate) = (common_name.map(str::to_owned), common_name.map(|_| [1; 32]));
+            let known = admission(lines, "exit 0").know(&request, Duration::from_secs(5000)).await.unwrap();
+            (known.name, known.shown)
+        };
+        let name =
+            |name: &str, shown: &str| (Some(name).filter(|name| !name.is_empty()).map(str::to_owned), shown.to_owned());
+        let (optional, by_user) = ("verify-client-cert optional\nauth-user-pass-optional", "\nusername-as-common-name");
+        assert_eq!(known(optional, "", Some("gateway")).await, name("gateway", "gateway"));
+        assert_eq!(known(optional, "gateway", None).await, name("", "gateway"));
+        assert_eq!(known(optional, "", None).await, name("", NAMELESS));
+        let both = format!("{optional}{by_user}");
+        assert_eq!(known(&both, "gateway", None).await, name("gateway", "gateway"));
+        assert_eq!(known(&both, "", Some("gateway")).await, name("", NAMELESS));
+    }
+
+    #[tokio::test]
+    async fn who_has_no_user_is_given_no_token_for_all_such() {
+        let admission = admission("verify-client-cert none\nauth-user-pass-optional\nauth-gen-token", "exit 0");
+        let token =
+            async |user| admission.know(&request(user, "x", false), Duration::from_secs(5000)).await.unwrap().token;
+        assert!(token("").await.is_none() && token("alice").await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_keeps_the_program_busy_for_nothing_counts_as_a_guess() {
+        let admission = admission("verify-client-cert none", "sleep 1000");
+        for _ in 0..MAX_WRONG {
+            assert!(admission.know(&request("alice", "x", false), Duration::ZERO).await.unwrap_err().trouble.is_some());
+        }
+        let told = admission.know(&request("alice", "x", false), Duration::ZERO).await.unwrap_err().told;
+        assert!(told.starts_with("TEMP:too many"), "{told}");
     }
 }

@@ -85,8 +85,8 @@ struct Rules {
 #[derive(Debug)]
 struct Inside {
     client: ClientId,
-    name: String,
-    place: Option<u32>,
+    name: Option<String>,
+    places: Vec<u32>,
     /// Its addresses and networks.
     owns: Vec<IpNet>,
     shown: Guest,
@@ -371,7 +371,7 @@ impl Attendant {
         }
         let mut changes = Vec::new();
         if !self.rules.duplicates
-            && let Some(before) = self.by_name.get(&known.name).copied()
+            && let Some(before) = known.name.as_ref().and_then(|name| self.by_name.get(name)).copied()
         {
             // It has come again, or somebody else with its papers: the last one counts, also if it cannot come in.
             self.forget(before);
@@ -392,14 +392,13 @@ impl Attendant {
         from: SocketAddr,
         now: Instant,
     ) -> Result<ClientSettings, Refusal> {
-        let name = known.name.as_str();
-        let place = self.place(name, &known.entry)?;
-        let settings = self.rules.settings(place, known);
+        let places = self.places(known.name.as_deref().unwrap_or_default(), &known.entry)?;
+        let settings = self.rules.settings(places.first().copied(), known);
         let owns = match self.owns(&settings) {
             Ok(owns) => owns,
             Err(why) => {
-                place.into_iter().for_each(|place| self.pool.free(place));
-                let trouble = Some(format!("{}: {why}", on_one_line(name)));
+                places.into_iter().for_each(|place| self.pool.free(place));
+                let trouble = Some(format!("{}: {why}", on_one_line(&known.shown)));
                 return Err(Refusal { told: "your addresses are somebody else's".to_owned(), trouble });
             }
         };
@@ -408,30 +407,44 @@ impl Attendant {
         let v6 = settings.address6.map(|(address, _)| IpAddr::from(address));
         let addresses = v4.into_iter().chain(v6).collect();
         let networks = settings.networks.clone();
-        let shown = Guest { name: on_one_line(name), from, addresses, networks, since: now, renewals: 0 };
+        let shown = Guest { name: on_one_line(&known.shown), from, addresses, networks, since: now, renewals: 0 };
         self.admitted += 1;
-        self.guests.insert(self.admitted, Inside { client, name: name.to_owned(), place, owns, shown });
+        self.guests.insert(self.admitted, Inside { client, name: known.name.clone(), places, owns, shown });
         self.by_client.insert(client, self.admitted);
-        if !self.rules.duplicates {
-            self.by_name.insert(name.to_owned(), client);
+        if let Some(name) = known.name.clone().filter(|_| !self.rules.duplicates) {
+            self.by_name.insert(name, client);
         }
         Ok(settings)
     }
 
-    /// A place for a client, if it needs one beside what its own file gives it.
-    fn place(&mut self, name: &str, entry: &ClientEntry) -> Result<Option<u32>, Refusal> {
+    /// Places for a client: one that it is given what its own file does not say of, which is first, and those that the addresses of
+    /// its file are of, so that nobody else is given them.
+    fn places(&mut self, name: &str, entry: &ClientEntry) -> Result<Vec<u32>, Refusal> {
         let layout = &self.rules.layout;
-        let fixed = entry.ifconfig.map(|fixed| fixed.local);
-        if let Some(place) = fixed.and_then(|address| layout.place_of(address.into())) {
-            let is_free = self.pool.claim(place, name);
-            return if is_free { Ok(Some(place)) } else { Err(Refusal::of("TEMP:your address is in use")) };
-        }
+        let fixed = entry.ifconfig.map(|fixed| fixed.local.into());
+        let fixed6 = entry.ifconfig6.map(|fixed| fixed.local.addr().into());
+        let [of4, of6] =
+            [fixed, fixed6].map(|address: Option<IpAddr>| address.and_then(|address| layout.place_of(address)));
         let (v4, v6) = layout.gives();
-        if v4 && fixed.is_none() || v6 && entry.ifconfig6.is_none() {
-            return self.pool.take(name).map(Some).ok_or_else(|| Refusal::of("TEMP:no address is left"));
+        let needs = v4 && fixed.is_none() || v6 && fixed6.is_none();
+        if !needs && fixed.is_none() && fixed6.is_none() {
+            return Err(Refusal::of("no address is yours"));
         }
-        let has_any = fixed.is_some() || entry.ifconfig6.is_some();
-        if has_any { Ok(None) } else { Err(Refusal::of("no address is yours")) }
+        let mut places = Vec::new();
+        for place in [of4, of6].into_iter().flatten() {
+            if places.contains(&place) {
+                continue;
+            }
+            if !self.pool.claim(place, name) {
+                places.into_iter().for_each(|place| self.pool.free(place));
+                return Err(Refusal::of("TEMP:your address is in use"));
+            }
+            places.push(place);
+        }
+        if needs && places.is_empty() {
+            places.push(self.pool.take(name).ok_or_else(|| Refusal::of("TEMP:no address is left"))?);
+        }
+        Ok(places)
     }
 
     /// What would be this client's, if nobody has it.
@@ -450,22 +463,25 @@ impl Attendant {
                 return Err(format!("the server's own address is in {net}"));
             }
         }
+        if let Some(net) = settings.networks.iter().find(|net| self.rules.layout.gives_of(net)) {
+            return Err(format!(
+                "addresses of {net} are given to clients, so it cannot be a network behind one of them"
+            ));
+        }
         Ok(owns)
     }
 
     /// What was a client's is free.
     fn forget(&mut self, client: ClientId) {
         let Some(guest) = self.by_client.remove(&client).and_then(|number| self.guests.remove(&number)) else { return };
-        if self.by_name.get(&guest.name) == Some(&client) {
-            self.by_name.remove(&guest.name);
+        if let Some(name) = guest.name.filter(|name| self.by_name.get(name) == Some(&client)) {
+            self.by_name.remove(&name);
         }
         self.ended.push(guest.shown.from);
         for net in guest.owns {
             self.owners.remove(&net);
         }
-        if let Some(place) = guest.place {
-            self.pool.free(place);
-        }
+        guest.places.into_iter().for_each(|place| self.pool.free(place));
     }
 
     fn guests_but(&mut self, gone: impl Fn(&Inside) -> bool) {

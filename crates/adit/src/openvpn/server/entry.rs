@@ -6,13 +6,19 @@
 use std::io;
 use std::path::PathBuf;
 
+use std::time::Duration;
+
 use adit_openvpn::options::{self, ClientEntry, ServerOptions};
-use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
+
+use super::plain;
 
 /// The longest file that is read.
 const MAX_FILE: u64 = 64 << 10;
 /// The longest name of a client that may have a file of its own.
 const MAX_NAME: usize = 128;
+/// How long the disk may take: clients do not wait for ever, nor keep others waiting.
+const READ_WITHIN: Duration = Duration::from_secs(10);
 /// For clients without a file of their own.
 const DEFAULT: &str = "DEFAULT";
 
@@ -62,12 +68,12 @@ impl Entries {
         &self.directory
     }
 
-    /// What is said of a client of this name.
+    /// What is said of a client of this name, or of one that has none.
     ///
     /// # Errors
     /// The file cannot be used, or is missing and must not be: then the client does not come in.
-    pub(super) async fn look_up(&self, name: &str) -> Result<ClientEntry, EntryError> {
-        let own = match file_of(name) {
+    pub(super) async fn look_up(&self, name: Option<&str>) -> Result<ClientEntry, EntryError> {
+        let own = match name.and_then(file_of) {
             Some(file) => self.read(&file).await?,
             None => None,
         };
@@ -80,14 +86,14 @@ impl Entries {
 
     async fn read(&self, name: &str) -> Result<Option<ClientEntry>, EntryError> {
         let file = self.directory.join(name);
-        let text = async {
-            let open = tokio::fs::File::open(&file).await?;
-            let mut text = String::new();
-            open.take(MAX_FILE + 1).read_to_string(&mut text).await?;
-            if text.len() as u64 > MAX_FILE { Err(io::Error::other("it is longer than 64 KiB")) } else { Ok(text) }
+        let (directory, own) = (self.directory.clone(), name.to_owned());
+        let read = tokio::task::spawn_blocking(move || plain::read_in(&directory, &own, MAX_FILE));
+        let read = match timeout(READ_WITHIN, read).await {
+            Ok(read) => read.map_err(io::Error::other).flatten(),
+            Err(late) => Err(late.into()),
         };
-        let text = match text.await {
-            Ok(text) => text,
+        let text = match read {
+            Ok((text, _)) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(EntryError::Unreadable { file, why: error.to_string() }),
         };
@@ -107,12 +113,12 @@ impl Entries {
 }
 
 /// The file of a client: its name, with `_` for what is not a letter of English, a digit, or one of `_-.@:=`, as OpenVPN has it;
-/// and for a point in front.
+/// and for a point in front. The file of all is nobody's own.
 fn file_of(name: &str) -> Option<String> {
     let is_kept = |c: char| c.is_ascii_alphanumeric() || "_-.@:=".contains(c);
     let file: String = name.chars().map(|c| if is_kept(c) { c } else { '_' }).collect();
     let file = if file.starts_with('.') { file.replacen('.', "_", 1) } else { file };
-    (!file.is_empty() && file.len() <= MAX_NAME).then_some(file)
+    (!file.is_empty() && file.len() <= MAX_NAME && file != DEFAULT).then_some(file)
 }
 
 #[cfg(test)]
@@ -134,6 +140,7 @@ mod tests {
             ("a\0b\nc", Some("a_b_c")),
             ("ä", Some("_")),
             ("", None),
+            (DEFAULT, None),
         ] {
             assert_eq!(file_of(name).as_deref(), file, "{name:?}");
         }
@@ -156,14 +163,21 @@ mod tests {
         write("carol", "disable\nnonsense\n");
         write("dave", &"#".repeat(MAX_FILE as usize + 1));
         let mut entries = Entries { directory: dir.clone(), exclusive: false };
-        assert_eq!(entries.look_up("alice").await.unwrap().networks.len(), 1);
-        assert_eq!(entries.look_up("bob").await.unwrap().push.len(), 1);
-        assert!(entries.look_up("mallory").await.unwrap().disabled);
-        assert!(matches!(entries.look_up("carol").await, Err(EntryError::Wrong { line: 2, .. })));
-        assert!(matches!(entries.look_up("dave").await, Err(EntryError::Unreadable { .. })));
+        assert_eq!(entries.look_up(Some("alice")).await.unwrap().networks.len(), 1);
+        assert_eq!(entries.look_up(Some("bob")).await.unwrap().push.len(), 1);
+        assert!(entries.look_up(Some("mallory")).await.unwrap().disabled);
+        assert!(matches!(entries.look_up(Some("carol")).await, Err(EntryError::Wrong { line: 2, .. })));
+        assert!(matches!(entries.look_up(Some("dave")).await, Err(EntryError::Unreadable { .. })));
+        // Whoever opens it as others do waits for somebody to write.
+        let (rw, fifo) = (rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, dir.join("eve"), fifo, rw, 0).unwrap();
+        assert!(matches!(entries.look_up(Some("eve")).await, Err(EntryError::Unreadable { .. })));
+        assert_eq!(entries.look_up(None).await.unwrap().push.len(), 1);
         entries.exclusive = true;
-        assert_eq!(entries.look_up("bob").await, Err(EntryError::None));
-        assert!(entries.look_up("alice").await.is_ok());
+        assert_eq!(entries.look_up(Some("bob")).await, Err(EntryError::None));
+        assert_eq!(entries.look_up(Some(DEFAULT)).await, Err(EntryError::None), "the file of all is not its own");
+        assert_eq!(entries.look_up(None).await, Err(EntryError::None));
+        assert!(entries.look_up(Some("alice")).await.is_ok());
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

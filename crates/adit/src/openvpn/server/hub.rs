@@ -1,16 +1,17 @@
 //! TCP as the outside of an OpenVPN server: many streams, each with packets in frames.
 //!
-//! Strangers open streams, so everything about them has a bound: how many there are, how many of one host have not come in yet and
-//! how long they may take for it, what waits for one that does not read. Not here: who comes in (the core, and the attendant, who
+//! Strangers open streams, so everything about them has a bound: how many there are, how many of one host and network have not come
+//! in yet and how long they may take for it, what waits for one that does not read. Nobody is turned away for those who have not come
+//! in: one of them goes. Not here: who comes in (the core, and the attendant, who
 //! says of which streams that is known).
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::future::pending;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_engine::{DatagramIo, Ready, RecvBatch, SendArena, Want};
@@ -25,14 +26,12 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::admission::host;
+use super::seats::{Bounds, Seat};
 use crate::openvpn::stream::STREAM;
 
-/// Streams that have not come in yet.
-const MAX_HALF_OPEN: usize = 256;
-/// Of one host (for IPv6: of one /64).
-const MAX_HALF_OPEN_OF_HOST: usize = 32;
-/// How long they may take for it: a little more than an exchange of keys may (`hand-window`).
+/// How long they may take for a packet that the core answers.
+const SPEAK_WITHIN: Duration = Duration::from_secs(10);
+/// How long they may take for coming in: a little more than an exchange of keys may (`hand-window`).
 const COME_IN_WITHIN: Duration = Duration::from_secs(90);
 /// Bytes that wait for one stream; what comes when they are there is dropped, as on any full line.
 const MAX_QUEUED: usize = 256 << 10;
@@ -99,66 +98,11 @@ enum Read {
 struct Outbox {
     runs: mpsc::Sender<Vec<u8>>,
     queued: Arc<AtomicUsize>,
+    /// Whoever is answered has sent something good.
+    spoken: Arc<Notify>,
     settled: Arc<Notify>,
     /// Tells the stream when this is dropped, also while it waits for its client to read.
     _open: oneshot::Sender<Infallible>,
-}
-
-/// How many streams there are, and who has those that have not come in yet.
-#[derive(Debug)]
-struct Bounds {
-    most: usize,
-    now: Mutex<Counts>,
-}
-
-#[derive(Debug, Default)]
-struct Counts {
-    streams: usize,
-    half_open: usize,
-    hosts: HashMap<u128, usize>,
-}
-
-/// A place among the streams, and until its client is in among those half open.
-struct Seat {
-    bounds: Arc<Bounds>,
-    host: Option<u128>,
-}
-
-impl Bounds {
-    fn seat(self: &Arc<Self>, from: IpAddr) -> Option<Seat> {
-        let host = host(from);
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_host = now.hosts.get(&host).copied().unwrap_or(0);
-        if now.streams >= self.most || now.half_open >= MAX_HALF_OPEN || of_host >= MAX_HALF_OPEN_OF_HOST {
-            return None;
-        }
-        now.streams += 1;
-        now.half_open += 1;
-        now.hosts.insert(host, of_host + 1);
-        Some(Seat { bounds: Arc::clone(self), host: Some(host) })
-    }
-}
-
-impl Seat {
-    /// Its client is in.
-    fn settle(&mut self) {
-        let Some(host) = self.host.take() else { return };
-        let mut now = self.bounds.now.lock().unwrap_or_else(PoisonError::into_inner);
-        now.half_open -= 1;
-        if let Some(count) = now.hosts.get_mut(&host) {
-            *count -= 1;
-            if *count == 0 {
-                now.hosts.remove(&host);
-            }
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.settle();
-        self.bounds.now.lock().unwrap_or_else(PoisonError::into_inner).streams -= 1;
-    }
 }
 
 impl HubControl {
@@ -204,8 +148,7 @@ impl Hub {
         };
         let ((to_hub, reads), (order, orders)) = (mpsc::channel(MAX_READS), mpsc::channel(MAX_WAITING));
         let (lost, losses) = mpsc::channel(MAX_WAITING);
-        let most = most.saturating_add(MAX_HALF_OPEN);
-        let bounds = Arc::new(Bounds { most, now: Mutex::default() });
+        let bounds = Bounds::new(most);
         let mut tasks = JoinSet::new();
         for listener in std::iter::once(v4).chain(v6) {
             tasks.spawn(accept(listener, Arc::clone(&bounds), to_hub.clone()));
@@ -295,6 +238,7 @@ impl Outbox {
     /// Whether there was room.
     fn post(&self, framed: Vec<u8>) -> bool {
         let len = framed.len();
+        self.spoken.notify_one();
         if self.queued.fetch_add(len, Ordering::Relaxed) + len <= MAX_QUEUED && self.runs.try_send(framed).is_ok() {
             return true;
         }
@@ -359,26 +303,34 @@ async fn serve(stream: TcpStream, from: SocketAddr, mut seat: Seat, hub: mpsc::S
     }
     let (read, write) = stream.into_split();
     let (runs, inbox) = mpsc::channel(MAX_RUNS);
-    let (queued, settled) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (queued, spoken, settled) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (open, closed) = oneshot::channel();
-    let outbox = Outbox { runs, queued: Arc::clone(&queued), settled: Arc::clone(&settled), _open: open };
+    let (queue, speak, settle) = (Arc::clone(&queued), Arc::clone(&spoken), Arc::clone(&settled));
+    let outbox = Outbox { runs, queued: queue, spoken: speak, settled: settle, _open: open };
     if hub.send(Read::Opened(from, outbox)).await.is_err() {
         return;
     }
     tokio::select! {
         () = receive(read, from, &hub) => {}
         () = send(write, inbox, closed, &queued) => {}
-        () = is_late(&settled, &mut seat) => {}
+        () = is_late(&spoken, &settled, &mut seat) => {}
     }
     // If the hub is gone, nobody asks.
     drop(hub.send(Read::Closed(from)).await);
 }
 
-/// Until a client has taken too long to come in; for ever if it has.
-async fn is_late(settled: &Notify, seat: &mut Seat) {
-    if timeout(COME_IN_WITHIN, settled.notified()).await.is_ok() {
-        seat.settle();
-        pending().await
+/// Until a client has taken too long to say something good, or to come in, or another has its place; for ever if it has come in.
+async fn is_late(spoken: &Notify, settled: &Notify, seat: &mut Seat) {
+    let is_in = async {
+        timeout(SPEAK_WITHIN, spoken.notified()).await?;
+        timeout(COME_IN_WITHIN - SPEAK_WITHIN, settled.notified()).await
+    };
+    tokio::select! {
+        is_in = is_in => if is_in.is_ok() {
+            seat.settle();
+            pending().await
+        },
+        () = seat.is_turned_out() => {}
     }
 }
 
@@ -430,6 +382,7 @@ async fn send_all<W: AsyncWrite + Unpin>(mut stream: W, mut inbox: mpsc::Receive
 mod tests {
     use tokio::net::TcpSocket;
 
+    use super::super::seats::MAX_HALF_OPEN;
     use super::*;
 
     const READ_IT: Want = Want { read: true, write: false };
@@ -485,33 +438,55 @@ mod tests {
         assert!(matches!(order, Order::Close(closed) if closed == from));
     }
 
-    #[tokio::test]
-    async fn streams_of_one_host_that_are_not_in_have_a_bound_and_those_that_are_do_not_count() {
-        let bounds = Arc::new(Bounds { most: 1000, now: Mutex::default() });
-        let one: IpAddr = [192, 0, 2, 1].into();
-        let mut seats: Vec<_> = std::iter::from_fn(|| bounds.seat(one)).collect();
-        assert_eq!(seats.len(), MAX_HALF_OPEN_OF_HOST);
-        seats[0].settle();
-        assert!(bounds.seat(one).is_some() && bounds.seat([192, 0, 2, 2].into()).is_some());
-        for n in 0..=u8::MAX {
-            seats.extend((0..8).map_while(|_| bounds.seat([198, 51, 100, n].into())));
+    /// How long a stream is waited for whose client does this after so long, and that much later.
+    async fn ends_after(speaks: Option<u64>, comes_in: Option<u64>) -> Option<Duration> {
+        let (bounds, spoken, settled) = (Bounds::new(3), Notify::new(), Notify::new());
+        let mut seat = bounds.seat([192, 0, 2, 1].into()).unwrap();
+        let began = tokio::time::Instant::now();
+        let client = async {
+            for (after, does) in [(speaks, &spoken), (comes_in, &settled)] {
+                let Some(after) = after else { break };
+                sleep(Duration::from_secs(after)).await;
+                does.notify_one();
+            }
+            pending::<()>().await
+        };
+        tokio::select! {
+            () = is_late(&spoken, &settled, &mut seat) => Some(began.elapsed()),
+            () = client => None,
+            () = sleep(100 * COME_IN_WITHIN) => None,
         }
-        assert_eq!(bounds.now.lock().unwrap().half_open, MAX_HALF_OPEN);
-        seats.clear();
-        let now = bounds.now.lock().unwrap();
-        assert_eq!((now.streams, now.half_open, now.hosts.len()), (0, 0, 0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_come_in_is_late_and_who_has_is_never() {
-        let bounds = Arc::new(Bounds { most: 3, now: Mutex::default() });
-        let (mut seat, settled) = (bounds.seat([192, 0, 2, 1].into()).unwrap(), Notify::new());
-        let began = tokio::time::Instant::now();
-        is_late(&settled, &mut seat).await;
-        assert!(began.elapsed() >= COME_IN_WITHIN && bounds.now.lock().unwrap().half_open == 1);
-        settled.notify_one();
-        assert!(timeout(100 * COME_IN_WITHIN, is_late(&settled, &mut seat)).await.is_err());
-        assert_eq!(bounds.now.lock().unwrap().half_open, 0);
+    async fn who_says_nothing_good_or_does_not_come_in_is_late_and_who_has_is_never() {
+        let soon = Duration::from_millis(10);
+        for (speaks, comes_in, most) in [(None, None, SPEAK_WITHIN), (Some(9), None, COME_IN_WITHIN)] {
+            let ended = ends_after(speaks, comes_in).await.unwrap();
+            assert!(ended <= most + soon && ended + SPEAK_WITHIN >= most, "{speaks:?}: {ended:?}");
+        }
+        assert_eq!(ends_after(Some(9), Some(70)).await, None);
+    }
+
+    #[tokio::test]
+    async fn silent_streams_keep_nobody_out_and_are_closed_for_others() {
+        let (mut hub, control) = Hub::listen(0, Family::V4, 0, 4).unwrap();
+        let mut first = connect(control.port()).await;
+        let mut silent = Vec::new();
+        for _ in 0..MAX_HALF_OPEN.of_host {
+            silent.push(connect(control.port()).await);
+        }
+        let ended = async {
+            let mut byte = [0];
+            first.read(&mut byte).await
+        };
+        tokio::select! {
+            ended = ended => assert_eq!(ended.unwrap(), 0, "the oldest is closed"),
+            _ = hub.ready(READ_IT) => panic!("nobody has said anything"),
+        }
+        let last = silent.last_mut().unwrap();
+        last.write_all(&framed(b"hello")).await.unwrap();
+        assert_eq!(received(&mut hub).await, [(last.local_addr().unwrap(), b"hello".to_vec())]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -545,13 +520,5 @@ mod tests {
         let mut read = Vec::new();
         let (_, n) = tokio::join!(send(near, inbox, closed, &queued), far.read_to_end(&mut read));
         assert_eq!((n.unwrap(), queued.load(Ordering::Relaxed)), (64, 0));
-    }
-
-    #[tokio::test]
-    async fn all_streams_together_have_a_bound() {
-        let bounds = Arc::new(Bounds { most: 3, now: Mutex::default() });
-        let mut seats: Vec<_> = (0..3).filter_map(|n| bounds.seat([192, 0, 2, n].into())).collect();
-        seats.iter_mut().for_each(Seat::settle);
-        assert!(seats.len() == 3 && bounds.seat([192, 0, 2, 9].into()).is_none());
     }
 }

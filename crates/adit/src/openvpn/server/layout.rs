@@ -200,6 +200,24 @@ impl Layout {
         own.iter().flatten().any(|own: &IpAddr| net.contains(own))
     }
 
+    /// Whether clients are given addresses of this network.
+    pub(super) fn gives_of(&self, net: &IpNet) -> bool {
+        let (first, last) = (net.network(), net.broadcast());
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => self.pool4.is_some_and(|(from, count)| {
+                let step = if self.topology == Topology::Net30 { 4 } else { 1 };
+                let until = u32::from(from).saturating_add(count.saturating_mul(step)).saturating_sub(1);
+                u32::from(first) <= until && u32::from(from) <= u32::from(last)
+            }),
+            (IpAddr::V6(first), IpAddr::V6(last)) => self.pool6.is_some_and(|(from, count)| {
+                let from = u128::from(from.addr());
+                let until = from.saturating_add(u128::from(count.min(self.places()))).saturating_sub(1);
+                u128::from(first) <= until && from <= u128::from(last)
+            }),
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+
     /// Places that no client gets, for the server has an address of them.
     pub(super) fn taken(&self) -> impl Iterator<Item = u32> {
         let own = [self.own4.map(|(own, _)| own.into()), self.own6.map(|own| own.addr().into())];
@@ -266,6 +284,31 @@ mod tests {
         assert_eq!((layout.taken().count(), layout.gives()), (0, (true, true)));
         let has_own = |net: &str| layout.has_own_in(&net.parse().unwrap());
         assert!(has_own("10.8.0.0/16") && has_own("fd00:8::1/128") && !has_own("10.8.0.2/32"));
+    }
+
+    #[test]
+    fn what_clients_are_given_is_known_by_network() {
+        let gives = |layout: &Layout, net: &str| layout.gives_of(&net.parse().unwrap());
+        let subnet = layout("server 10.8.0.0 255.255.255.0\ntopology subnet\nserver-ipv6 fd00:8::/64\n");
+        for (net, given) in [
+            ("10.8.0.7/32", true),
+            ("10.8.0.254/32", true),
+            ("10.8.0.255/32", false),
+            ("10.8.0.0/31", false),
+            ("10.8.0.0/30", true),
+            ("10.0.0.0/8", true),
+            ("10.9.0.0/24", false),
+            ("fd00:8::1000/128", true),
+            ("fd00:8::fff/128", false),
+            ("fd00:8::10fc/128", true),
+            ("fd00:8::10fd/128", false),
+            ("fd00:9::/64", false),
+        ] {
+            assert_eq!(gives(&subnet, net), given, "{net}");
+        }
+        let net30 = layout("server 10.8.0.0 255.255.255.0\n");
+        assert!(gives(&net30, "10.8.0.4/32") && gives(&net30, "10.8.0.255/32") && !gives(&net30, "10.8.0.3/32"));
+        assert!(!gives(&layout("server 10.8.0.0 255.255.255.0 nopool\ntopology subnet\n"), "10.8.0.0/24"));
     }
 
     #[test]

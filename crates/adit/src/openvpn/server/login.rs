@@ -19,6 +19,8 @@ use zeroize::Zeroizing;
 
 /// How long it may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a client may wait for its turn: a little less than it has for all of it (`hand-window`).
+const TURN_WITHIN: Duration = Duration::from_secs(30);
 /// So many run at a time.
 const MAX_RUNNING: usize = 8;
 /// And so many for clients that are in and renew their keys: they do not wait behind strangers.
@@ -60,6 +62,10 @@ pub(super) enum Verdict {
     Right,
     /// They are not; why, if it says so, for the client to read.
     Wrong(String),
+    /// Too many others are asked about.
+    Busy,
+    /// It did not answer, for whoever runs the server.
+    Late(String),
     /// It could not be asked, for whoever runs the server.
     Unasked(String),
 }
@@ -89,14 +95,14 @@ impl LoginProgram {
             return Verdict::Wrong(String::new());
         }
         let places = if login.renewal { &self.renewing } else { &self.places };
-        let Ok(_place) = places.acquire().await else { return Verdict::Unasked("it is over".to_owned()) };
+        let Ok(Ok(_place)) = timeout(TURN_WITHIN, places.acquire()).await else { return Verdict::Busy };
         match timeout(ANSWER_WITHIN, self.run(&login)).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(error)) => Verdict::Unasked(format!("cannot run {}: {error}", self.program.display())),
             // Dropped, it is killed, with all that it started.
             Err(_late) => {
                 let seconds = ANSWER_WITHIN.as_secs();
-                Verdict::Unasked(format!("{} did not answer within {seconds} seconds", self.program.display()))
+                Verdict::Late(format!("{} did not answer within {seconds} seconds", self.program.display()))
             }
         }
     }
@@ -292,6 +298,17 @@ mod tests {
         let _all = program.places.acquire_many(MAX_RUNNING as u32).await.unwrap();
         let renewing = Login { renewal: true, ..login("alice", "x") };
         assert_eq!(program.clone().ask(renewing).await, Verdict::Right);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_ever_for_a_turn_or_an_answer() {
+        let (_scene, program) = Scene::new("late", "sleep 1000");
+        let late = program.clone().ask(login("alice", "x")).await;
+        assert!(matches!(&late, Verdict::Late(why) if why.contains("20 seconds")), "{late:?}");
+        let _all = program.places.acquire_many(MAX_RUNNING as u32).await.unwrap();
+        let began = tokio::time::Instant::now();
+        assert_eq!(program.clone().ask(login("alice", "x")).await, Verdict::Busy);
+        assert!(began.elapsed() <= TURN_WITHIN + Duration::from_millis(10));
     }
 
     #[tokio::test]
