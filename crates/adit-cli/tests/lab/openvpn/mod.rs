@@ -1,6 +1,7 @@
 //! `adit up FILE.ovpn` against Debian's `openvpn`: as the server, and in `serving` as the clients.
 
 mod admission;
+mod attack;
 mod keys;
 mod matrix;
 mod serving;
