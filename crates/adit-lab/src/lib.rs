@@ -10,6 +10,7 @@
 
 pub mod bench;
 pub mod caller;
+pub mod chromium;
 pub mod dice;
 pub mod hostile;
 pub mod ns;

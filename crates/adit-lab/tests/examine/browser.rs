@@ -1,6 +1,7 @@
 //! Debian's Chromium visiting a site that Debian's nginx serves over TLS and HTTP/2: what ordinary traffic looks like.
 
 use adit_examine::Verdict;
+use adit_lab::chromium::Chromium;
 use adit_lab::poll::{self, PATIENCE};
 use adit_lab::shell::Run;
 
@@ -34,21 +35,7 @@ fn visit() -> Captured {
     poll::until("nginx listens", PATIENCE, || {
         scene.world.alice.attempt(&format!("curl -sk -m 5 -o /dev/null https://{BOB}/")).ok()
     });
-    let capturing = scene.capture();
-    let page = scene
-        .world
-        .alice
-        .command("timeout 120 chromium --headless --no-sandbox --disable-gpu --no-proxy-server --disable-quic")
-        .arg("--disable-background-networking")
-        .arg("--disable-component-update")
-        .arg(format!("--host-resolver-rules=MAP {NAME} {BOB}, MAP * ~NOTFOUND"))
-        .arg(format!("--ignore-certificate-errors-spki-list={}", pin(&certificate)))
-        .arg(format!("--user-data-dir={}", scene.path("profile")))
-        .arg("--dump-dom")
-        .arg(format!("https://{NAME}/"))
-        .ok();
-    assert!(page.contains("a page"), "{page}");
-    capturing.finish(scene)
+    scene.captured_visit(&Chromium::new(NAME, BOB, &pin(&certificate)))
 }
 
 /// The hash of a certificate's key, as Chromium wants it.

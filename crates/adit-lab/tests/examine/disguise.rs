@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use adit_lab::bench::WebSite;
+use adit_lab::chromium::Chromium;
 use adit_lab::poll::{self, PATIENCE};
 use adit_lab::traffic;
 
@@ -49,21 +50,8 @@ fn browser() -> Captured {
     let scene = Scene::new();
     let site = WebSite::at_bobs(&scene.world);
     listens(&scene);
-    let capturing = scene.capture();
-    let page = scene
-        .world
-        .alice
-        .command("timeout 120 chromium --headless --no-sandbox --disable-gpu --no-proxy-server --disable-quic")
-        .arg("--disable-background-networking")
-        .arg("--disable-component-update")
-        .arg(format!("--host-resolver-rules=MAP {} {BOB}, MAP * ~NOTFOUND", WebSite::NAME))
-        .arg(format!("--ignore-certificate-errors-spki-list={}", site.pin()))
-        .arg(format!("--user-data-dir={}", site.path("browser")))
-        .arg("--dump-dom")
-        .arg(format!("https://{}/", WebSite::NAME))
-        .ok();
-    assert!(page.contains("a page"), "{page}");
-    capturing.finish(scene)
+    let browser = Chromium::new(WebSite::NAME, BOB, &site.pin());
+    scene.captured_visit(&browser)
 }
 
 fn listens(scene: &Scene) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adit_examine::flow::{Traffic, capture};
 use adit_examine::{Examination, Verdict, examine};
+use adit_lab::chromium::{self, Chromium};
 use adit_lab::ns::{Namespace, World};
 use adit_lab::poll::{self, PATIENCE};
 use adit_lab::shell::Run;
@@ -61,11 +62,21 @@ impl Scene {
     /// Begins to capture at Alice's door.
     pub(crate) fn capture(&self) -> Capturing {
         let file = self.files.join("wire.pcap");
+        let _before = fs::remove_file(&file);
         let line = format!("tcpdump -i eth0 -U -Z root -w {} ip and not icmp", file.display());
         let tcpdump = Running::start(&self.world.alice, &line, &[], Some(&self.files.join("tcpdump.log")));
         // It writes the file's header when it listens.
         poll::until("tcpdump listens", PATIENCE, || (length(&file) >= 24).then_some(()));
         Capturing { tcpdump, file }
+    }
+
+    /// A browser's visit to the site, captured: each visit has a capture of its own, and the whole one counts.
+    pub(crate) fn captured_visit(self, browser: &Chromium) -> Captured {
+        let capturing = chromium::until_shown(|| {
+            let capturing = self.capture();
+            browser.visit(&self.world.alice, "/", "a page").map(|()| capturing)
+        });
+        capturing.finish(self)
     }
 
     /// A key and a certificate for `name`, which signs itself.

@@ -94,13 +94,15 @@ fn our_client_looks_like_the_browser_of_this_machine() {
 /// The browser sometimes ends before it asks for the icon, which it does when everything else is there.
 fn visits(namespace: &Namespace, site: &Site, version: &str) -> Vec<Visit> {
     let mut seen = Vec::new();
+    let mut said = Vec::new();
     for _ in 0..VISITS {
-        browser::visit(namespace, site, &browser::user_agent(version), "/");
+        said.extend(browser::visit(namespace, site, &browser::user_agent(version), "/").err());
         seen = site.visits(Ipv4Addr::LOCALHOST);
         if seen.iter().any(is_whole) {
             break;
         }
     }
+    assert!(said.len() < VISITS, "no visit showed the page: {said:#?}");
     seen
 }
 
@@ -154,13 +156,14 @@ fn our_hellos(namespace: &Namespace, site: &Site) -> Vec<Vec<u8>> {
 
 /// The hello with which the browser comes again, after a connection that the site has closed.
 fn their_hello_again(namespace: &Namespace, site: &Site, version: &str) -> Vec<u8> {
+    let mut said = Vec::new();
     for _ in 0..VISITS {
-        browser::visit(namespace, site, &browser::user_agent(version), HANGS_UP);
+        said.extend(browser::visit(namespace, site, &browser::user_agent(version), HANGS_UP).err());
         if let Some(hello) = resuming(site.visits(Ipv4Addr::LOCALHOST)) {
             return hello;
         }
     }
-    panic!("the browser resumed no session");
+    panic!("the browser resumed no session: {said:#?}");
 }
 
 /// The hello with which our client does.
