@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod exit;
 mod members;
+mod memory;
 mod name;
 mod ping;
 mod places;
@@ -36,6 +37,7 @@ use crate::args::Cli;
 use crate::exit::Exit;
 
 fn main() -> ExitCode {
+    memory::give_back();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // Help and version come this way too, with code 0; mistakes with 2.

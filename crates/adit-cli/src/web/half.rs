@@ -4,6 +4,7 @@
 //! (`web`).
 
 use std::ffi::OsString;
+use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -45,7 +46,8 @@ pub(crate) fn serve() -> Result<Exit> {
     cmd::runtime()?.block_on(async {
         // It ends as the daemon does, whoever else is told to: both have one terminal, or one service.
         let _ignored = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-        match half.serve().await {
+        // On a worker, beside the connections whose datagrams it carries.
+        match tokio::spawn(half.serve()).await.unwrap_or_else(|e| Err(io::Error::other(e))) {
             Ok(()) => Ok(Exit::Done),
             // The daemon was told, or is gone.
             Err(error) => {
@@ -67,7 +69,7 @@ fn way() -> Result<UnixStream> {
     if whose != OsString::from(parent.to_string()) {
         return Err(usage());
     }
-    let way = std::io::stdin().as_fd().try_clone_to_owned();
+    let way = io::stdin().as_fd().try_clone_to_owned();
     way.map(UnixStream::from).map_err(|e| Failure::io("cannot reach the process that started it", &e))
 }
 

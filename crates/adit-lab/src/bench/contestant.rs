@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
+use super::openvpn::{self, OpenVpn};
 use super::other::{self, Ended, Files};
+use super::processors::Pinned;
 use crate::ns::{Family, Namespace, Side, World};
 use crate::poll::{self, PATIENCE};
 use crate::shell::Run;
@@ -18,8 +20,8 @@ pub enum Contestant {
     WireGuard(Subject),
     /// adit over HTTPS, both ends.
     Https,
-    /// OpenVPN over TCP, both ends.
-    OpenVpn,
+    /// OpenVPN, both ends.
+    OpenVpn(OpenVpn),
     /// Our engine with a null protocol, both ends; the mode is `null` or `aead`.
     Null(&'static str),
     /// The cable itself.
@@ -33,8 +35,8 @@ pub(super) struct Field {
     pub(super) target: std::net::IpAddr,
     pub(super) daemons: Vec<u32>,
     _tunnel: Option<[crate::tunnel::End; 2]>,
-    _others: Vec<Ended>,
-    _files: Option<Files>,
+    others: Vec<Ended>,
+    files: Option<Files>,
 }
 
 impl Contestant {
@@ -48,10 +50,9 @@ impl Contestant {
             }
         }
         here.push(Self::Https);
-        match peer("openvpn") {
-            Some(_) => here.push(Self::OpenVpn),
-            None => missing.push("openvpn"),
-        }
+        let theirs = peer("openvpn").is_some();
+        missing.extend((!theirs).then_some("openvpn"));
+        here.extend(OpenVpn::ALL.into_iter().filter(|one| one.is_ours() || theirs).map(Self::OpenVpn));
         here.extend([Self::Null("aead"), Self::Null("null"), Self::Cable]);
         (here, missing)
     }
@@ -61,7 +62,7 @@ impl Contestant {
         match self {
             Self::WireGuard(subject) => subject.name,
             Self::Https => "adit, HTTPS",
-            Self::OpenVpn => "openvpn, TCP",
+            Self::OpenVpn(one) => one.name(),
             Self::Null("aead") => "engine, AEAD only",
             Self::Null(_) => "engine, no crypto",
             Self::Cable => "no tunnel",
@@ -72,7 +73,7 @@ impl Contestant {
     pub const fn subject(&self) -> Option<&Subject> {
         match self {
             Self::WireGuard(subject) => Some(subject),
-            Self::Https | Self::OpenVpn | Self::Null(_) | Self::Cable => None,
+            Self::Https | Self::OpenVpn(_) | Self::Null(_) | Self::Cable => None,
         }
     }
 
@@ -80,8 +81,8 @@ impl Contestant {
     pub fn version(&self) -> String {
         let program = match self {
             Self::WireGuard(subject) => subject.program.clone(),
-            Self::OpenVpn => "openvpn".into(),
-            Self::Https | Self::Null(_) | Self::Cable => return String::new(),
+            Self::OpenVpn(one) if !one.is_ours() => "openvpn".into(),
+            Self::Https | Self::OpenVpn(_) | Self::Null(_) | Self::Cable => return String::new(),
         };
         let said = Run::program(&program).arg("--version").attempt();
         let said = said.unwrap_or_else(|failed| failed.said);
@@ -94,14 +95,15 @@ impl Contestant {
         let world = World::direct();
         let target = match self {
             Self::Cable => world.address(Side::Bob, Family::V4),
-            Self::WireGuard(_) | Self::Https | Self::OpenVpn | Self::Null(_) => other::INSIDE,
+            Self::OpenVpn(_) => openvpn::INSIDE,
+            Self::WireGuard(_) | Self::Https | Self::Null(_) => other::INSIDE,
         };
         let mut field = match self {
             Self::WireGuard(subject) => wireguard(world, subject),
             Self::Https => by_themselves(world, other::https),
-            Self::OpenVpn => by_themselves(world, other::openvpn),
+            Self::OpenVpn(one) => by_themselves(world, |world| one.start(world)),
             Self::Null(mode) => null(world, mode),
-            Self::Cable => Field { world, target, daemons: vec![], _tunnel: None, _others: vec![], _files: None },
+            Self::Cable => Field { world, target, daemons: vec![], _tunnel: None, others: vec![], files: None },
         };
         field.target = target;
         poll::until("the first answer", PATIENCE, || traffic::ping_once(&field.world.alice, target).then_some(()));
@@ -110,20 +112,35 @@ impl Contestant {
 }
 
 impl Field {
-    /// Processor seconds of all daemons so far.
+    /// Processor seconds of both ends so far.
     pub(super) fn cpu(&self) -> f64 {
-        self.daemons.iter().map(|pid| Usage::of(*pid).cpu).sum()
+        self.daemons.iter().map(|pid| Usage::of_all(*pid).cpu).sum()
     }
 
-    /// The most memory any daemon ever had, in MB.
+    /// The most memory either end ever had, in MB.
     pub(super) fn peak(&self) -> f64 {
-        let peak = self.daemons.iter().map(|pid| Usage::of(*pid).peak).max();
+        let peak = self.daemons.iter().map(|pid| Usage::of_all(*pid).peak).max();
         peak.unwrap_or(0) as f64 / 1_000.0
     }
 
-    /// The memory of the answering daemon, in MB.
+    /// Each end on a processor of its own, as long as this is kept.
+    pub(super) fn pinned(&self) -> Pinned {
+        Pinned::apart(&self.daemons)
+    }
+
+    /// Ends the client and starts it anew: how long it takes until it is in, in milliseconds.
+    #[track_caller]
+    pub(super) fn come_again(&mut self, one: &OpenVpn) -> Option<f64> {
+        self.others.pop()?.end();
+        let files = self.files.as_ref()?;
+        let (milliseconds, client) = openvpn::connect(&self.world.alice, || one.client(&self.world, files));
+        self.others.push(client);
+        Some(milliseconds)
+    }
+
+    /// The memory of the answering end, in MB.
     pub(super) fn resident(&self) -> f64 {
-        self.daemons.last().map_or(0.0, |pid| Usage::of(*pid).resident as f64 / 1_000.0)
+        self.daemons.last().map_or(0.0, |pid| Usage::of_all(*pid).resident as f64 / 1_000.0)
     }
 }
 
@@ -131,17 +148,17 @@ fn wireguard(world: World, subject: &Subject) -> Field {
     let pairing = Pairing { caller: subject.clone(), answerer: subject.clone() };
     let Tunnel { alice, bob, world } = Tunnel::new(world, &pairing);
     let daemons = vec![alice.daemon.pid(), bob.daemon.pid()];
-    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: Some([alice, bob]), _others: vec![], _files: None }
+    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: Some([alice, bob]), others: vec![], files: None }
 }
 
 /// Ends that configure themselves.
-fn by_themselves(world: World, start: fn(&World) -> (Vec<Ended>, Files)) -> Field {
+fn by_themselves(world: World, start: impl FnOnce(&World) -> (Vec<Ended>, Files)) -> Field {
     let (ends, files) = start(&world);
     for host in [&world.alice, &world.bob] {
         other::wait_for_address(host);
     }
     let daemons = ends.iter().rev().map(|end| end.0.id()).collect();
-    Field { target: other::INSIDE, world, daemons, _tunnel: None, _others: ends, _files: Some(files) }
+    Field { target: other::INSIDE, world, daemons, _tunnel: None, others: ends, files: Some(files) }
 }
 
 fn null(world: World, mode: &str) -> Field {
@@ -151,7 +168,7 @@ fn null(world: World, mode: &str) -> Field {
         start_null(world.host(side), remote, mode, address)
     });
     let daemons = ends.iter().map(|end| end.0.id()).collect();
-    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: None, _others: ends.into(), _files: None }
+    Field { target: [10, 7, 0, 2].into(), world, daemons, _tunnel: None, others: ends.into(), files: None }
 }
 
 #[track_caller]

@@ -24,7 +24,7 @@ const fn less(key: &'static str, title: &'static str, unit: &'static str, meanin
 }
 
 /// All of them, in the order of the table.
-pub const FIGURES: [Figure; 14] = [
+pub const FIGURES: [Figure; 16] = [
     more("tcp1", "TCP, 1 stream", "Gb/s", "iperf3, one connection, what arrived"),
     more("tcp1_back", "TCP, 1 stream, back", "Gb/s", "the same, from the answering side"),
     more("tcp4", "TCP, 4 streams", "Gb/s", "iperf3, four connections, what arrived"),
@@ -33,7 +33,7 @@ pub const FIGURES: [Figure; 14] = [
         "cpu",
         "CPU per GB",
         "s",
-        "processor time of both daemons during the first figure, for each 10⁹ bytes that arrived",
+        "processor time of both ends during the first figure, for each 10⁹ bytes that arrived",
     ),
     more(
         "udp64",
@@ -42,11 +42,38 @@ pub const FIGURES: [Figure; 14] = [
         "one thread of sendmmsg without GSO; packets that reached the far UDP socket",
     ),
     more("udp1392", "UDP, 1392 bytes", "kpps", "the same with packets of the tunnel's full size"),
-    less("ping", "ping, idle, median", "µs", "`ping -i 0.005` with nothing else going on"),
+    less(
+        "ping",
+        "ping, idle, median",
+        "µs",
+        "`ping -i 0.005` with nothing else going on, each end on a processor of its own, as two machines have",
+    ),
     less("ping99", "ping, idle, p99", "µs", "the same, the slowest in a hundred"),
+    less(
+        "ping_free",
+        "ping, idle, unpinned, median",
+        "µs",
+        "the same with both ends wherever the scheduler puts them, the first measurement of the round",
+    ),
     less("ping_loaded", "ping, loaded, median", "µs", "`ping -i 0.02` during the first figure"),
-    less("rss", "memory, idle", "MB", "resident memory of the answering daemon after start"),
-    less("rss_loaded", "memory, peak under load", "MB", "the most that either daemon ever had in this round (VmHWM)"),
+    less(
+        "connect",
+        "connect",
+        "ms",
+        "from the start of the client's program until its first echo, the server being there",
+    ),
+    less(
+        "rss",
+        "memory, idle",
+        "MB",
+        "resident memory of the answering end after start, each of its processes counted whole",
+    ),
+    less(
+        "rss_loaded",
+        "memory, peak under load",
+        "MB",
+        "the most that either end ever had in this round (VmHWM), each of its processes counted whole",
+    ),
     less(
         "rss_peers",
         "memory, 1 000 peers",

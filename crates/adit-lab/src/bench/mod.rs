@@ -8,8 +8,10 @@ mod flood;
 mod handshakes;
 mod machine;
 mod markdown;
+mod openvpn;
 mod other;
 mod plot;
+mod processors;
 mod report;
 mod round;
 

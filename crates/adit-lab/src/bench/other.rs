@@ -1,12 +1,14 @@
-//! Contestants that are not driven by `wg`: adit over HTTPS, and OpenVPN over TCP.
+//! Contestants that configure themselves: what they need, and adit over HTTPS.
 //!
-//! Not here: who takes part, and what is measured of whom (`contestant`, `round`).
+//! Not here: OpenVPN (`openvpn`), who takes part, and what is measured of whom (`contestant`, `round`).
 
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ns::{Family, Namespace, Side, World};
 use crate::poll::{self, PATIENCE};
@@ -113,43 +115,17 @@ const PICTURE: &str =
     "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'><circle cx='4' cy='4' r='4' fill='teal'/></svg>";
 
 #[track_caller]
-fn adit_up(name: &str, profile: &str, host: &Namespace, files: &Files) -> Ended {
+pub(super) fn adit_up(name: &str, profile: &str, host: &Namespace, files: &Files) -> Ended {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let file = files.secret(&format!("{name}{}n{number}.conf", std::process::id()), profile);
     let adit = beside_this_program("adit");
     let (run, state) = (files.path(&format!("run-{name}")), files.path(&format!("state-{name}")));
     let environment = [("ADIT_RUNTIME_DIR", run.as_str()), ("ADIT_STATE_DIR", state.as_str())];
-    start(
-        host,
-        &format!("{} up --foreground {file}", adit.display()),
-        &environment,
-        &files.0.join(format!("{name}.log")),
-    )
-}
-
-/// Both ends of OpenVPN over TCP, with its usual cipher.
-#[track_caller]
-pub(super) fn openvpn(world: &World) -> (Vec<Ended>, Files) {
-    let files = Files::new();
-    let (key, certificate) = files.certificate("openvpn.test");
-    let common = format!(
-        "--ca {certificate} --cert {certificate} --key {key} --dev-type tun --cipher AES-256-GCM --verb 1 --tun-mtu 1420"
-    );
-    let bob = world.address(Side::Bob, Family::V4);
-    let server = format!(
-        "openvpn --dev ovb --ifconfig 10.7.0.2 10.7.0.1 --tls-server --dh none {common} --port 1194 --proto tcp-server"
-    );
-    let client = format!(
-        "openvpn --dev ova --ifconfig 10.7.0.1 10.7.0.2 --tls-client --nobind --connect-retry 1 {common} \
-         --remote {bob} 1194 --proto tcp-client"
-    );
-    let ends = [("server", server, &world.bob), ("client", client, &world.alice)]
-        .map(|(name, line, host)| start(host, &line, &[], &files.0.join(format!("{name}.log"))));
-    (ends.into(), files)
+    start(host, &format!("{} up --foreground {file}", adit.display()), &environment, &files.log(name))
 }
 
 #[track_caller]
-fn start(host: &Namespace, line: &str, environment: &[(&str, &str)], log: &Path) -> Ended {
+pub(super) fn start(host: &Namespace, line: &str, environment: &[(&str, &str)], log: &Path) -> Ended {
     let open = || fs::File::options().create(true).append(true).open(log);
     let (Ok(out), Ok(err)) = (open(), open()) else { panic!("cannot write {}", log.display()) };
     // `ip netns exec` becomes the program it runs, so the child is the daemon itself.
@@ -157,6 +133,14 @@ fn start(host: &Namespace, line: &str, environment: &[(&str, &str)], log: &Path)
     command.args(["netns", "exec", host.name()]).args(line.split_whitespace());
     command.envs(environment.iter().copied()).stdin(Stdio::null()).stdout(out).stderr(err);
     Ended(command.spawn().unwrap_or_else(|error| panic!("cannot start `{line}`: {error}")))
+}
+
+impl Ended {
+    /// Asks it to end, and waits until it has.
+    pub(super) fn end(mut self) {
+        let _gone_already = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _gone_already = self.0.wait();
+    }
 }
 
 impl Drop for Ended {
@@ -168,26 +152,31 @@ impl Drop for Ended {
 
 impl Files {
     #[track_caller]
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("adit-bench-{}-{number}", std::process::id()));
         fs::create_dir_all(directory.join("site")).unwrap_or_else(|e| panic!("{}: {e}", directory.display()));
         Self(directory)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 
+    /// What one of its programs says.
+    pub(super) fn log(&self, name: &str) -> PathBuf {
+        self.0.join(format!("{name}.log"))
+    }
+
     #[track_caller]
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(super) fn write(&self, name: &str, text: &str) -> String {
         let path = self.path(name);
         fs::write(&path, text).unwrap_or_else(|e| panic!("{path}: {e}"));
         path
     }
 
     #[track_caller]
-    fn secret(&self, name: &str, text: &str) -> String {
+    pub(super) fn secret(&self, name: &str, text: &str) -> String {
         let path = self.write(name, text);
         Run::line(&format!("chmod 600 {path}")).ok();
         path
@@ -195,7 +184,7 @@ impl Files {
 
     /// A key and a certificate for `name`, which signs itself.
     #[track_caller]
-    fn certificate(&self, name: &str) -> (String, String) {
+    pub(super) fn certificate(&self, name: &str) -> (String, String) {
         let (key, certificate) = (self.path("key.pem"), self.path("cert.pem"));
         Run::line(&format!(
             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {key} -out {certificate} \

@@ -60,7 +60,7 @@ fn bar(entry: &Entry, figure: &Figure, most: f64, y: usize) -> String {
 }
 
 /// Width of a panel, height of its heading, height of a bar, room for names.
-const PANEL: usize = 480;
+const PANEL: usize = 560;
 const HEAD: usize = 34;
 const BAR: usize = 20;
-const LABEL: usize = 130;
+const LABEL: usize = 200;

@@ -21,7 +21,7 @@ pub struct Settings {
 pub fn round(contestant: &Contestant, settings: Settings) -> BTreeMap<&'static str, f64> {
     let mut figures = BTreeMap::new();
     {
-        let field = contestant.set_up();
+        let mut field = contestant.set_up();
         if !field.daemons.is_empty() {
             figures.insert("rss", field.resident());
         }
@@ -30,6 +30,9 @@ pub fn round(contestant: &Contestant, settings: Settings) -> BTreeMap<&'static s
         packets(&field, settings, &mut figures);
         if !field.daemons.is_empty() {
             figures.insert("rss_loaded", field.peak());
+        }
+        if let Contestant::OpenVpn(one) = contestant {
+            figures.extend(field.come_again(one).map(|milliseconds| ("connect", milliseconds)));
         }
     }
     if let Some(subject) = contestant.subject() {
@@ -40,7 +43,11 @@ pub fn round(contestant: &Contestant, settings: Settings) -> BTreeMap<&'static s
 }
 
 fn idle(field: &Field, figures: &mut BTreeMap<&'static str, f64>) {
-    let pings = traffic::ping(&field.world.alice, field.target, 400, Duration::from_millis(5), "");
+    let ping = || traffic::ping(&field.world.alice, field.target, 400, Duration::from_millis(5), "");
+    figures.insert("ping_free", percentile(&ping(), 50));
+    let pinned = field.pinned();
+    let pings = ping();
+    drop(pinned);
     figures.insert("ping", percentile(&pings, 50));
     figures.insert("ping99", percentile(&pings, 99));
 }

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 pub use daemon::Daemon;
 pub use find::{beside_this_program, peer};
 pub use usage::Usage;
+pub(crate) use usage::children;
 
 /// A userspace WireGuard: the program, and how to make it stay in front with an interface.
 #[derive(Debug, Clone)]
