@@ -5,9 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
+mod front;
 mod site;
 
+use std::net::SocketAddr;
+
 use adit_examine::probe::{Comparison, Plan, compare};
+use front::{Front, LOCATION};
 use site::{HOST, Server, Site};
 
 /// Probes to each of the two servers.
@@ -19,13 +23,26 @@ async fn a_server_with_a_tunnel_answers_as_the_same_server_without() {
     let site = Site::new();
     let (with, without) = (Server::start(&site, true), Server::start(&site, false));
     let traffic = with.traffic();
-    let comparison = ask(&site, with.address, without.address, MANY).await;
+    let comparison = ask(site.paths(), with.address, without.address, MANY).await;
     assert!(traffic.stop() > 0, "the tunnel was in use");
     assert_alike(&comparison, MANY);
 }
 
-async fn ask(site: &Site, target: std::net::SocketAddr, against: std::net::SocketAddr, count: usize) -> Comparison {
-    let mut plan = Plan { paths: site.paths(), seed: 20, ..Plan::new(target, against, HOST) };
+/// And behind nginx, whose location for it the censor knows.
+#[tokio::test]
+async fn behind_nginx_a_server_with_a_tunnel_answers_as_the_same_server_without() {
+    let site = Site::new();
+    let (with, without) = (Server::behind(&site, true), Server::behind(&site, false));
+    let fronts = [Front::before(&site, "with", &with), Front::before(&site, "without", &without)];
+    let traffic = with.traffic_through(fronts[0].address, LOCATION);
+    let paths = site.paths().into_iter().chain([LOCATION.to_owned()]).collect();
+    let comparison = ask(paths, fronts[0].address, fronts[1].address, MANY).await;
+    assert!(traffic.stop() > 0, "the tunnel was in use");
+    assert_alike(&comparison, MANY);
+}
+
+async fn ask(paths: Vec<String>, target: SocketAddr, against: SocketAddr, count: usize) -> Comparison {
+    let mut plan = Plan { paths, seed: 20, ..Plan::new(target, against, HOST) };
     plan.rounds = u32::try_from(count.div_ceil(plan.probes_in_a_round() - 20)).unwrap();
     compare(&plan).await.unwrap()
 }

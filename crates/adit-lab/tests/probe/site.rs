@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 /// The name of the site.
 pub(crate) const HOST: &str = "site.test";
 const SEED: [u8; 32] = [7; 32];
+const TOKENS: [u8; 32] = [9; 32];
 /// Between two datagrams of the tunnel that is in use.
 const PACE: Duration = Duration::from_millis(5);
 
@@ -69,7 +70,7 @@ impl Site {
         ["/style.css", "/sub/", "/index.html", "/sub"].map(str::to_owned).to_vec()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 }
@@ -83,12 +84,21 @@ impl Drop for Site {
 impl Server {
     pub(crate) fn start(site: &Site, has_user: bool) -> Self {
         let files = Certificates::Files { chain: site.path("chain.pem"), key: site.path("key.pem") };
+        Self::with(site, Front::Direct(files), has_user)
+    }
+
+    /// Behind another web server.
+    pub(crate) fn behind(site: &Site, has_user: bool) -> Self {
+        Self::with(site, Front::Behind { replays: None }, has_user)
+    }
+
+    fn with(site: &Site, front: Front, has_user: bool) -> Self {
         let key = SigningKey::from_seed(&SEED).unwrap().public_key();
         let config = HttpsServer {
             listen: vec![([127, 0, 0, 1], 0).into()],
-            front: Front::Direct(files),
+            front,
             site: Shown::Directory(site.path("site")),
-            users: if has_user { vec![User::new(key, Some(Secret::new([9; 32])))] } else { Vec::new() },
+            users: if has_user { vec![User::new(key, Some(Secret::new(TOKENS)))] } else { Vec::new() },
             shape: Settings::default(),
         };
         let (end, ended) = oneshot::channel();
@@ -108,15 +118,24 @@ impl Server {
 
     /// A client whose tunnel is in use.
     pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic_by(self.address, Route::ConnectUdp { target: "adit".to_owned(), port: 51_820 })
+    }
+
+    /// A client whose tunnel through the front there is in use.
+    pub(crate) fn traffic_through(&self, front: SocketAddr, location: &str) -> Traffic {
+        self.traffic_by(front, Route::Grpc { path: location.to_owned() })
+    }
+
+    fn traffic_by(&self, address: SocketAddr, route: Route) -> Traffic {
         let config = HttpsClient {
             host: HOST.to_owned(),
-            port: self.address.port(),
-            addresses: vec![self.address],
+            port: address.port(),
+            addresses: vec![address],
             pins: vec![self.pin],
             roots: Roots::PinOnly,
             hello: Hello::Plain,
-            identity: Identity { seed: Secret::new(SEED), token_secret: None },
-            route: Route::ConnectUdp { target: "adit".to_owned(), port: 51_820 },
+            identity: Identity { seed: Secret::new(SEED), token_secret: Some(Secret::new(TOKENS)) },
+            route,
             fwmark: 0,
             shape: Settings::default(),
             visit: true,
