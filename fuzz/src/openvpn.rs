@@ -158,6 +158,7 @@ fn of_the_client(world: &mut World, change: impl FnOnce(adit_openvpn::ClientId) 
         | ServerEvent::Renewed(_)
         | ServerEvent::Moved(..)
         | ServerEvent::Said(..)
+        | ServerEvent::Carried(..)
         | ServerEvent::Left(..) => None,
     });
     if let Some(client) = joined {

@@ -2,7 +2,7 @@
 //!
 //! Not here: the socket (`places`), who calls (`client`), who answers (`daemon::house`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use adit_host::Gateway;
@@ -71,6 +71,16 @@ pub(crate) enum Method {
         /// What changes.
         change: Box<PeersChange>,
     },
+    /// Certify a key for an OpenVPN client of this network: the private key for that is in the server's directory, where the
+    /// daemon reads it itself. Whoever has such papers comes in only once the network says so.
+    Certify {
+        /// The interface.
+        name: String,
+        /// What the certificate is to call the device.
+        device: String,
+        /// Its public key: a point of P-256, in base64.
+        public_key: String,
+    },
     /// From now on, take nothing from this connection but what concerns this network: for a process that is about to
     /// give up its rights.
     Confine {
@@ -90,9 +100,11 @@ impl Method {
     pub(crate) fn concerns_only(&self, network: &str) -> bool {
         match self {
             Self::Info => true,
-            Self::Serve { name, .. } | Self::Peers { name, .. } | Self::Down { name } | Self::Confine { name } => {
-                name == network
-            }
+            Self::Serve { name, .. }
+            | Self::Peers { name, .. }
+            | Self::Certify { name, .. }
+            | Self::Down { name }
+            | Self::Confine { name } => name == network,
             Self::Status { name } => name.as_deref() == Some(network),
             Self::Up { .. } | Self::Reload { .. } | Self::Mend { .. } => false,
         }
@@ -131,6 +143,43 @@ pub(crate) struct Served {
     /// Where its peers are said.
     #[serde(default)]
     pub(crate) peers: ServedPeers,
+    /// Its OpenVPN clients, if it admits any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) openvpn: Option<ServedOpenVpn>,
+}
+
+/// The OpenVPN clients of a network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ServedOpenVpn {
+    /// The UDP port.
+    pub(crate) port: u16,
+    /// Those who may come in, if peers are said here.
+    #[serde(default)]
+    pub(crate) members: Vec<Member>,
+}
+
+/// An OpenVPN client that may come in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Member {
+    /// SHA-256 of its certificate, in base64: what stands for a key with other peers.
+    pub(crate) certificate: String,
+    /// Its addresses in the network.
+    pub(crate) v4: Ipv4Addr,
+    /// The other one.
+    pub(crate) v6: Ipv6Addr,
+}
+
+/// The answer to [`Method::Certify`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Certified {
+    /// The authority's certificate, in PEM.
+    pub(crate) authority: String,
+    /// The device's certificate, in PEM.
+    pub(crate) certificate: String,
+    /// SHA-256 of that, in base64.
+    pub(crate) fingerprint: String,
+    /// The device's key for `tls-crypt-v2`.
+    pub(crate) wrapped: SecretText,
 }
 
 /// Where the peers of a network are said.
@@ -152,7 +201,10 @@ pub(crate) struct PeersChange {
     /// Those that are to be so, new ones and others, as sections `[Peer]`.
     #[serde(default)]
     pub(crate) put: String,
-    /// The keys of those that are to go.
+    /// OpenVPN clients that are to be so, new ones and others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) members: Vec<Member>,
+    /// The keys of those that are to go, of either kind.
     #[serde(default)]
     pub(crate) remove: Vec<String>,
     /// The keys of all that there are to be; others go.

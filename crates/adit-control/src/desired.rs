@@ -11,7 +11,7 @@ use crate::invite::{Invite, InviteId, KEEP_CLOSED, MAX_CLOSED_INVITES};
 use crate::key::{self, HttpsKey};
 use crate::model::Model;
 use crate::network::Network;
-use crate::peer::{OverQuota, Peer, PeerId, Rate, SLOWED};
+use crate::peer::{Kind, OverQuota, Peer, PeerId, Rate, SLOWED};
 use crate::policy::Reach;
 use crate::time::UnixTime;
 use crate::usage::Usage;
@@ -38,7 +38,9 @@ pub struct Desired {
 pub struct Running {
     /// Which.
     pub id: PeerId,
-    /// Its WireGuard public key.
+    /// What it speaks.
+    pub kind: Kind,
+    /// Its WireGuard public key, or SHA-256 of its certificate for OpenVPN.
     #[serde(with = "key::text")]
     pub key: PublicKey,
     /// Its key for the HTTPS carrier.
@@ -109,8 +111,8 @@ fn running(peer: &Peer, usage: &Usage, next: &mut Next) -> Option<Running> {
             OverQuota::Notify => {}
         }
     }
-    let Peer { id, key, https_key, v4, v6, .. } = *peer;
-    Some(Running { id, key, https_key, v4, v6, rate })
+    let Peer { id, kind, key, https_key, v4, v6, .. } = *peer;
+    Some(Running { id, kind, key, https_key, v4, v6, rate })
 }
 
 /// All that are open, and of the others those closed last.

@@ -22,7 +22,7 @@ mod time;
 mod usage;
 
 pub use decide::{
-    Command, Decision, Keys, Limits, NetworkChange, NewInvite, NewPeer, Outcome, Redeem, Refusal, Token, decide,
+    App, Command, Decision, Keys, Limits, NetworkChange, NewInvite, NewPeer, Outcome, Redeem, Refusal, Token, decide,
 };
 pub use desired::{Desired, Enrolling, Running};
 pub use invite::{

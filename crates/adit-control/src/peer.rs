@@ -37,7 +37,7 @@ pub struct Peer {
     pub name: Name,
     /// What it speaks.
     pub kind: Kind,
-    /// Its WireGuard public key.
+    /// Its WireGuard public key; of one that speaks OpenVPN, SHA-256 of its certificate, which names it as well.
     #[serde(with = "key::text")]
     pub key: PublicKey,
     /// Its key for the HTTPS carrier. Plain WireGuard apps have none.
@@ -71,6 +71,9 @@ pub enum Kind {
     /// A plain WireGuard app, set up by file or QR code.
     #[serde(rename = "wireguard")]
     WireGuard,
+    /// A stock OpenVPN client, set up by file.
+    #[serde(rename = "openvpn")]
+    OpenVpn,
 }
 
 /// How much a device may use.

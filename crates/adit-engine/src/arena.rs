@@ -109,19 +109,31 @@ impl SendArena {
 
     /// Lets `send` see nothing but the runs for one carrier, all of them: they are moved before the others, in their order.
     pub(crate) fn only<R>(&mut self, link: LinkId, send: impl FnOnce(&mut Self) -> R) -> R {
-        let waiting = &mut self.runs[self.next..];
-        if waiting.iter().any(|run| run.to.link != link) {
-            waiting.sort_by_key(|run| run.to.link != link);
+        self.those(|run| run.to.link == link, send)
+    }
+
+    /// Lets `send` see all runs but those for one carrier, as [`only`](Self::only) does.
+    pub(crate) fn all_but<R>(&mut self, link: LinkId, send: impl FnOnce(&mut Self) -> R) -> R {
+        self.those(|run| run.to.link != link, send)
+    }
+
+    fn those<R>(&mut self, wanted: impl Fn(&RunEntry) -> bool, send: impl FnOnce(&mut Self) -> R) -> R {
+        let shown = self.runs.len().min(self.fence);
+        let waiting = &mut self.runs[self.next..shown];
+        if !waiting.iter().all(&wanted) {
+            waiting.sort_by_key(|run| !wanted(run));
         }
-        let runs = waiting.iter().take_while(|run| run.to.link == link).count();
+        let runs = waiting.iter().take_while(|run| wanted(run)).count();
         self.first_runs(runs, send)
     }
 
-    /// Lets `send` see nothing but the first runs.
+    /// Lets `send` see nothing but the first runs of those that are shown.
     pub fn first_runs<R>(&mut self, runs: usize, send: impl FnOnce(&mut Self) -> R) -> R {
-        self.fence = self.next + runs;
+        let outer = self.fence;
+        self.fence = (self.next + runs).min(outer);
         let result = send(self);
-        self.fence = usize::MAX;
+        // Behind a fence nothing is forgotten, so the places of runs are what they were.
+        self.fence = outer;
         self.tidy();
         result
     }
@@ -153,9 +165,9 @@ impl SendArena {
         self.tidy();
     }
 
-    /// Memory is free again when nothing waits, behind a fence neither.
+    /// Memory is free again when nothing waits, behind a fence neither; as long as there is one, the places of runs stay.
     fn tidy(&mut self) {
-        if self.next == self.runs.len() {
+        if self.fence == usize::MAX && self.next == self.runs.len() {
             self.runs.clear();
             self.next = 0;
             self.used = 0;

@@ -4,6 +4,7 @@
 
 mod arena;
 mod batch;
+mod beside;
 mod channel;
 mod clock;
 mod conductor;
@@ -22,6 +23,7 @@ mod work;
 
 pub use arena::{Full, MAX_DATAGRAM, MAX_SEGMENTS, Run, SendArena};
 pub use batch::{MAX_READ, RecvBatch};
+pub use beside::Beside;
 pub use channel::{Datagram, DatagramChannel, PacketChannel, datagram_pair, packet_pair};
 pub use clock::Clock;
 pub use engine::{Count, EngineHandle, Gone, Options, RunOn, Status, Stopped, Traffic, start};

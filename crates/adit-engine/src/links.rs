@@ -86,7 +86,7 @@ impl<A: DatagramIo, B: DatagramIo> DatagramIo for Links<A, B> {
 }
 
 /// Whether a carrier has left something of its own, for now.
-fn leaves_some(sent: io::Result<()>, out: &SendArena) -> io::Result<bool> {
+pub(crate) fn leaves_some(sent: io::Result<()>, out: &SendArena) -> io::Result<bool> {
     match sent {
         Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
         Ok(()) | Err(_) => Ok(!out.is_empty()),

@@ -158,6 +158,12 @@ impl ServerKey {
         pem(SERVER_LABEL, self.0.expose())
     }
 
+    /// A second copy, said out loud where one is needed.
+    #[must_use]
+    pub const fn duplicate(&self) -> Self {
+        Self(self.0.duplicate())
+    }
+
     pub(crate) fn halves(&self) -> (&[u8; 64], &[u8; 64]) {
         let (halves, _) = self.0.expose().as_chunks::<64>();
         #[expect(clippy::indexing_slicing, reason = "128 bytes are two halves")]

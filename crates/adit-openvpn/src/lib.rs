@@ -65,7 +65,7 @@ pub use packet::{Body, First, Opcode, SessionId};
 pub use push::{Pushed, Token};
 pub use revoked::Revoked;
 pub use server::{
-    Answer, AuthRequest, ClientId, ClientSettings, Password, Server, ServerChange, ServerConfig, ServerEvent,
+    Answer, AuthRequest, Carried, ClientId, ClientSettings, Password, Server, ServerChange, ServerConfig, ServerEvent,
     ServerWrap, SharedWrap,
 };
 pub use session::{Credentials, SessionEnd, Times};

@@ -12,7 +12,7 @@ mod peer;
 mod unproven;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use adit_protocol::{Drops, Now, Path, PrefixTable};
@@ -22,7 +22,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use self::config::Envelopes;
 pub use self::config::{ServerConfig, ServerWrap, SharedWrap};
 use self::cookie::CookieJar;
-pub use self::event::{Answer, AuthRequest, ClientId, ClientSettings, Password, ServerChange, ServerEvent};
+pub use self::event::{Answer, AuthRequest, Carried, ClientId, ClientSettings, Password, ServerChange, ServerEvent};
 use self::gate::Budget;
 use self::peer::{Peer, Phase};
 use self::unproven::Unproven;
@@ -32,7 +32,7 @@ use crate::data::SealJob;
 use crate::inner::Entering;
 use crate::packet::SessionId;
 use crate::session::{Credentials, Ground};
-use crate::tls::{TlsFactory, TlsSettingsError};
+use crate::tls::{TlsFactory, TlsSettings, TlsSettingsError};
 
 /// An OpenVPN server. Driven through [`Protocol`](adit_protocol::Protocol).
 pub struct Server {
@@ -140,6 +140,44 @@ impl Server {
         known.filter(|(_, peer)| is_known(peer)).map(|(number, peer)| ClientId { number, count: peer.count }).collect()
     }
 
+    /// Whether an address inside is a client's who is in.
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.routes.lookup(address).is_some()
+    }
+
+    /// What a client has moved since it came; `None` if it is gone.
+    pub fn carried(&self, client: ClientId) -> Option<Carried> {
+        let peer = self.peers.get(client.number as usize)?.as_deref()?;
+        (peer.count == client.count).then_some(peer.carried)
+    }
+
+    /// Keys of clients with this written into them are good from now on, or not any more. Who is in stays in. Of no meaning
+    /// where all keys are ([`ServerConfig::known_keys`]).
+    pub fn know_key(&mut self, written: [u8; 32], good: bool) {
+        if let Some(known) = &mut self.config.known_keys {
+            if good {
+                known.insert(written);
+            } else {
+                known.remove(&written);
+            }
+        }
+    }
+
+    /// The largest packet inside (`tun-mtu`), as clients are told that come from now on.
+    pub const fn set_mtu(&mut self, mtu: u16) {
+        self.config.mtu = mtu;
+    }
+
+    /// Another certificate of our own, and other rules for those of clients, for all key exchanges from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Server::new`]: those before stay then.
+    pub fn set_tls(&mut self, tls: TlsSettings) -> Result<(), TlsSettingsError> {
+        self.ground.tls = TlsFactory::new(Role::Server, tls)?;
+        Ok(())
+    }
+
     fn peer(&mut self, number: u32) -> Option<&mut Peer> {
         self.peers.get_mut(number as usize)?.as_deref_mut()
     }
@@ -175,6 +213,9 @@ impl Server {
         }
         self.touched.retain(|touched| *touched != number);
         self.free.push(number);
+        if peer.carried != Carried::default() {
+            self.events.push_back(ServerEvent::Carried(client, peer.carried));
+        }
         self.events.push_back(ServerEvent::Left(client, why));
     }
 }

@@ -18,7 +18,9 @@
 //! - `follow` (feature `host`) lets a tunnel be up and down as its interface is.
 //! - [`invite`] is how a device comes to a network: as a link; [`join`] redeems it, without root; [`enrol`] is what the two
 //!   ends say then, and the server's half.
-//! - [`openvpn`] is a client of OpenVPN's servers, the same way, and a server of its clients.
+//! - [`openvpn`] is a client of OpenVPN's servers, the same way, and a server of its clients; by [`openvpn::network`] a tunnel
+//!   admits them beside its peers, on one inside.
+//! - [`merged`] joins two protocols on one inside.
 //! - [`meter`] limits how fast the packets of single devices pass.
 //! - [`status`] is what a tunnel looks like, as values that serialize.
 //!
@@ -32,6 +34,7 @@ mod follow;
 pub mod https;
 pub mod invite;
 pub mod join;
+pub mod merged;
 pub mod meter;
 pub mod openvpn;
 mod outside;
@@ -46,7 +49,7 @@ pub use carriers::{Carriers, OpenError, Surroundings, WebElsewhere};
 #[cfg(feature = "host")]
 pub use follow::follow;
 pub use outside::{Outside, Visitor, WebServer};
-pub use tunnel::{Options, StartError, Tunnel};
+pub use tunnel::{Guests, Options, StartError, Tunnel};
 
 pub use adit_engine as engine;
 pub use adit_transport as transport;

@@ -8,12 +8,14 @@
 //! | `attendant` | who listens to the core: names, streams, patience, what the server set |
 //! | `settings` | what the server set, as values, and as it changes |
 //! | [`server`] | the other end: a running server |
+//! | [`network`] | the other end again, beside the WireGuard of a network |
 //!
 //! Not here: what a configuration says (`adit_openvpn::options`), the machine (whoever owns the interface follows
 //! [`OpenVpn::watch`]).
 
 mod attendant;
 mod carrier;
+pub mod network;
 pub mod server;
 mod settings;
 mod stream;

@@ -26,7 +26,8 @@ pub(crate) fn files(directory: &Path, names: &[String], own: Option<&PrivateKey>
     let pair = match fs::read_to_string(&key).map(Zeroizing::new) {
         Ok(text) => KeyPair::from_pem(&text).map_err(io::Error::other)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let pair = own.and_then(derived).map_or_else(KeyPair::generate, Ok).map_err(io::Error::other)?;
+            let pair =
+                own.and_then(|own| p256(own, &LABELS)).map_or_else(KeyPair::generate, Ok).map_err(io::Error::other)?;
             write(&key, &Zeroizing::new(pair.serialize_pem()))?;
             pair
         }
@@ -37,13 +38,13 @@ pub(crate) fn files(directory: &Path, names: &[String], own: Option<&PrivateKey>
     Ok((chain, key))
 }
 
-/// The P-256 key that follows from a WireGuard private key: HKDF-SHA256 of it under a label, as the keys in `https`.
-fn derived(own: &PrivateKey) -> Option<KeyPair> {
+/// The P-256 key that follows from a WireGuard private key: HKDF-SHA256 of it under a label, as the keys in `https`. The first
+/// label that gives a key counts; a number that is no key comes up once in four billion.
+pub(crate) fn p256(own: &PrivateKey, labels: &[&[u8]]) -> Option<KeyPair> {
     if own.is_none() {
         return None;
     }
-    // A number that is no key comes up once in four billion.
-    LABELS.iter().find_map(|label| {
+    labels.iter().find_map(|label| {
         let number = derive(own.expose(), label)?;
         let public = agreement::PrivateKey::from_private_key(&agreement::ECDH_P256, number.expose()).ok()?;
         let public = public.compute_public_key().ok()?;

@@ -3,14 +3,16 @@
 //! Not here: rates, which need two moments ([`Rates`] makes them of two), and how it is shown.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use adit_engine::Status as EngineStatus;
 use adit_protocol::{Drops, LinkId, Now, Why};
-use adit_wireguard::{DeviceStatus, PeerStatus as DevicePeer};
+use adit_wireguard::{DeviceStatus, PeerStatus as DevicePeer, PublicKey};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+use crate::openvpn::network::MemberStatus;
 
 /// A tunnel at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,7 +22,7 @@ pub struct TunnelStatus {
     /// Our public key in base64; `None` as long as there is no private key.
     pub public_key: Option<String>,
     /// What carries the datagrams: `udp`, `https`, both for a server that has both, or `custom` for an outside that the
-    /// program brought along.
+    /// program brought along; and `openvpn` after that, where OpenVPN clients are admitted.
     pub transport: String,
     /// Why this one, where there is a choice.
     pub carrier: Option<CarrierStatus>,
@@ -108,7 +110,7 @@ pub enum State {
 /// A peer at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerStatus {
-    /// Its public key in base64.
+    /// Its public key in base64; of one that speaks OpenVPN, SHA-256 of its certificate.
     pub public_key: String,
     /// Whether a secret was shared beforehand.
     pub preshared_key: bool,
@@ -147,6 +149,8 @@ pub struct Deadline {
     pub why: String,
 }
 
+/// What peers are said to come over that speak OpenVPN.
+const OPENVPN: &str = "openvpn";
 /// The second carrier of a server that is a web site.
 const HTTPS: LinkId = LinkId(1);
 
@@ -184,7 +188,40 @@ impl TunnelStatus {
     }
 }
 
+impl TunnelStatus {
+    /// OpenVPN clients are peers too, known by their certificates, and have a carrier of their own.
+    pub(crate) fn add_members(&mut self, members: &[MemberStatus], now: Now) {
+        self.transport = format!("{}, {OPENVPN}", self.transport);
+        if members.iter().any(|member| member.has_session) {
+            self.state = State::Connected;
+        }
+        self.rx_bytes += members.iter().map(|member| member.carried.received).sum::<u64>();
+        self.tx_bytes += members.iter().map(|member| member.carried.sent).sum::<u64>();
+        self.peers.extend(members.iter().map(|member| PeerStatus::of_member(member, now)));
+    }
+}
+
 impl PeerStatus {
+    fn of_member(status: &MemberStatus, now: Now) -> Self {
+        let member = &status.member;
+        Self {
+            public_key: PublicKey::new(member.certificate).to_string(),
+            preshared_key: false,
+            endpoint: status.endpoint,
+            transport: OPENVPN.to_owned(),
+            endpoint_name: None,
+            last_handshake_unix: status.last_keys.map(|at| at.as_secs()),
+            last_handshake_seconds_ago: status.last_keys.map(|at| now.unix.saturating_sub(at).as_secs()),
+            rx_bytes: status.carried.received,
+            tx_bytes: status.carried.sent,
+            persistent_keepalive: 0,
+            allowed_ips: vec![IpNet::from(IpAddr::from(member.v4)), IpNet::from(IpAddr::from(member.v6))],
+            has_session: status.has_session,
+            staged: 0,
+            deadline: None,
+        }
+    }
+
     fn of(peer: &DevicePeer, now: Now) -> Self {
         Self {
             public_key: peer.public_key.to_string(),

@@ -1,25 +1,29 @@
-//! A running tunnel: a WireGuard device on an engine, between any inside and any outside.
+//! A running tunnel: a WireGuard device on an engine, between any inside and any outside; and beside it, if it is a network's,
+//! OpenVPN clients on the same inside.
 //!
-//! Not here: making the inside and the outside (`adit-engine`), the machine around it (`supervise`), profiles.
+//! Not here: the engine of either (`engine`), making the inside and the outside (`adit-engine`), the machine around it (`supervise`), profiles.
+
+mod attendant;
+mod engine;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use adit_engine::{Clock, DatagramIo, EngineHandle, Gone, PacketIo, RunOn, Stopped};
-use adit_protocol::{Now, Protocol as _};
-use adit_transport::ladder;
-use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PeerChange, PrivateKey, PublicKey};
+use adit_engine::{Beside, Clock, DatagramIo, Gone, PacketIo, RunOn, Stopped};
+use adit_protocol::{Now, Protocol as _, Secret};
+use adit_wireguard::{Device, DeviceChange, DeviceStatus, Event, PrivateKey, PublicKey};
 use tokio::sync::{broadcast, mpsc, watch};
-use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use crate::fallback::Fallbacks;
-use crate::meter::{Limit, Metered};
+use self::attendant::{Attendant, Order};
+use self::engine::{Engine, News, OPENVPN};
+use crate::meter::Limit;
+use crate::openvpn::network::{self, Authority, Ground, MemberStatus, Members, MembersChange};
 use crate::outside::{Outside, Visitor};
-use crate::profile::wg_quick::{Endpoint, Profile};
-use crate::resolve::{self, Names, Prefer};
+use crate::profile::wg_quick::Profile;
+use crate::resolve::{self, Prefer};
 use crate::status::{Carrier, TunnelStatus};
 
 /// How a tunnel runs. The default suits an embedder: a task of the current runtime, an outside of the program's own.
@@ -36,7 +40,7 @@ pub struct Options {
 /// A running tunnel. Clones are handles to the same one; it stops when the last is dropped.
 #[derive(Debug, Clone)]
 pub struct Tunnel {
-    engine: EngineHandle<Metered<Device>>,
+    engine: Engine,
     outside: Outside,
     /// Told by the attendant; holds none of the tunnel's handles, or it would never stop.
     events: broadcast::WeakSender<Event>,
@@ -50,13 +54,20 @@ pub enum StartError {
     /// No randomness, so no keys.
     #[error("the operating system gave no random numbers: {0}")]
     NoRandomness(getrandom::Error),
+    /// The server for OpenVPN clients.
+    #[error("cannot admit OpenVPN clients: {0}")]
+    OpenVpn(#[from] network::StartError),
 }
 
-/// What the attendant is asked for.
+/// OpenVPN clients beside a tunnel's peers: their carrier, the authority that certifies them, and what they are told.
 #[derive(Debug)]
-enum Order {
-    /// These are the peers' endpoints now, of each the first choice first.
-    Endpoints(Vec<(PublicKey, Vec<Endpoint>)>),
+pub struct Guests<L> {
+    /// What their datagrams come over, and nobody else's.
+    pub carrier: L,
+    /// Whose certificates they show, and who certifies the server.
+    pub authority: Authority,
+    /// The network that they come into.
+    pub ground: Ground,
 }
 
 impl Tunnel {
@@ -70,43 +81,43 @@ impl Tunnel {
         outside: O,
         options: Options,
     ) -> Result<Self, StartError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed).map_err(StartError::NoRandomness)?;
         let clock = Clock::default();
-        let now = clock.now();
-        let mut device = Device::new(*seed, now);
-        device.apply(now, config);
-        let device = Metered::new(device, now);
-        let engine_options = adit_engine::Options {
-            clock,
-            run: options.run,
-            mtu_changed: Some(Box::new(|device: &mut Metered<Device>, _now, mtu| device.core_mut().set_mtu(mtu))),
-            renew: Some(Box::new(|device: &mut Metered<Device>, _now| reseed(device.core_mut()))),
-            ..adit_engine::Options::default()
-        };
-        let (engine, news) = adit_engine::start(device, inside, outside, engine_options);
+        let device = device(config, clock.now())?;
+        let Options { run, outside: controls, prefer } = options;
+        let (engine, news) = Engine::alone(device, (inside, outside), (clock, run));
+        Ok(Self::of(engine, news, controls, prefer))
+    }
+
+    /// As [`start`](Self::start), with OpenVPN clients beside the peers: nobody comes in before
+    /// [`change_members`](Self::change_members).
+    ///
+    /// # Errors
+    /// Certificates cannot be made; and as [`start`](Self::start).
+    pub fn start_with_guests<I: PacketIo, O: DatagramIo, L: DatagramIo>(
+        config: DeviceChange,
+        inside: I,
+        outside: O,
+        guests: Guests<L>,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let clock = Clock::default();
+        let device = device(config, clock.now())?;
+        let Guests { carrier, authority, ground } = guests;
+        let members = Members::new(authority, ground, seed()?, clock.now())?;
+        let Options { run, outside: controls, prefer } = options;
+        let outside = Beside::new(outside, carrier, OPENVPN);
+        let (engine, news) = Engine::beside(device, members, (inside, outside), (clock, run));
+        Ok(Self::of(engine, news, controls, prefer))
+    }
+
+    fn of(engine: Engine, news: News, outside: Outside, prefer: Prefer) -> Self {
         let (events, _) = broadcast::channel(EVENTS);
         let (attendant, orders) = mpsc::channel(ORDERS);
         let (named, names) = watch::channel(BTreeMap::new());
-        let visitor = options.outside.visitor().cloned();
-        let calls = visitor.as_ref().map(Visitor::calls);
-        let tunnel = Self { engine, outside: options.outside, events: events.downgrade(), attendant, names };
-        let engine = tunnel.engine.clone();
-        tokio::spawn(attend(
-            Attendant {
-                events,
-                names: Names::default(),
-                fallbacks: Fallbacks::default(),
-                visitor,
-                named,
-                prefer: options.prefer,
-                calls,
-            },
-            engine,
-            news,
-            orders,
-        ));
-        Ok(tunnel)
+        let weak = events.downgrade();
+        let listener = Attendant::new(events, named, outside.visitor().cloned(), prefer);
+        tokio::spawn(listener.run(engine.clone(), news, orders));
+        Self { engine, outside, events: weak, attendant, names }
     }
 
     /// Starts a tunnel as a profile says: keys, peers, endpoints by name too. What a profile says of the machine
@@ -126,12 +137,38 @@ impl Tunnel {
         Ok(tunnel)
     }
 
+    /// As [`start_profile`](Self::start_profile), with OpenVPN clients beside the peers.
+    ///
+    /// # Errors
+    /// As [`start_with_guests`](Self::start_with_guests).
+    pub async fn start_profile_with_guests<I: PacketIo, O: DatagramIo, L: DatagramIo>(
+        profile: &Profile,
+        inside: I,
+        outside: O,
+        guests: Guests<L>,
+        options: Options,
+    ) -> Result<Self, StartError> {
+        let change = crate::profile::device::change(profile, &resolve::address);
+        let tunnel = Self::start_with_guests(change, inside, outside, guests, options)?;
+        tunnel.follow_names(profile).await;
+        Ok(tunnel)
+    }
+
+    /// Changes which OpenVPN clients may come in. Those who may not any more are gone at once; others do not notice. Of no
+    /// meaning without a carrier for them.
+    ///
+    /// # Errors
+    /// [`Gone`] if the tunnel has stopped.
+    pub async fn change_members(&self, change: MembersChange) -> Result<(), Gone> {
+        self.engine.members(move |members, now| members.apply(now, change)).await.map(drop)
+    }
+
     /// Changes keys and peers; sessions of peers that stay are kept.
     ///
     /// # Errors
     /// [`Gone`] if the tunnel has stopped.
     pub async fn configure(&self, change: DeviceChange) -> Result<(), Gone> {
-        self.engine.with(move |device, now| device.apply(now, change)).await
+        self.with(move |device, now| device.apply(now, change)).await
     }
 
     /// Makes a tunnel that is as `old` says become as `new` says; sessions of peers that stay are kept. Returns whether
@@ -183,6 +220,7 @@ impl Tunnel {
     pub async fn status(&self) -> Result<TunnelStatus, Gone> {
         let engine = self.engine.status().await?;
         let (device, now) = self.with(|device, now| (device.status(now), now)).await?;
+        let members: Option<Vec<MemberStatus>> = self.engine.members(|members, _now| members.status()).await?;
         let carrier = Carrier {
             transport: self.outside.transport(),
             listen_port: self.outside.listen_port(),
@@ -200,6 +238,9 @@ impl Tunnel {
         let names = self.names.borrow();
         for (peer, core) in status.peers.iter_mut().zip(&device.peers) {
             peer.endpoint_name = names.get(&core.public_key).cloned();
+        }
+        if let Some(members) = members {
+            status.add_members(&members, now);
         }
         Ok(status)
     }
@@ -253,7 +294,7 @@ impl Tunnel {
     /// # Errors
     /// [`Gone`] if the tunnel has stopped.
     pub async fn set_limits(&self, limits: Vec<Limit>) -> Result<(), Gone> {
-        self.engine.with(move |device, _now| device.set_limits(limits)).await
+        self.engine.set_limits(limits).await
     }
 
     /// Runs this on the device, between two turns of the engine.
@@ -261,7 +302,7 @@ impl Tunnel {
         &self,
         run: impl FnOnce(&mut Device, Now) -> T + Send + 'static,
     ) -> Result<T, Gone> {
-        self.engine.with(move |device, now| run(device.core_mut(), now)).await
+        self.engine.device(run).await
     }
 
     /// The outside, for what can be asked of it.
@@ -274,8 +315,11 @@ impl Tunnel {
         self.events.upgrade().map(|events| events.subscribe())
     }
 
-    /// Stops it and waits until inside and outside are closed.
+    /// Tells OpenVPN clients so, stops it, and waits until inside and outside are closed.
     pub async fn stop(&self) -> Arc<Stopped> {
+        let goodbye = self.engine.members(|members, now| members.say_goodbye(now));
+        // Whoever is not reached in time finds out by silence.
+        let _in_time = tokio::time::timeout(GOODBYE, goodbye).await;
         self.engine.stop().await
     }
 
@@ -300,160 +344,17 @@ fn keys(profile: &Profile) -> (Option<PublicKey>, Vec<(PublicKey, Option<crate::
     (own, profile.peers.iter().map(|peer| (peer.public_key, peer.https_key)).collect())
 }
 
-/// Passes events on, and asks for names.
-struct Attendant {
-    events: broadcast::Sender<Event>,
-    names: Names,
-    fallbacks: Fallbacks,
-    /// What carries the datagrams, if there is a choice.
-    visitor: Option<Visitor>,
-    named: watch::Sender<BTreeMap<PublicKey, String>>,
-    prefer: Prefer,
-    /// Counts up whenever the peers should be called.
-    calls: Option<watch::Receiver<u64>>,
+/// The device of a new tunnel.
+fn device(config: DeviceChange, now: Now) -> Result<Device, StartError> {
+    let mut device = Device::new(*seed()?.expose(), now);
+    device.apply(now, config);
+    Ok(device)
 }
 
-/// A name that was asked for, and what came of it.
-type Answer = (PublicKey, Endpoint, io::Result<Vec<std::net::SocketAddr>>);
-
-/// The life of the attendant: until the tunnel's last handle or its engine is gone.
-async fn attend(
-    mut me: Attendant,
-    engine: EngineHandle<Metered<Device>>,
-    mut news: mpsc::Receiver<Event>,
-    mut orders: mpsc::Receiver<Order>,
-) {
-    let mut questions: JoinSet<Answer> = JoinSet::new();
-    loop {
-        for (peer, endpoint) in me.names.take_due(Instant::now()) {
-            let prefer = me.prefer;
-            questions.spawn(async move {
-                let found = resolve::look_up(&endpoint, prefer).await;
-                (peer, endpoint, found)
-            });
-        }
-        let due = me.names.due();
-        tokio::select! {
-            event = news.recv() => match event {
-                Some(event) => {
-                    let change = me.hear(&event);
-                    me.pass_on(event);
-                    if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
-                        return;
-                    }
-                }
-                None => return,
-            },
-            order = orders.recv() => match order {
-                Some(order) => {
-                    let change = me.obey(order);
-                    if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
-                        return;
-                    }
-                }
-                None => return,
-            },
-            Some(answer) = questions.join_next() => {
-                let change = answer.ok().and_then(|answer| me.learn(answer));
-                if let Some(change) = change && engine.with(move |device, now| device.apply(now, change)).await.is_err() {
-                    return;
-                }
-            }
-            () = called(&mut me.calls) => {
-                if engine.with(|device, now| device.core_mut().call_peers(now)).await.is_err() {
-                    return;
-                }
-            }
-            () = sleep_until(due) => {}
-        }
-    }
-}
-
-/// Waits until the carriers want the peers to be called.
-async fn called(calls: &mut Option<watch::Receiver<u64>>) {
-    let Some(news) = calls else { return std::future::pending().await };
-    if news.changed().await.is_err() {
-        // The outside is gone, and the engine with it or soon.
-        *calls = None;
-        std::future::pending().await
-    }
-}
-
-impl Attendant {
-    /// Looks for a peer that does not answer at its next endpoint, if it has several.
-    fn hear(&mut self, event: &Event) -> Option<DeviceChange> {
-        let peer = match event {
-            Event::HandshakeUnanswered(peer) => peer,
-            Event::HandshakeCompleted(peer) => {
-                self.fallbacks.answered(peer);
-                return None;
-            }
-            Event::HandshakeGaveUp(_) | Event::EndpointMoved(..) => return None,
-        };
-        let udp_is_lost = self.visitor.as_ref().is_some_and(|visitor| {
-            let shown = visitor.shown();
-            shown.carrier == ladder::Carrier::Https && shown.order.first() == ladder::Carrier::Udp
-        });
-        let endpoint = self.fallbacks.unanswered(peer, udp_is_lost)?;
-        tracing::debug!(%endpoint, "a peer that does not answer is looked for elsewhere");
-        // One that is a name is asked for first.
-        self.names.set(*peer, Some(endpoint), Instant::now());
-        let name = self.names.name_of(peer);
-        self.named.send_modify(|named| match name {
-            Some(name) => drop(named.insert(*peer, name)),
-            None => drop(named.remove(peer)),
-        });
-        Some(only(at(*peer, resolve::address(endpoint)?)))
-    }
-
-    fn pass_on(&mut self, event: Event) {
-        if let Event::HandshakeGaveUp(peer) = event {
-            self.names.gave_up(&peer, Instant::now());
-        }
-        // Nobody listening is no fault.
-        drop(self.events.send(event));
-    }
-
-    /// Takes new endpoints. A peer that answers at one of several stays there, if it may; one that may not is to move.
-    fn obey(&mut self, order: Order) -> Option<DeviceChange> {
-        let Order::Endpoints(endpoints) = order;
-        let now = Instant::now();
-        let mut moved = DeviceChange::default();
-        for (peer, endpoints) in &endpoints {
-            let before = self.fallbacks.current(peer).cloned();
-            let endpoint = self.fallbacks.set(*peer, endpoints.clone());
-            self.names.set(*peer, endpoint.as_ref(), now);
-            if before.is_some() && before != endpoint {
-                // One that is a name is asked for first.
-                moved.peers.extend(endpoint.as_ref().and_then(resolve::address).map(|to| at(*peer, to)));
-            }
-        }
-        let endpoints: BTreeMap<_, _> = endpoints.into_iter().collect();
-        self.names.retain(|peer| endpoints.contains_key(peer));
-        self.fallbacks.retain(|peer| endpoints.contains_key(peer));
-        let names = endpoints.keys().filter_map(|peer| Some((*peer, self.names.name_of(peer)?)));
-        self.named.send_replace(names.collect());
-        (!moved.peers.is_empty()).then_some(moved)
-    }
-
-    fn learn(&mut self, (peer, endpoint, found): Answer) -> Option<DeviceChange> {
-        let found = found.unwrap_or_else(|error| {
-            tracing::warn!(%error, "the name of a peer's endpoint is not found; it is asked for again");
-            tracing::debug!(%endpoint, "that name");
-            Vec::new()
-        });
-        let address = self.names.answered(&peer, &endpoint, &found, Instant::now())?;
-        Some(only(at(peer, address)))
-    }
-}
-
-/// The peer, if it is there, is at this address.
-fn at(peer: PublicKey, address: std::net::SocketAddr) -> PeerChange {
-    PeerChange { update_only: true, endpoint: Some(address), ..PeerChange::new(peer) }
-}
-
-fn only(change: PeerChange) -> DeviceChange {
-    DeviceChange { peers: vec![change], ..DeviceChange::default() }
+fn seed() -> Result<Secret<32>, StartError> {
+    let mut seed = Secret::new([0; 32]);
+    getrandom::fill(seed.expose_mut()).map_err(StartError::NoRandomness)?;
+    Ok(seed)
 }
 
 /// Fresh randomness of the system for a device: what it draws from now on cannot be told from a copy of its memory.
@@ -465,73 +366,9 @@ fn reseed(device: &mut Device) {
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
-}
-
+/// How long it may take to say goodbye.
+const GOODBYE: Duration = Duration::from_millis(300);
 /// Events that may wait for a reader.
 const EVENTS: usize = 256;
 /// Orders that may wait for the attendant.
 const ORDERS: usize = 4;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::profile::wg_quick::Host;
-
-    const PEER: PublicKey = PublicKey::new([1; 32]);
-
-    fn gateway(number: u8) -> Endpoint {
-        Endpoint { host: Host::Name(format!("gateway{number}.example.org")), port: 51_820 }
-    }
-
-    fn address(last: u8) -> Endpoint {
-        Endpoint { host: Host::Ip([192, 0, 2, last].into()), port: 51_820 }
-    }
-
-    fn attendant() -> Attendant {
-        Attendant {
-            events: broadcast::Sender::new(1),
-            names: Names::default(),
-            fallbacks: Fallbacks::default(),
-            visitor: None,
-            named: watch::Sender::default(),
-            prefer: Prefer::default(),
-            calls: None,
-        }
-    }
-
-    fn moved(change: Option<DeviceChange>) -> Vec<Option<std::net::SocketAddr>> {
-        change.into_iter().flat_map(|change| change.peers).map(|peer| peer.endpoint).collect()
-    }
-
-    #[test]
-    fn a_reload_leaves_a_peer_at_the_endpoint_where_it_answers() {
-        let mut me = attendant();
-        let reload = |me: &mut Attendant, ways: &[Endpoint]| me.obey(Order::Endpoints(vec![(PEER, ways.to_vec())]));
-        assert!(reload(&mut me, &[gateway(1), gateway(2), address(3)]).is_none());
-        let unanswered = Event::HandshakeUnanswered(PEER);
-        assert!(me.hear(&unanswered).is_none() && me.hear(&unanswered).is_none(), "its name is asked for first");
-        me.hear(&Event::HandshakeCompleted(PEER));
-        assert!(reload(&mut me, &[gateway(1), gateway(2), address(3)]).is_none());
-        assert_eq!(me.names.name_of(&PEER).as_deref(), Some("gateway2.example.org:51820"));
-        assert_eq!(me.named.borrow().get(&PEER).map(String::as_str), Some("gateway2.example.org:51820"));
-        assert!(me.hear(&unanswered).is_none());
-        assert_eq!(moved(me.hear(&unanswered)), [Some(([192, 0, 2, 3], 51_820).into())]);
-        assert!(reload(&mut me, &[gateway(1), address(3)]).is_none());
-        assert_eq!(me.names.name_of(&PEER), None, "it is at an address");
-    }
-
-    #[test]
-    fn a_peer_whose_endpoint_is_none_any_more_moves_to_the_first() {
-        let mut me = attendant();
-        let reload = |me: &mut Attendant, ways: &[Endpoint]| me.obey(Order::Endpoints(vec![(PEER, ways.to_vec())]));
-        assert!(reload(&mut me, &[address(1), address(2)]).is_none());
-        let unanswered = Event::HandshakeUnanswered(PEER);
-        assert!(me.hear(&unanswered).is_none() && me.hear(&unanswered).is_some());
-        assert_eq!(moved(reload(&mut me, &[address(1)])), [Some(([192, 0, 2, 1], 51_820).into())]);
-    }
-}

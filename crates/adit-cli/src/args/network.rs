@@ -72,6 +72,9 @@ pub(crate) struct ServerUpArgs {
     /// The TCP port of the web site; `off` serves none
     #[arg(long, value_name = "N|off")]
     pub(crate) https_port: Option<PortOrOff>,
+    /// Admit OpenVPN clients as well, at this UDP port [default: 1194]; `off` admits none
+    #[arg(long, value_name = "N|off", num_args = 0..=1, default_missing_value = "1194")]
+    pub(crate) openvpn: Option<PortOrOff>,
     /// The IPv4 addresses of the network
     #[arg(long, value_name = "NET")]
     pub(crate) range: Option<Ipv4Net>,
@@ -159,14 +162,17 @@ pub(crate) struct InviteArgs {
     /// What the device runs
     #[arg(long = "for", value_name = "WHICH", value_enum, default_value_t = For::Adit)]
     pub(crate) kind: For,
+    /// Write the OpenVPN configuration into this file, and nowhere else
+    #[arg(long, value_name = "FILE.ovpn", value_hint = ValueHint::FilePath)]
+    pub(crate) out: Option<PathBuf>,
     /// Write the QR code as a picture, too
     #[arg(long, value_name = "FILE.png", value_hint = ValueHint::FilePath)]
     pub(crate) png: Option<PathBuf>,
     /// Show the invites there are, in place of making one
-    #[arg(long, conflicts_with_all = ["name", "revoke", "expires", "uses", "group", "png"])]
+    #[arg(long, conflicts_with_all = ["name", "revoke", "expires", "uses", "group", "png", "out"])]
     pub(crate) list: bool,
     /// Revoke this invite, by its number
-    #[arg(long, value_name = "N", conflicts_with_all = ["name", "expires", "uses", "group", "png"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["name", "expires", "uses", "group", "png", "out"])]
     pub(crate) revoke: Option<u64>,
     /// Report as JSON
     #[arg(long)]
@@ -180,6 +186,8 @@ pub(crate) enum For {
     Adit,
     /// Any WireGuard app: a configuration with a key, to be scanned or copied.
     Wireguard,
+    /// Any OpenVPN client from 2.6 on: a configuration with a certificate and a key, to be copied.
+    Openvpn,
     /// adit, and the code is a picture in a file too: NAME.png, or what --png says.
     QrPng,
 }
@@ -219,7 +227,7 @@ pub(crate) enum PeerCommand {
     Disable(PeerArgs),
     /// Let it in again
     Enable(PeerArgs),
-    /// Give the device of a WireGuard app another key, and a new configuration
+    /// Give the device of a WireGuard app or an OpenVPN client another key, and a new configuration
     Rotate(PeerArgs),
     /// Put it into groups, and take it out of all others
     Groups {

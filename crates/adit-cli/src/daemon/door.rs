@@ -109,6 +109,9 @@ impl Answers for House {
             Method::Mend { name } => self.mend(&name).await,
             Method::Serve { name, network } => self.serve(&name, network).await,
             Method::Peers { name, change } => self.change_peers(&name, change).await,
+            Method::Certify { name: _, device, public_key } => {
+                return rpc::value(&self.certify(&device, &public_key)?);
+            }
             Method::Confine { .. } => Ok(Done::default()),
         };
         rpc::value(&done?)
@@ -133,7 +136,7 @@ impl House {
                 Err(Failure::privilege("only root may have what is missing made again")
                     .hint("run the command with `sudo`"))
             }
-            Method::Serve { .. } | Method::Peers { .. } | Method::Confine { .. } => {
+            Method::Serve { .. } | Method::Peers { .. } | Method::Certify { .. } | Method::Confine { .. } => {
                 Err(Failure::privilege("only root may serve a network").hint("run the command with `sudo`"))
             }
         }
@@ -161,11 +164,12 @@ mod tests {
             assert!(house.admit(MEMBER, &mut talk, &allowed).is_ok(), "{allowed:?}");
         }
         let (profile, peers) = (String::new(), ServedPeers::Here);
-        let network = Box::new(Served { profile, names: Vec::new(), gateway: None, limits: Vec::new(), peers });
+        let network = Box::new(Served { profile, peers, ..Served::default() });
         for refused in [
             Method::Up { name: name(), file: "/tmp/home.conf".into(), login: None },
             Method::Serve { name: name(), network },
             Method::Peers { name: name(), change: Box::default() },
+            Method::Certify { name: name(), device: "tv".into(), public_key: String::new() },
             Method::Mend { name: name() },
             Method::Confine { name: name() },
         ] {

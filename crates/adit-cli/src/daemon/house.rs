@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use adit::openvpn::network::Authority;
+use base64ct::{Base64, Encoding as _};
 use tokio::sync::Notify;
 
 use super::door::Confinements;
@@ -14,7 +16,8 @@ use crate::exit::{Failure, Result};
 use crate::places::Places;
 use crate::process;
 use crate::report::{SCHEMA, State, StatusReport};
-use crate::rpc::{Done, Info, Login, PeersChange, Served, ServedPeers};
+use crate::rpc::{Certified, Done, Info, Login, PeersChange, Served, ServedPeers};
+use crate::server;
 use crate::tunnel::{Asked, Wanted};
 
 /// The most tunnels of one daemon.
@@ -101,6 +104,21 @@ impl House {
     /// Changes some peers of a network that runs.
     pub(super) async fn change_peers(&self, name: &str, change: Box<PeersChange>) -> Result<Done> {
         self.keeper(name)?.change_peers(change).await
+    }
+
+    /// Certifies the key of an OpenVPN client, as the authority of the network whose private key is in the server's directory.
+    pub(super) fn certify(&self, device: &str, public_key: &str) -> Result<Certified> {
+        let key = server::key_for_the_daemon(&self.places.server_state())?;
+        let no_key = |e: &dyn std::fmt::Display| Failure::usage(format!("the key that is to be certified: {e}"));
+        let point = Base64::decode_vec(public_key).map_err(|e| no_key(&e))?;
+        let papers = Authority::of(&key).and_then(|authority| authority.admit(device, &point));
+        let papers = papers.map_err(|e| no_key(&e))?;
+        Ok(Certified {
+            authority: papers.authority,
+            certificate: papers.certificate,
+            fingerprint: Base64::encode_string(&papers.fingerprint),
+            wrapped: papers.wrapped.into(),
+        })
     }
 
     async fn begin(&self, name: &str, keeper: Arc<Keeper>, asked: Result<Wanted>) -> Result<Done> {

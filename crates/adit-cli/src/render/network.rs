@@ -16,7 +16,8 @@ pub(crate) fn network(network: &NetworkReport, style: Style) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}", style.paint(Tone::Strong, &network.name), network.ranges.join("  "));
     let web = network.web.as_deref().map_or_else(String::new, |web| format!(", {web}"));
-    let _ = writeln!(out, "  reached at  {}: udp {}{web}", network.hosts.join(", "), network.udp_port);
+    let openvpn = network.openvpn_port.map_or_else(String::new, |port| format!(", openvpn {port}"));
+    let _ = writeln!(out, "  reached at  {}: udp {}{web}{openvpn}", network.hosts.join(", "), network.udp_port);
     let _ = writeln!(out, "  public key  {}", network.public_key);
     let _ = writeln!(out, "  interface   {}", network.interface);
     let _ = writeln!(out, "  devices     {}, open invites {}", network.peers, network.open_invites);
@@ -68,6 +69,14 @@ pub(crate) fn wireguard(name: &str, profile: &str, style: Style) -> String {
     out
 }
 
+/// The configuration for an OpenVPN client.
+pub(crate) fn openvpn(name: &str, configuration: &str, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "Save this as {name}.ovpn and open it with any OpenVPN client. It is shown only now.\n");
+    let _ = writeln!(out, "{}", style.paint(Tone::Faint, configuration.trim_end()));
+    out
+}
+
 /// All devices, a line each.
 pub(crate) fn peers(peers: &[PeerRow], now: u64, style: Style) -> String {
     if peers.is_empty() {
@@ -112,7 +121,7 @@ pub(crate) fn peer(peer: &PeerRow, now: u64, style: Style) -> String {
         let _ = writeln!(out, "  {what:12}{value}");
     };
     line("addresses", peer.addresses.join(", "));
-    line("public key", peer.public_key.clone());
+    line(if peer.kind == "openvpn" { "certificate" } else { "public key" }, peer.public_key.clone());
     line("runs", peer.kind.clone());
     if !peer.groups.is_empty() {
         line("groups", peer.groups.join(", "));

@@ -113,7 +113,11 @@ fn peer(page: &mut Page, p: &PeerReport, why: bool) {
     let key = page.style.paint(Tone::Strong, &p.public_key);
     page.text.push_str(&format!("\n  peer {key}\n"));
     page.indent = 4;
-    let over = if p.transport == "https" { " over HTTPS" } else { "" };
+    let over = match p.transport.as_str() {
+        "https" => " over HTTPS",
+        "openvpn" => " by OpenVPN",
+        _ => "",
+    };
     page.row("endpoint", &format!("{}{over}", p.endpoint.as_deref().unwrap_or("not known yet")));
     page.row("handshake", &ago(p.last_handshake_seconds_ago));
     page.row("traffic", &traffic(&p.traffic));

@@ -38,6 +38,15 @@ pub(crate) enum Ask {
         /// Its groups.
         groups: Vec<String>,
     },
+    /// Admit a device that runs an OpenVPN client.
+    AdmitOpenvpn {
+        /// What it is called.
+        name: String,
+        /// Its public key, a point of P-256, in base64.
+        public_key: String,
+        /// Its groups.
+        groups: Vec<String>,
+    },
     /// Which devices are there?
     Peers,
     /// Change a device.
@@ -128,7 +137,7 @@ pub(crate) enum PeerChange {
     Enable,
     /// Another key.
     Rotate {
-        /// The new public key, in base64.
+        /// The new public key, in base64: as it was when the device was admitted.
         public_key: String,
     },
     /// Its groups, in place of those it has.
@@ -155,6 +164,9 @@ pub(crate) struct NetworkReport {
     pub(crate) udp_port: u16,
     /// The web site, as a URL.
     pub(crate) web: Option<String>,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    #[serde(default)]
+    pub(crate) openvpn_port: Option<u16>,
     /// Its public key.
     pub(crate) public_key: String,
     /// How many devices there are.
@@ -201,13 +213,14 @@ pub(crate) struct InviteRow {
     pub(crate) redeemed_by: Vec<String>,
 }
 
-/// The answer to [`Ask::Admit`]: everything of the device's configuration but its private key.
+/// The answer to [`Ask::Admit`] and [`Ask::AdmitOpenvpn`]: everything of the device's configuration but its private key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Admitted {
     /// What it is called.
     pub(crate) name: String,
-    /// A profile in which `PrivateKey` is missing.
-    pub(crate) profile: String,
+    /// A profile in which `PrivateKey` is missing, or an OpenVPN configuration in which `<key>` is. It may hold other secrets of
+    /// the device.
+    pub(crate) profile: SecretText,
 }
 
 /// One device.
@@ -215,13 +228,13 @@ pub(crate) struct Admitted {
 pub(crate) struct PeerRow {
     /// What it is called.
     pub(crate) name: String,
-    /// `adit` or `wireguard`.
+    /// `adit`, `wireguard` or `openvpn`.
     pub(crate) kind: String,
     /// `connected`, `away`, `disabled`, `expired` or `over-quota`.
     pub(crate) state: String,
     /// Its addresses.
     pub(crate) addresses: Vec<String>,
-    /// Its public key.
+    /// Its public key; SHA-256 of its certificate if it runs OpenVPN. In base64.
     pub(crate) public_key: String,
     /// Its groups.
     pub(crate) groups: Vec<String>,

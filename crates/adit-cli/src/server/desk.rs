@@ -9,28 +9,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use adit::enrol::Membership;
-use adit::invite::{HttpsOffer, Invite, enrol_address};
+use adit::invite::{Invite, enrol_address};
 use adit::join::check_words;
 use adit::transport::config::Pin;
 use adit_control::{
-    Actor, AuditHash, AuditRow as Row, Backup, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits, Model,
-    Name, Network, NewInvite, NewPeer, Outcome, OverQuota, Peer, Period, Policy, Protocol, Quota, Rate, Service,
-    ServiceError, Traffic, Trust, UnixTime,
+    Actor, App, AuditHash, AuditRow as Row, Backup, Command, HttpsKey, InviteId, InviteState, Keys, Kind, Limits,
+    Model, Name, Network, NewInvite, NewPeer, Outcome, OverQuota, Peer, Period, Policy, Protocol, Quota, Rate, Service,
+    ServiceError, Traffic, UnixTime,
 };
 use adit_protocol::Secret;
 use adit_wireguard::PublicKey;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::api::{
     self, Admitted, Ask, AuditChain, AuditRow, InviteRow, NetworkReport, NewInvite as MadeInvite, PeerChange, PeerRow,
     PolicyReport, PolicyTest, QuotaRow,
 };
+use super::handout::{for_wireguard, offer, prefix};
 use super::link::Link;
 use super::metrics::Tally;
+use super::ovpn;
 use crate::exit::{Failure, Result};
 use crate::report::{PeerReport, TunnelReport};
-use crate::rpc::{self, Json, MAX_REQUEST};
+use crate::rpc::{self, Certified, Json, MAX_REQUEST};
 use crate::socket::{Answers, Caller, IDLE};
 
 /// Whoever is asked.
@@ -49,6 +51,8 @@ pub(crate) struct Desk {
     pub(crate) running: watch::Sender<u64>,
     /// Where metrics are served, if they are.
     pub(crate) metrics: Option<SocketAddr>,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    pub(crate) openvpn: Option<u16>,
     /// What is counted for them.
     pub(crate) tally: Tally,
     /// The group whose members may decide, too.
@@ -89,13 +93,16 @@ impl Answers for Desk {
             Ask::Invites => rpc::value(&self.invites()),
             Ask::Revoke { invite } => self.done(caller, Command::RevokeInvite(InviteId(invite))).await,
             Ask::Admit { name, public_key, groups } => {
-                let new = NewPeer {
-                    name: self::name(&name)?,
-                    key: key(&public_key)?,
-                    groups: names(&groups)?,
-                    expires: None,
-                };
+                let (name, key, groups) = (self::name(&name)?, key(&public_key)?, names(&groups)?);
+                let new = NewPeer { name, app: App::WireGuard, key, groups, expires: None };
                 self.admitted(caller, Command::AddPeer(new)).await
+            }
+            Ask::AdmitOpenvpn { name, public_key, groups } => {
+                let (name, groups) = (self::name(&name)?, names(&groups)?);
+                let papers = self.certify(&name, public_key).await?;
+                let key = key(&papers.fingerprint)?;
+                let new = NewPeer { name, app: App::OpenVpn, key, groups, expires: None };
+                self.admitted_openvpn(caller, Command::AddPeer(new), &papers).await
             }
             Ask::Peers => rpc::value(&self.peers()),
             Ask::Change { name, change } => self.change(caller, &name, change).await,
@@ -198,6 +205,7 @@ impl Desk {
                 443 => format!("https://{}", web.host),
                 port => format!("https://{}:{port}", web.host),
             }),
+            openvpn_port: self.openvpn,
             public_key: network.key.to_string(),
             peers: model.peers.len(),
             open_invites: model.invites.values().filter(|invite| invite.state(now) == InviteState::Open).count(),
@@ -285,7 +293,31 @@ impl Desk {
         let model = self.model();
         let peer = model.peers.get(&id).ok_or_else(|| Failure::failed("the device is gone again"))?;
         let network = self.made(&model)?;
-        rpc::value(&Admitted { name: peer.name.to_string(), profile: for_wireguard(network, peer) })
+        let profile = Zeroizing::new(for_wireguard(network, peer)).into();
+        rpc::value(&Admitted { name: peer.name.to_string(), profile })
+    }
+
+    /// Papers for an OpenVPN client, which are good for nothing until it is admitted.
+    async fn certify(&self, name: &Name, public_key: String) -> Result<Certified> {
+        self.openvpn_port()?;
+        self.link.certify(name.to_string(), public_key).await
+    }
+
+    fn openvpn_port(&self) -> Result<u16> {
+        self.openvpn.ok_or_else(|| {
+            Failure::usage("this server does not admit OpenVPN clients")
+                .hint("end `adit server up`, and start it again with --openvpn; it is remembered from then on")
+        })
+    }
+
+    async fn admitted_openvpn(&self, caller: Caller, command: Command, papers: &Certified) -> Result<Json> {
+        let Outcome::Peer(id) = self.execute(&actor(caller), command).await? else {
+            return Err(Failure::failed("the device was not admitted"));
+        };
+        let model = self.model();
+        let peer = model.peers.get(&id).ok_or_else(|| Failure::failed("the device is gone again"))?;
+        let profile = ovpn::configuration(self.made(&model)?, self.openvpn_port()?, papers).into();
+        rpc::value(&Admitted { name: peer.name.to_string(), profile })
     }
 
     async fn change(&self, caller: Caller, name: &str, change: PeerChange) -> Result<Json> {
@@ -306,6 +338,11 @@ impl Desk {
             PeerChange::Expire { seconds } => Command::Expire(id, seconds.map(|s| now().after(Duration::from_secs(s)))),
             PeerChange::Disable => Command::Disable(id),
             PeerChange::Enable => Command::Enable(id),
+            PeerChange::Rotate { public_key } if peer.kind == Kind::OpenVpn => {
+                let papers = self.certify(&peer.name, public_key).await?;
+                let keys = Keys { key: key(&papers.fingerprint)?, https_key: None };
+                return self.admitted_openvpn(caller, Command::Rotate(id, keys), &papers).await;
+            }
             PeerChange::Rotate { public_key } => {
                 let keys = Keys { key: key(&public_key)?, https_key: None };
                 return self.admitted(caller, Command::Rotate(id, keys)).await;
@@ -338,6 +375,7 @@ impl Desk {
             kind: match peer.kind {
                 Kind::Adit => "adit",
                 Kind::WireGuard => "wireguard",
+                Kind::OpenVpn => "openvpn",
             }
             .to_owned(),
             state: state.to_owned(),
@@ -446,57 +484,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The most rows of the log that are given at once.
 const MAX_AUDIT: u32 = 1_000;
-
-/// What a device is told when it is admitted.
-pub(crate) fn membership(network: &Network, peer: &Peer) -> Membership {
-    Membership {
-        network: network.name.to_string(),
-        name: peer.name.to_string(),
-        addresses: vec![
-            ipnet::IpNet::new_assert(peer.v4.into(), network.v4.prefix_len()),
-            ipnet::IpNet::new_assert(peer.v6.into(), network.v6.prefix_len()),
-        ],
-        server: network.key,
-        hosts: network.hosts.iter().map(ToString::to_string).collect(),
-        udp_port: Some(network.port),
-        https: offer(network),
-        dns: network.dns.clone(),
-        routes: Vec::new(),
-    }
-}
-
-/// Everything of a WireGuard app's configuration but its private key.
-fn for_wireguard(network: &Network, peer: &Peer) -> String {
-    let mut text = format!("[Interface]\nAddress = {}/32, {}/128\n", peer.v4, peer.v6);
-    if !network.dns.is_empty() {
-        let dns: Vec<_> = network.dns.iter().map(ToString::to_string).collect();
-        text.push_str(&format!("DNS = {}\n", dns.join(", ")));
-    }
-    let host = network.hosts.first().map(ToString::to_string).unwrap_or_default();
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    text.push_str(&format!(
-        "\n[Peer]\nPublicKey = {}\nAllowedIPs = 0.0.0.0/0, ::/0\nEndpoint = {host}:{}\nPersistentKeepalive = 25\n",
-        network.key, network.port
-    ));
-    text
-}
-
-fn offer(network: &Network) -> Option<HttpsOffer> {
-    network.web.as_ref().map(|web| HttpsOffer {
-        name: web.host.to_string(),
-        port: web.port,
-        pin: match web.trust {
-            Trust::Public => None,
-            Trust::Pin(hash) => Some(Pin::from_hash(hash)),
-        },
-    })
-}
-
-fn prefix(network: &Network) -> [u8; 8] {
-    let mut prefix = [0; 8];
-    prefix.copy_from_slice(&network.v6.addr().octets()[..8]);
-    prefix
-}
 
 /// `PLACE:PORT/PROTOCOL`, or a place alone: what is asked there.
 fn destination(text: &str) -> Result<(&str, Traffic)> {

@@ -11,7 +11,8 @@ use adit_control::{Actor, Command, HttpsKey, Name, Network, Outcome, Redeem, Ref
 use rustix::net::{AddressFamily, SocketType};
 use tokio::net::UdpSocket;
 
-use super::desk::{Desk, membership, now};
+use super::desk::{Desk, now};
+use super::handout::membership;
 
 /// How long after a failure the socket is made anew.
 const AGAIN: Duration = Duration::from_secs(1);

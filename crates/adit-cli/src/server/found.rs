@@ -37,6 +37,7 @@ pub(crate) fn settings(args: &ServerUpArgs, before: Option<Settings>, hosts: &[S
             web: Some(WebSettings { port: WEB_PORT, site: None, certificate: usual_certificate(hosts) }),
             database: None,
             metrics: None,
+            openvpn: None,
         },
     };
     if !hosts.is_empty() {
@@ -59,6 +60,11 @@ pub(crate) fn settings(args: &ServerUpArgs, before: Option<Settings>, hosts: &[S
     match args.metrics {
         Some(MetricsAt::Off) => settings.metrics = None,
         Some(MetricsAt::Address(at)) => settings.metrics = Some(metrics(at, args.metrics_exposed)?),
+        None => {}
+    }
+    match args.openvpn {
+        Some(PortOrOff::Off) => settings.openvpn = None,
+        Some(PortOrOff::Port(port)) => settings.openvpn = Some(port),
         None => {}
     }
     Ok(settings)
@@ -311,6 +317,17 @@ mod tests {
         }
         let before = first("--metrics 9586", "203.0.113.7").unwrap();
         assert_eq!(settings(&args("--metrics off"), Some(before), &[]).unwrap().metrics, None);
+    }
+
+    #[test]
+    fn openvpn_clients_are_admitted_where_it_is_said_and_from_then_on() {
+        let openvpn = |line: &str| first(line, "203.0.113.7").unwrap().openvpn;
+        assert_eq!([openvpn(""), openvpn("--openvpn"), openvpn("--openvpn 443")], [None, Some(1194), Some(443)]);
+        let again = |line: &str| {
+            let before = first("--openvpn 1195", "203.0.113.7").unwrap();
+            settings(&args(line), Some(before), &[]).unwrap().openvpn
+        };
+        assert_eq!([again(""), again("--openvpn off"), again("--openvpn")], [Some(1195), None, Some(1194)]);
     }
 
     #[test]

@@ -6,29 +6,60 @@ use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
 use adit::enrol;
-use adit_control::{Desired, HttpsKey, Network, Protocol, Rate};
-use adit_host::{Enrol, Gateway, Ports, Reach, To, Transport};
+use adit_control::{Desired, HttpsKey, Kind, Network, Protocol, Rate, Running};
+use adit_host::{Enrol, Gateway, Reach, To, Transport};
 use adit_wireguard::PublicKey;
 use ipnet::Ipv6Net;
 
-use crate::rpc::{Limit, PeersChange, Served, ServedPeers};
+use crate::rpc::{Limit, Member, PeersChange, Served, ServedOpenVpn, ServedPeers};
 
 /// What the daemon is to run, in parts that change apart from each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Whole {
     /// All but peers and limits.
     base: Served,
-    /// By key, each as a section `[Peer]`.
-    peers: BTreeMap<PublicKey, String>,
+    /// By key.
+    peers: BTreeMap<PublicKey, Said>,
     limits: Vec<Limit>,
+}
+
+/// A peer as it is said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Said {
+    /// A section `[Peer]`.
+    Section(String),
+    /// An OpenVPN client.
+    Member(Member),
+}
+
+/// The ports of this machine that are not the network's.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Ports {
+    /// The TCP port of the web site, if there is one.
+    pub(crate) https: Option<u16>,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    pub(crate) openvpn: Option<u16>,
 }
 
 /// Peers that are said at once: so the memory for saying all of them has a bound.
 const AT_ONCE: usize = 1_000;
 
 /// Some peers that are to be so.
-fn part(peers: &[(&PublicKey, &String)]) -> PeersChange {
-    PeersChange { put: peers.iter().map(|(_, section)| section.as_str()).collect(), ..PeersChange::default() }
+fn part(peers: &[(&PublicKey, &Said)]) -> PeersChange {
+    let (put, members) = split(peers.iter().map(|(_, said)| *said));
+    PeersChange { put, members, ..PeersChange::default() }
+}
+
+/// The sections, one behind the other, and the OpenVPN clients.
+fn split<'a>(peers: impl Iterator<Item = &'a Said>) -> (String, Vec<Member>) {
+    let (mut put, mut members) = (String::new(), Vec::new());
+    for said in peers {
+        match said {
+            Said::Section(section) => put.push_str(section),
+            Said::Member(member) => members.push(member.clone()),
+        }
+    }
+    (put, members)
 }
 
 /// What is said to the daemon.
@@ -42,28 +73,26 @@ pub(crate) enum Step {
 
 impl Whole {
     /// Of what is decided.
-    pub(crate) fn of(desired: &Desired, https_port: Option<u16>) -> Self {
+    pub(crate) fn of(desired: &Desired, ports: Ports) -> Self {
         let network = &desired.network;
         let limits = desired.peers.iter().filter(|peer| peer.rate != Rate::default()).map(|peer| Limit {
             addresses: vec![peer.v4.into(), peer.v6.into()],
             down: peer.rate.down,
             up: peer.rate.up,
         });
-        let devices = desired.peers.iter().map(|peer| {
-            let allowed = format!("{}/32, {}/128", peer.v4, peer.v6);
-            (peer.key, section(&peer.key, &allowed, peer.https_key.as_ref()))
-        });
+        let devices = desired.peers.iter().filter_map(|peer| Some((peer.key, device(peer, ports.openvpn)?)));
         let invites = desired.enrolling.iter().map(|invite| {
             let allowed = format!("{}/128", invite.address);
-            (invite.key, section(&invite.key, &allowed, Some(&invite.https_key)))
+            (invite.key, Said::Section(section(&invite.key, &allowed, Some(&invite.https_key))))
         });
         Self {
             base: Served {
                 peers: ServedPeers::Here,
                 profile: interface(network),
                 names: network.hosts.iter().map(ToString::to_string).collect(),
-                gateway: Some(gateway(network, desired, https_port)),
+                gateway: Some(gateway(network, desired, ports)),
                 limits: Vec::new(),
+                openvpn: ports.openvpn.map(|port| ServedOpenVpn { port, members: Vec::new() }),
             },
             peers: devices.chain(invites).collect(),
             limits: limits.collect(),
@@ -72,8 +101,9 @@ impl Whole {
 
     /// All of it at once: what a first run would say.
     pub(crate) fn at_once(self) -> Served {
-        let peers: String = self.peers.into_values().collect();
-        Served { profile: self.base.profile + &peers, limits: self.limits, ..self.base }
+        let (sections, members) = split(self.peers.values());
+        let openvpn = self.base.openvpn.map(|openvpn| ServedOpenVpn { members, ..openvpn });
+        Served { profile: self.base.profile + &sections, limits: self.limits, openvpn, ..self.base }
     }
 
     /// How a daemon that runs `before`, or nothing that is known, comes to run this. Whoever stays is never left out on the
@@ -99,10 +129,11 @@ impl Whole {
             limits: (same_base && before.map(|before| &before.limits) != Some(&self.limits))
                 .then(|| self.limits.clone()),
             put: String::new(),
+            members: Vec::new(),
         };
         if rest != PeersChange::default() {
-            let put = parts.pop().unwrap_or_default().put;
-            parts.push(PeersChange { put, ..rest });
+            let PeersChange { put, members, .. } = parts.pop().unwrap_or_default();
+            parts.push(PeersChange { put, members, ..rest });
         }
         steps.extend(parts.into_iter().map(|change| Step::Peers(Box::new(change))));
         steps
@@ -120,15 +151,25 @@ fn interface(network: &Network) -> String {
     )
 }
 
+/// A device as it is said; none if it speaks OpenVPN, and nobody listens for that here.
+fn device(peer: &Running, openvpn: Option<u16>) -> Option<Said> {
+    if peer.kind == Kind::OpenVpn {
+        return openvpn.map(|_| Said::Member(Member { certificate: peer.key.to_string(), v4: peer.v4, v6: peer.v6 }));
+    }
+    let allowed = format!("{}/32, {}/128", peer.v4, peer.v6);
+    Some(Said::Section(section(&peer.key, &allowed, peer.https_key.as_ref())))
+}
+
 fn section(key: &PublicKey, allowed: &str, https_key: Option<&HttpsKey>) -> String {
     let https = https_key.map_or_else(String::new, |key| format!("HttpsKey = {key}\n"));
     format!("\n[Peer]\nPublicKey = {key}\nAllowedIPs = {allowed}\n{https}")
 }
 
 /// The rules of the network are all there is: nobody reaches more than they say.
-fn gateway(network: &Network, desired: &Desired, https_port: Option<u16>) -> Gateway {
-    let udp = Ports::one(Transport::Udp, network.port);
-    let https = https_port.map(|port| Ports::one(Transport::Tcp, port));
+fn gateway(network: &Network, desired: &Desired, ports: Ports) -> Gateway {
+    let udp = adit_host::Ports::one(Transport::Udp, network.port);
+    let https = ports.https.map(|port| adit_host::Ports::one(Transport::Tcp, port));
+    let openvpn = ports.openvpn.map(|port| adit_host::Ports::one(Transport::Udp, port));
     Gateway {
         ranges: vec![network.v4.into(), network.v6.into()],
         nat: true,
@@ -136,13 +177,13 @@ fn gateway(network: &Network, desired: &Desired, https_port: Option<u16>) -> Gat
         enrol: Some(Enrol { sources: invites_v6(network), server: network.server_v6(), port: enrol::PORT }),
         confined: vec![network.v4.into(), network.devices_v6().into()],
         reach: desired.reach.iter().flat_map(reach).collect(),
-        listens: [udp].into_iter().chain(https).collect(),
+        listens: [udp].into_iter().chain(https).chain(openvpn).collect(),
     }
 }
 
 /// Of both protocols that have ports, if only the port is said.
 fn reach(reach: &adit_control::Reach) -> Vec<Reach> {
-    let ports: Vec<Option<Ports>> = match reach.ports {
+    let ports: Vec<Option<adit_host::Ports>> = match reach.ports {
         None => vec![None],
         Some(asked) => {
             let transports = match asked.protocol {
@@ -150,7 +191,7 @@ fn reach(reach: &adit_control::Reach) -> Vec<Reach> {
                 Some(Protocol::Udp) => vec![Transport::Udp],
                 None => vec![Transport::Tcp, Transport::Udp],
             };
-            let ports = |transport| Some(Ports { transport, first: asked.first, last: asked.last });
+            let ports = |transport| Some(adit_host::Ports { transport, first: asked.first, last: asked.last });
             transports.into_iter().map(ports).collect()
         }
     };
@@ -165,11 +206,13 @@ fn invites_v6(network: &Network) -> Ipv6Net {
 
 #[cfg(test)]
 mod tests {
-    use adit_control::{Enrolling, InviteId, PeerId, Running};
+    use adit_control::{Enrolling, InviteId, PeerId};
 
     use adit::profile::wg_quick::Profile;
 
     use super::*;
+
+    const HTTPS: Ports = Ports { https: Some(443), openvpn: None };
 
     fn desired(peers: u64) -> Desired {
         let network = Network {
@@ -189,6 +232,7 @@ mod tests {
         };
         let peer = |number: u64| Running {
             id: PeerId(number),
+            kind: Kind::Adit,
             key: PublicKey::new(key(number)),
             https_key: Some(HttpsKey::new(key(number))),
             v4: std::net::Ipv4Addr::from_bits(0x0a4d_0002 + number as u32),
@@ -250,8 +294,8 @@ mod tests {
 
     #[test]
     fn a_change_says_only_itself_and_many_new_peers_are_said_in_parts() {
-        let whole = Whole::of(&desired(2_500), Some(443));
-        let (have, named) = played(&whole.steps(Some(&Whole::of(&desired(0), Some(443)))), None);
+        let whole = Whole::of(&desired(2_500), HTTPS);
+        let (have, named) = played(&whole.steps(Some(&Whole::of(&desired(0), HTTPS))), None);
         assert_eq!((have.peers.len(), named), (2_500, vec![1_000, 1_000, 500]));
         let (have, named) = played(&whole.steps(None), None);
         assert_eq!((have.peers.len(), named), (2_501, vec![0, 1_000, 1_000, 501]));
@@ -259,7 +303,7 @@ mod tests {
         let mut less = desired(2_500);
         less.peers.remove(3);
         less.peers[7].v4 = "10.77.200.1".parse().unwrap();
-        let less = Whole::of(&less, Some(443));
+        let less = Whole::of(&less, HTTPS);
         let steps = less.steps(Some(&whole));
         let (have, named) = played(&steps, Some(have));
         assert_eq!((have.peers.len(), named), (2_500, vec![1]));
@@ -271,11 +315,11 @@ mod tests {
 
     #[test]
     fn what_is_not_about_peers_touches_none_of_them() {
-        let (before, whole) = (Whole::of(&desired(2_500), Some(443)), Whole::of(&desired(2_500), None));
+        let (before, whole) = (Whole::of(&desired(2_500), HTTPS), Whole::of(&desired(2_500), Ports::default()));
         let had = played(&before.steps(None), None).0;
         let (have, named) = played(&whole.steps(Some(&before)), Some(had));
         assert_eq!((have.peers.len(), named), (2_501, vec![0]));
-        let few = Whole::of(&desired(3), None);
+        let few = Whole::of(&desired(3), Ports::default());
         assert_eq!(Step::Serve(Box::new(few.clone().at_once())), few.steps(None)[0]);
     }
 
@@ -284,7 +328,7 @@ mod tests {
         let before = desired(3);
         let mut after = before.clone();
         after.peers[1].rate = Rate { down: Some(1_000_000), up: None };
-        let steps = Whole::of(&after, None).steps(Some(&Whole::of(&before, None)));
+        let steps = Whole::of(&after, Ports::default()).steps(Some(&Whole::of(&before, Ports::default())));
         let [Step::Peers(change)] = steps.as_slice() else { panic!("one change of peers, not {steps:?}") };
         let limits = change.limits.as_ref().unwrap();
         assert_eq!((change.put.as_str(), limits[0].down), ("", Some(1_000_000)));

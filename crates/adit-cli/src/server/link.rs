@@ -16,7 +16,7 @@ use super::monitor::Monitor;
 use crate::client::Client;
 use crate::exit::{Exit, Failure, Result};
 use crate::report::{State, StatusReport, TunnelReport};
-use crate::rpc::{Done, Method};
+use crate::rpc::{Certified, Done, Method};
 
 /// How often the tunnel is asked how its peers are.
 const EVERY: Duration = Duration::from_secs(2);
@@ -33,6 +33,7 @@ pub(super) const AGAIN: Duration = Duration::from_secs(1);
 enum Order {
     Run(Arc<Whole>, oneshot::Sender<Result<()>>),
     Report(oneshot::Sender<Result<Option<TunnelReport>>>),
+    Certify { device: String, public_key: String, reply: oneshot::Sender<Result<Certified>> },
     Down(oneshot::Sender<Result<()>>),
 }
 
@@ -101,6 +102,11 @@ impl Link {
         self.order(Order::Down).await
     }
 
+    /// Has the daemon certify the key of an OpenVPN client.
+    pub(crate) async fn certify(&self, device: String, public_key: String) -> Result<Certified> {
+        self.order(|reply| Order::Certify { device, public_key, reply }).await
+    }
+
     /// How the tunnel is now; nothing if it cannot be known.
     pub(crate) async fn last_report(&self) -> Option<TunnelReport> {
         let (reply, report) = oneshot::channel();
@@ -133,7 +139,7 @@ impl Link {
         Connected { monitor, interface: interface.to_owned(), client }.start()
     }
 
-    async fn order(&self, order: impl FnOnce(oneshot::Sender<Result<()>>) -> Order) -> Result<()> {
+    async fn order<T>(&self, order: impl FnOnce(oneshot::Sender<Result<T>>) -> Order) -> Result<T> {
         let ended = || Failure::failed("the thread that speaks to the daemon has ended");
         let (reply, outcome) = oneshot::channel();
         self.orders.send(order(reply)).map_err(|_| ended())?;
@@ -168,6 +174,10 @@ impl Keeper {
                 }
                 Ok(Order::Report(reply)) => {
                     let _asker_left = reply.send(self.report());
+                }
+                Ok(Order::Certify { device, public_key, reply }) => {
+                    let certify = Method::Certify { name: self.interface.clone(), device, public_key };
+                    let _asker_left = reply.send(self.call(certify));
                 }
                 Ok(Order::Down(reply)) => {
                     let down = Method::Down { name: self.interface.clone() };

@@ -3,16 +3,19 @@
 //! A process of its own, without the daemon's rights: what it decides goes to the daemon over its socket (`link`), and if
 //! it ends, what was decided last goes on. The map: `monitor` the half with rights, which starts it; `confine`, beside this,
 //! what it gives up; `state` its directory, `found` the first run, `serving` what it does from then on, `desk` answers commands, `enrol`
-//! devices that join, `metrics` scrapers, `gateway` what the daemon is to run.
+//! devices that join, `metrics` scrapers, `handout`
+//! and `ovpn` what they are given, `gateway` what the daemon is to run.
 
 pub(crate) mod api;
 mod desk;
 mod enrol;
 mod found;
 mod gateway;
+mod handout;
 mod link;
 mod metrics;
 mod monitor;
+mod ovpn;
 #[cfg(test)]
 mod scene;
 mod serving;
@@ -34,12 +37,12 @@ use ipnet::Ipv6Net;
 use self::api::NewInvite;
 use self::desk::{Desk, now};
 pub(crate) use self::found::DATABASE;
-use self::gateway::Whole;
+use self::gateway::{Ports, Whole};
 use self::link::{Connected, Link, Reports};
 pub(crate) use self::monitor::{MONITOR, Monitor, run as run_monitor};
 use self::serving::Serving;
-pub(crate) use self::state::for_the_daemon;
 use self::state::{Certificate, Settings, State};
+pub(crate) use self::state::{for_the_daemon, key_for_the_daemon};
 use crate::args::network::ServerUpArgs;
 use crate::client::Client;
 use crate::confine::{self, Keeps, Sockets};
@@ -132,6 +135,7 @@ impl Server {
             last_backup: AtomicU64::new(now().0),
             running: tokio::sync::watch::Sender::new(0),
             metrics: settings.metrics,
+            openvpn: settings.openvpn,
             tally: metrics::Tally::default(),
             members,
         });
@@ -168,10 +172,10 @@ pub(crate) async fn dry_run(args: &ServerUpArgs, places: &Places) -> Result<(Str
     };
     let desired = Desired::of(&model, &Usage::default(), now());
     let desired = desired.ok_or_else(|| Failure::failed("there is no network"))?;
-    let https_port = settings.web.as_ref().map(|web| web.port);
+    let ports = Ports { https: settings.web.as_ref().map(|web| web.port), openvpn: settings.openvpn };
     let hosts: Vec<_> = desired.network.hosts.iter().map(ToString::to_string).collect();
     let site = settings.web.map(|web| web.site(&directory, &hosts));
-    Ok((settings.interface, Whole::of(&desired, https_port).at_once(), site))
+    Ok((settings.interface, Whole::of(&desired, ports).at_once(), site))
 }
 
 /// Puts a backup in place of what is there, while nobody serves it.

@@ -85,6 +85,7 @@ pub(super) async fn desk(daemon: &Arc<Daemon>) -> (Desk, Reports, TempDir) {
         last_backup: AtomicU64::new(0),
         running: watch::Sender::new(0),
         metrics: None,
+        openvpn: None,
         tally: metrics::Tally::default(),
         members: None,
     };

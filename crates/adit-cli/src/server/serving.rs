@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::desk::{Desk, now};
-use super::gateway::Whole;
+use super::gateway::{Ports, Whole};
 use super::link::{AGAIN, Reports};
 use super::monitor::Monitor;
 use super::state::{Certificate, WebSettings};
@@ -201,7 +201,8 @@ impl Runner {
         let now = now();
         let desired = Desired::of(&self.desk.service.model(), &self.desk.service.usage(), now)
             .ok_or_else(|| Failure::failed("there is no network"))?;
-        let whole = Whole::of(&desired, self.web.as_ref().map(|web| web.port));
+        let ports = Ports { https: self.web.as_ref().map(|web| web.port), openvpn: self.desk.openvpn };
+        let whole = Whole::of(&desired, ports);
         if self.last.as_deref() != Some(&whole) {
             let whole = Arc::new(whole);
             self.desk.link.run(whole.clone()).await?;

@@ -51,6 +51,9 @@ pub(crate) struct Settings {
     /// Where metrics are served, if they are.
     #[serde(default)]
     pub(crate) metrics: Option<SocketAddr>,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    #[serde(default)]
+    pub(crate) openvpn: Option<u16>,
 }
 
 /// The web site on this machine.
@@ -197,10 +200,18 @@ impl State {
 /// What the daemon needs of a server's directory, which it reads with rights that the deciding process has given up: the
 /// private key, and the web site under these names.
 pub(crate) fn for_the_daemon(directory: &Path, names: &[String]) -> Result<(PrivateKey, Option<WebSite>)> {
-    let gone = |what: &str| Failure::failed(format!("{} is gone", directory.join(what).display()));
-    let key = key(directory)?.ok_or_else(|| gone(KEY))?;
-    let settings = settings(directory)?.ok_or_else(|| gone(SETTINGS))?;
+    let key = key_for_the_daemon(directory)?;
+    let settings = settings(directory)?.ok_or_else(|| gone(directory, SETTINGS))?;
     Ok((key, settings.web.map(|web| web.site(directory, names))))
+}
+
+/// The private key alone.
+pub(crate) fn key_for_the_daemon(directory: &Path) -> Result<PrivateKey> {
+    key(directory)?.ok_or_else(|| gone(directory, KEY))
+}
+
+fn gone(directory: &Path, what: &str) -> Failure {
+    Failure::failed(format!("{} is gone", directory.join(what).display()))
 }
 
 /// The private key in a server's directory; `None` before the first run.
@@ -294,7 +305,7 @@ mod tests {
     fn settings_of(web: WebSettings) -> Settings {
         let metrics = Some(([127, 0, 0, 1], 9586).into());
         let (version, interface) = (Settings::VERSION, "home".to_owned());
-        Settings { version, interface, hosts: Vec::new(), web: Some(web), database: None, metrics }
+        Settings { version, interface, hosts: Vec::new(), web: Some(web), database: None, metrics, openvpn: Some(1194) }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use adit::openvpn::network::{Member, MembersChange};
 use adit::profile::file::{self, Loaded};
 use adit::profile::wg_quick::{self, Interface, Peer, Profile, Table, WebSite};
 use adit_host::Gateway;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::exit::{Exit, Failure, Result};
 use crate::places::Places;
-use crate::rpc::{Limit, PeersChange, Served, ServedPeers};
+use crate::rpc::{self, Limit, PeersChange, Served, ServedPeers};
 use crate::server;
 
 /// What a tunnel is asked to be.
@@ -31,12 +32,24 @@ pub(crate) struct Asked {
     pub(super) keeps_peers: bool,
     /// Where `SaveConfig` writes to.
     pub(super) file: Option<PathBuf>,
+    /// OpenVPN clients beside the peers, if it admits any.
+    pub(super) guests: Option<AskedGuests>,
+}
+
+/// OpenVPN clients of a network.
+#[derive(Debug)]
+pub(super) struct AskedGuests {
+    /// The UDP port.
+    pub(super) port: u16,
+    /// Those who may come in, unless peers are said elsewhere.
+    pub(super) members: Vec<Member>,
 }
 
 /// Some peers of a network, and what they are asked to be.
 #[derive(Debug)]
 pub(crate) struct AskedPeers {
     pub(super) put: Vec<Peer>,
+    pub(super) members: Vec<Member>,
     pub(super) remove: BTreeSet<PublicKey>,
     pub(super) only: Option<BTreeSet<PublicKey>>,
     pub(super) limits: Option<Vec<Limit>>,
@@ -51,9 +64,20 @@ impl AskedPeers {
         let key = |text: &String| {
             PublicKey::from_base64(text).map_err(|e| Failure::usage(format!("the key of a peer that is to go: {e}")))
         };
+        let members = change.members.iter().map(member).collect::<Result<_>>()?;
         let remove = change.remove.iter().map(key).collect::<Result<_>>()?;
         let only = change.only.map(|only| only.iter().map(key).collect::<Result<_>>()).transpose()?;
-        Ok(Self { put, remove, only, limits: change.limits })
+        Ok(Self { put, members, remove, only, limits: change.limits })
+    }
+
+    /// What of it is about OpenVPN clients: of either kind of peer, some may be to go.
+    pub(super) fn of_members(&mut self) -> MembersChange {
+        let certificates = |keys: &BTreeSet<PublicKey>| keys.iter().map(|key| *key.as_bytes()).collect();
+        MembersChange {
+            put: std::mem::take(&mut self.members),
+            remove: certificates(&self.remove),
+            only: self.only.as_ref().map(certificates),
+        }
     }
 
     /// Makes it so in a profile.
@@ -88,6 +112,7 @@ impl Asked {
             notes,
             file: Some(loaded.file),
             keeps_peers: false,
+            guests: None,
         }
     }
 
@@ -121,6 +146,10 @@ impl Asked {
             return Err(Failure::usage("a network brings addresses, a port and peers along, and nothing else"));
         }
         profile.web_site = site;
+        let guests = served.openvpn.map(|openvpn| {
+            let members = openvpn.members.iter().map(member).collect::<Result<_>>()?;
+            Ok(AskedGuests { port: openvpn.port, members })
+        });
         Ok(Self {
             profile,
             gateway: served.gateway,
@@ -128,8 +157,15 @@ impl Asked {
             notes: Vec::new(),
             file: None,
             keeps_peers: served.peers != ServedPeers::Here,
+            guests: guests.transpose()?,
         })
     }
+}
+
+fn member(said: &rpc::Member) -> Result<Member> {
+    let certificate = PublicKey::from_base64(&said.certificate)
+        .map_err(|e| Failure::usage(format!("the certificate of an OpenVPN client: {e}")))?;
+    Ok(Member { certificate: *certificate.as_bytes(), v4: said.v4, v6: said.v6 })
 }
 
 /// What a person should hear of a file that is taken.
@@ -143,13 +179,7 @@ mod tests {
     use super::*;
 
     fn network(profile: &str) -> Result<Asked> {
-        let served = Served {
-            profile: profile.to_owned(),
-            names: Vec::new(),
-            gateway: None,
-            limits: Vec::new(),
-            peers: ServedPeers::Here,
-        };
+        let served = Served { profile: profile.to_owned(), ..Served::default() };
         Asked::of_plan(served, None)
     }
 
@@ -170,7 +200,7 @@ mod tests {
         let other = "\n[Peer]\nPublicKey = xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\nAllowedIPs = 10.77.0.3/32\n";
         let change = |put: &str, remove: &[&str]| {
             let remove = remove.iter().map(|key| (*key).to_owned()).collect();
-            AskedPeers::of(PeersChange { put: put.to_owned(), remove, only: None, limits: None })
+            AskedPeers::of(PeersChange { put: put.to_owned(), remove, ..PeersChange::default() })
         };
         change(other, &[]).unwrap().change(&mut profile);
         assert_eq!(profile.peers.len(), 2);
@@ -185,6 +215,29 @@ mod tests {
         assert_eq!(profile.peers.len(), 1);
         assert!(change("[Https]\nSite = /etc\nSelfSigned = a.example\n", &[]).is_err());
         assert!(change("", &["nonsense"]).is_err());
+    }
+
+    #[test]
+    fn openvpn_clients_change_with_the_others() {
+        let certificate = |n: u8| PublicKey::new([n; 32]).to_string();
+        let said = rpc::Member {
+            certificate: certificate(7),
+            v4: "10.77.0.4".parse().unwrap(),
+            v6: "fd77::4".parse().unwrap(),
+        };
+        let change = |remove: Vec<String>, only| {
+            AskedPeers::of(PeersChange { members: vec![said.clone()], remove, only, ..PeersChange::default() })
+        };
+        let changed = change(vec![certificate(8)], Some(vec![certificate(7), certificate(9)])).unwrap().of_members();
+        assert_eq!((changed.put[0].certificate, changed.put[0].v4.to_string()), ([7; 32], "10.77.0.4".to_owned()));
+        assert_eq!(changed.remove, [[8; 32]].into());
+        assert_eq!(changed.only, Some([[7; 32], [9; 32]].into()));
+        let bad = rpc::Member { certificate: "nonsense".into(), ..said.clone() };
+        assert!(AskedPeers::of(PeersChange { members: vec![bad], ..PeersChange::default() }).is_err());
+        let openvpn = Some(rpc::ServedOpenVpn { port: 1194, members: vec![said.clone()] });
+        let served = Served { profile: format!("{PLAIN}{PEER}"), openvpn, ..Served::default() };
+        let guests = Asked::of_plan(served, None).unwrap().guests.unwrap();
+        assert_eq!((guests.port, guests.members.len()), (1194, 1));
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn host(places: &Places) -> Host {
 
 /// What bringing a profile up would change on this machine, in order.
 pub(crate) async fn dry_run(name: &str, asked: Asked, places: &Places) -> Result<Vec<String>> {
-    let Asked { profile, gateway, .. } = asked;
+    let Asked { profile, gateway, guests, .. } = asked;
     let mut wanted = plan::of_profile(name, &profile)?;
     wanted.gateway = gateway;
     let changes = host(places).plan(&wanted).await.map_err(|e| host_failure(&e))?;
@@ -55,7 +55,8 @@ pub(crate) async fn dry_run(name: &str, asked: Asked, places: &Places) -> Result
             n => format!("configure {n} peers"),
         },
     ];
-    Ok(first.into_iter().chain(web_site).chain(changes.iter().map(ToString::to_string)).collect())
+    let openvpn = guests.map(|guests| format!("listen on UDP port {} for OpenVPN clients", guests.port));
+    Ok(first.into_iter().chain(web_site).chain(openvpn).chain(changes.iter().map(ToString::to_string)).collect())
 }
 
 /// What bringing an OpenVPN client up would do; what its server sets is not known before it has said so.

@@ -1,15 +1,19 @@
 //! A WireGuard tunnel that is up: made in order, taken down in the opposite order.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use adit::openvpn::network::{Authority, Ground, MembersChange};
 use adit::profile::wg_quick::Profile;
 use adit::uapi_socket::UapiSocket;
-use adit::{Carriers, Options, Surroundings, Tunnel};
-use adit_engine::{TunDevice, TunLink, UdpOptions};
+use adit::{Carriers, Guests, Options, Surroundings, Tunnel};
+use adit_engine::{TunDevice, TunLink, UdpLink, UdpOptions};
 use adit_host::{Applied, Host};
+use ipnet::IpNet;
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::asked::AskedGuests;
 use super::{Asked, AskedPeers, host, host_failure, network, offload, plan, save, status, why};
 use crate::exit::{Failure, Result};
 use crate::places::Places;
@@ -37,6 +41,8 @@ type Why = Arc<OnceLock<&'static str>>;
 #[derive(Debug)]
 struct Mine {
     profile: Profile,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    openvpn: Option<u16>,
     applied: Applied,
     /// Where `SaveConfig` writes to.
     file: Option<PathBuf>,
@@ -49,14 +55,15 @@ struct Mine {
 impl WireGuard {
     /// Brings the tunnel up. On failure, nothing is left of it.
     pub(super) async fn up(name: &str, asked: Asked, places: &Places) -> Result<(Self, Done)> {
-        let Asked { profile, gateway, limits, notes, file, keeps_peers: _ } = asked;
+        let Asked { profile, gateway, limits, notes, file, keeps_peers: _, guests } = asked;
         let host = host(places);
         let mut wanted = plan::of_profile(name, &profile)?;
         wanted.gateway = gateway;
         let prepared = host.prepare(&wanted).await.map_err(|e| host_failure(&e))?;
         let state = places.state();
         let mark = prepared.fwmark().unwrap_or(0);
-        let (tunnel, control, link, web) = match start(name, &profile, mark, &state).await {
+        let port = guests.as_ref().map(|guests| guests.port);
+        let (tunnel, control, link, web) = match start(name, &profile, port, mark, &state).await {
             Ok(started) => started,
             Err(failure) => {
                 if let Err(left) = prepared.cancel().await {
@@ -81,7 +88,10 @@ impl WireGuard {
             follower.spawn(network::follow(visitor.clone(), state));
         }
         tunnel.set_limits(limits.iter().map(Limit::to_meter).collect()).await.map_err(Failure::failed)?;
-        let mine = Mine { profile, applied, file, follower, web };
+        if let Some(guests) = guests {
+            tunnel.change_members(all_of(guests)).await.map_err(Failure::failed)?;
+        }
+        let mine = Mine { profile, openvpn: port, applied, file, follower, web };
         let running = Self {
             name: name.to_owned(),
             tunnel,
@@ -96,7 +106,7 @@ impl WireGuard {
 
     /// Changes what differs. What cannot be done changes nothing.
     pub(super) async fn reload(&self, asked: Asked) -> Result<Done> {
-        let Asked { mut profile, gateway, limits, mut notes, file, keeps_peers } = asked;
+        let Asked { mut profile, gateway, limits, mut notes, file, keeps_peers, guests } = asked;
         if keeps_peers && let Some(mine) = self.mine().as_ref() {
             profile.peers = mine.profile.duplicate().peers;
         }
@@ -109,7 +119,18 @@ impl WireGuard {
         }
         *self.addresses() = mine.addresses();
         *self.mine() = Some(mine);
-        let changes = changed?;
+        let mut changes = changed?;
+        let port = guests.as_ref().map(|guests| guests.port);
+        if self.mine().as_ref().is_some_and(|mine| mine.openvpn != port) {
+            changes.push(
+                "what is said of OpenVPN clients counts when the network is served anew: end `adit server up`, and start \
+                 it again"
+                    .to_owned(),
+            );
+        }
+        if let Some(guests) = guests.filter(|_| !keeps_peers) {
+            self.tunnel.change_members(all_of(guests)).await.map_err(Failure::failed)?;
+        }
         self.limit(&limits).await?;
         if changes.is_empty() && file.is_some() {
             notes.push("Nothing in the file differs from what is running.".to_owned());
@@ -129,6 +150,7 @@ impl WireGuard {
         }
         *self.mine() = Some(mine);
         changed.map_err(Failure::failed)?;
+        self.tunnel.change_members(asked.of_members()).await.map_err(Failure::failed)?;
         if let Some(limits) = &asked.limits {
             self.limit(limits).await?;
         }
@@ -265,7 +287,13 @@ impl Mine {
 }
 
 /// Inside, protocol and outside, joined, and the socket of `wg`.
-async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Result<(Tunnel, UapiSocket, TunLink, Web)> {
+async fn start(
+    name: &str,
+    profile: &Profile,
+    openvpn: Option<u16>,
+    fwmark: u32,
+    state: &Path,
+) -> Result<(Tunnel, UapiSocket, TunLink, Web)> {
     let offload = offload()?;
     let port = profile.interface.listen_port.unwrap_or(0);
     // First what another program may have taken, so that no interface appears for nothing.
@@ -279,13 +307,48 @@ async fn start(name: &str, profile: &Profile, fwmark: u32, state: &Path) -> Resu
     let (carriers, outside) = Carriers::open(profile, UdpOptions { port, fwmark, offload }, surroundings)
         .await
         .map_err(|e| why::outside(port, fwmark, &e))?;
+    let guests = openvpn.map(|port| guests(profile, UdpOptions { port, fwmark, offload })).transpose()?;
     let inside = TunDevice::open(name, offload).map_err(|e| why::tun(name, &e))?;
     let link = inside.link().map_err(|e| why::tun(name, &e))?;
     let socket = UapiSocket::bind(name).map_err(Failure::failed)?;
     let options = Options { outside, ..Options::default() };
-    let tunnel = Tunnel::start_profile(profile, inside, carriers, options).await.map_err(Failure::failed)?;
+    let tunnel = match guests {
+        None => Tunnel::start_profile(profile, inside, carriers, options).await,
+        Some(guests) => Tunnel::start_profile_with_guests(profile, inside, carriers, guests, options).await,
+    };
+    let tunnel = tunnel.map_err(Failure::failed)?;
     Ok((tunnel, socket, link, web))
 }
+
+/// What is needed for OpenVPN clients beside the peers of a network.
+fn guests(profile: &Profile, options: UdpOptions) -> Result<Guests<UdpLink>> {
+    let (port, fwmark) = (options.port, options.fwmark);
+    let key = profile.interface.private_key.as_ref();
+    let key = key.ok_or_else(|| Failure::failed("without a private key there is no authority for OpenVPN clients"))?;
+    let (carrier, _control) = UdpLink::bind(options).map_err(|e| why::udp(port, fwmark, &e))?;
+    Ok(Guests { carrier, authority: Authority::of(key).map_err(Failure::failed)?, ground: ground(profile) })
+}
+
+/// What they are told of the network around them.
+fn ground(profile: &Profile) -> Ground {
+    let (mut v4, mut mask, mut prefix6) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST, 128);
+    for net in &profile.interface.addresses {
+        match net {
+            IpNet::V4(net) => (v4, mask) = (net.addr(), net.netmask()),
+            IpNet::V6(net) => prefix6 = net.prefix_len(),
+        }
+    }
+    Ground { v4, mask, prefix6, mtu: profile.interface.mtu.unwrap_or(MTU) }
+}
+
+/// The table of OpenVPN clients as a whole.
+fn all_of(guests: AskedGuests) -> MembersChange {
+    let only = guests.members.iter().map(|member| member.certificate).collect();
+    MembersChange { put: guests.members, only: Some(only), ..MembersChange::default() }
+}
+
+/// What the interface has on a usual line.
+const MTU: u16 = 1420;
 
 /// Answers `wg show` and `wg set`; when its socket is removed, that is the end of the tunnel, as wireguard-go has it.
 async fn answer_wg(control: UapiSocket, tunnel: Tunnel, why: Why) {

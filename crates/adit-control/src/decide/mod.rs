@@ -39,7 +39,7 @@ pub enum Command {
     Redeem(Redeem),
     /// Take an invite back.
     RevokeInvite(InviteId),
-    /// Admit a plain WireGuard app.
+    /// Admit a plain WireGuard app, or an OpenVPN client.
     AddPeer(NewPeer),
     /// Call a device otherwise.
     Rename(PeerId, Name),
@@ -123,18 +123,32 @@ pub enum Token {
     Key(PublicKey),
 }
 
-/// A plain WireGuard app to admit.
+/// A plain WireGuard app, or an OpenVPN client, to admit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewPeer {
     /// What people call it.
     pub name: Name,
-    /// Its public key.
+    /// What it speaks.
+    pub app: App,
+    /// Its public key, or SHA-256 of its certificate.
     #[serde(with = "key::text")]
     pub key: PublicKey,
     /// Its groups.
     pub groups: BTreeSet<Name>,
     /// From when on it is cut off.
     pub expires: Option<UnixTime>,
+}
+
+/// What a device speaks that is admitted without an invite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum App {
+    /// Any WireGuard app.
+    #[serde(rename = "wireguard")]
+    WireGuard,
+    /// A stock OpenVPN client.
+    #[serde(rename = "openvpn")]
+    OpenVpn,
 }
 
 /// What changes of a device's limits. `None`: stays.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Decision, Keys, Limits, NewPeer, Outcome, Refusal, keys_are_free, network};
+use super::{App, Decision, Keys, Limits, NewPeer, Outcome, Refusal, keys_are_free, network};
 use crate::address;
 use crate::model::{Change, MAX_PEERS, Model};
 use crate::name::Name;
@@ -39,8 +39,12 @@ pub(super) fn add(model: &Model, new: NewPeer, now: UnixTime) -> Result<Decision
     name_is_free(model, &new.name, None)?;
     groups_fit(&new.groups)?;
     keys_are_free(model, keys, None)?;
-    let peer = Peer { groups: new.groups, expires: new.expires, ..admit(model, new.name, keys, now)? };
-    let what = format!("admitted `{}` as a plain WireGuard app with {}", peer.name, peer.v4);
+    let (kind, called) = match new.app {
+        App::WireGuard => (Kind::WireGuard, "a plain WireGuard app"),
+        App::OpenVpn => (Kind::OpenVpn, "an OpenVPN client"),
+    };
+    let peer = Peer { kind, groups: new.groups, expires: new.expires, ..admit(model, new.name, keys, now)? };
+    let what = format!("admitted `{}` as {called} with {}", peer.name, peer.v4);
     Ok(put(peer, "peer.add", what))
 }
 
@@ -154,7 +158,7 @@ mod tests {
 
     fn new_peer(called: &str, number: u64) -> Command {
         let groups = BTreeSet::from([name("guests")]);
-        Command::AddPeer(NewPeer { name: name(called), key: key(number), groups, expires: None })
+        Command::AddPeer(NewPeer { name: name(called), app: App::WireGuard, key: key(number), groups, expires: None })
     }
 
     #[test]
@@ -164,9 +168,31 @@ mod tests {
         assert_eq!((tablet.id, tablet.kind, tablet.v4.to_string()), (PeerId(4), Kind::WireGuard, "10.77.0.5".into()));
         assert_eq!(after(new_peer("PHONE", 50)), Err(Refusal::NameTaken(name("phone"))));
         assert!(matches!(after(new_peer("tablet", 3)), Err(Refusal::KeyInUse { holder }) if holder.contains("phone")));
-        let add =
-            NewPeer { name: name("x"), key: adit_wireguard::PublicKey::new([0; 32]), groups: [].into(), expires: None };
+        let empty = adit_wireguard::PublicKey::new([0; 32]);
+        let add = NewPeer { name: name("x"), app: App::WireGuard, key: empty, groups: [].into(), expires: None };
         assert_eq!(after(Command::AddPeer(add)), Err(Refusal::EmptyKey));
+    }
+
+    #[test]
+    fn an_openvpn_client_is_admitted_by_its_certificate_and_keeps_what_it_speaks() {
+        let add = |called: &str, number| NewPeer {
+            name: name(called),
+            app: App::OpenVpn,
+            key: key(number),
+            groups: [].into(),
+            expires: None,
+        };
+        let decision = decide(&home(), Command::AddPeer(add("tv", 50)), NOW).unwrap();
+        assert_eq!(decision.what, "admitted `tv` as an OpenVPN client with 10.77.0.5");
+        let mut model = after(Command::AddPeer(add("tv", 50))).unwrap();
+        let tv = model.find_peer("tv").unwrap().id;
+        assert_eq!(model.peers[&tv].kind, Kind::OpenVpn);
+        for change in decide(&model, Command::Rotate(tv, Keys { key: key(60), https_key: None }), NOW).unwrap().changes
+        {
+            model.apply(&change);
+        }
+        assert_eq!((model.peers[&tv].kind, model.peers[&tv].key), (Kind::OpenVpn, key(60)));
+        assert!(matches!(after(Command::AddPeer(add("tv", 3))), Err(Refusal::KeyInUse { .. })));
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use adit_control::{
-    Backup, Change, Command, Entry, Kind, Limits, Model, OverQuota, PeerId, Period, Quota, Store, StoreError, UnixTime,
-    Usage, UsageDelta, decide,
+    App, Backup, Change, Command, Entry, Kind, Limits, Model, OverQuota, PeerId, Period, Quota, Store, StoreError,
+    UnixTime, Usage, UsageDelta, decide,
 };
 
-use crate::world::{NOW, act, actor, add, invite, name, network, redeem};
+use crate::world::{NOW, act, actor, add, add_app, invite, key, name, network, redeem};
 
 /// Where a store keeps its state.
 pub(crate) trait Place {
@@ -63,12 +63,14 @@ pub(crate) async fn keeps_what_was_committed(place: &impl Place) {
         Command::Disable(PeerId(2)),
         redeem(1, 72),
         Command::Remove(PeerId(1)),
+        add_app("tv", App::OpenVpn, 73),
     ];
     for command in commands {
         act(&store, &mut model, command, NOW).await.unwrap();
         assert_eq!(store.load().await.unwrap(), model);
     }
     assert_eq!(model.peers.values().filter(|peer| peer.kind == Kind::Adit).count(), 2);
+    assert_eq!(model.find_peer("tv").map(|tv| (tv.kind, tv.key)), Some((Kind::OpenVpn, key(73))));
     store.close().await;
     let again = place.open().await;
     assert_eq!(again.load().await.unwrap(), model);

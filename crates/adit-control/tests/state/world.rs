@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use adit_control::{
-    Actor, Command, Entry, Host, HttpsKey, Model, Name, Network, NewInvite, NewPeer, Redeem, Store, StoreError, Token,
-    UnixTime, decide,
+    Actor, App, Command, Entry, Host, HttpsKey, Model, Name, Network, NewInvite, NewPeer, Redeem, Store, StoreError,
+    Token, UnixTime, decide,
 };
 use adit_wireguard::PublicKey;
 
@@ -45,7 +45,12 @@ pub(crate) fn actor() -> Actor {
 
 /// Admits a plain WireGuard app.
 pub(crate) fn add(called: &str, number: u64) -> Command {
-    Command::AddPeer(NewPeer { name: name(called), key: key(number), groups: BTreeSet::new(), expires: None })
+    add_app(called, App::WireGuard, number)
+}
+
+/// Admits an app that speaks this.
+pub(crate) fn add_app(called: &str, app: App, number: u64) -> Command {
+    Command::AddPeer(NewPeer { name: name(called), app, key: key(number), groups: BTreeSet::new(), expires: None })
 }
 
 pub(crate) fn invite(number: u64, uses: u32) -> Command {

@@ -10,6 +10,7 @@ mod limits;
 mod machine;
 mod members;
 mod metrics;
+mod openvpn;
 mod postgres;
 mod refuses;
 mod scene;

@@ -49,7 +49,7 @@ impl Served {
                 ServerEvent::Joined(_) => self.joined += 1,
                 ServerEvent::Renewed(_) => self.renewed += 1,
                 ServerEvent::Left(..) => self.left += 1,
-                ServerEvent::Moved(..) | ServerEvent::Said(..) => {}
+                ServerEvent::Moved(..) | ServerEvent::Said(..) | ServerEvent::Carried(..) => {}
             }
         }
         for packet in std::mem::take(&mut self.driver.packets) {

@@ -80,9 +80,15 @@ pub struct ServerConfig {
     /// Clients whose key comes once only (before OpenVPN 2.6) may come in (`tls-crypt-v2 … allow-noncookie`): of the last of them
     /// the key is kept before they have proved their address.
     pub allow_noncookie: bool,
+    /// Clients whose keys are let in, each by the 32 bytes that were written into its key ([`Metadata::User`]); changed by
+    /// [`Server::know_key`](crate::Server::know_key). Other keys get silence. `None`: whatever was written into them.
+    pub known_keys: Option<BTreeSet<[u8; 32]>>,
     /// Clients reach each other, and what is behind them, without leaving the core (`client-to-client`). If not, they are kept
     /// apart.
     pub client_to_client: bool,
+    /// What one client sends to another goes inside, like all else: whoever is there may bring it back, or not. Of no meaning
+    /// where clients reach each other in the core.
+    pub meet_inside: bool,
     /// Clients that are in at one time (`max-clients`). Sessions that are not let in yet have bounds of their own.
     pub max_clients: usize,
 }
@@ -106,7 +112,9 @@ impl Default for ServerConfig {
             max_key_age: None,
             refused_keys: BTreeSet::new(),
             allow_noncookie: false,
+            known_keys: None,
             client_to_client: false,
+            meet_inside: false,
             max_clients: 1024,
         }
     }
@@ -122,7 +130,13 @@ impl ServerConfig {
             }
             Metadata::User(_) | Metadata::Other(..) => false,
         };
-        self.max_key_age.is_none_or(young) && !self.refused_keys.contains(name)
+        let known = |keys: &BTreeSet<[u8; 32]>| match metadata {
+            Metadata::User(of) => <&[u8; 32]>::try_from(of.as_slice()).is_ok_and(|of| keys.contains(of)),
+            Metadata::Timestamp(_) | Metadata::Other(..) => false,
+        };
+        self.max_key_age.is_none_or(young)
+            && self.known_keys.as_ref().is_none_or(known)
+            && !self.refused_keys.contains(name)
     }
 
     /// What clients compare with their own configuration, loosely.
@@ -184,6 +198,20 @@ mod tests {
         config.refused_keys.insert([2; 32]);
         assert!(config.accepts_key(now, &[1; 32], &Metadata::Timestamp(999_999)));
         assert!(!config.accepts_key(now, &[2; 32], &Metadata::Timestamp(999_999)));
+    }
+
+    #[test]
+    fn where_keys_are_known_by_what_is_written_into_them_others_are_not_good() {
+        let mut config = ServerConfig { known_keys: Some(BTreeSet::new()), ..ServerConfig::default() };
+        let of = |bytes: &[u8]| Metadata::User(bytes.to_vec());
+        let good = |config: &ServerConfig, metadata: &Metadata| config.accepts_key(Duration::ZERO, &[1; 32], metadata);
+        assert!(!good(&config, &of(&[7; 32])));
+        config.known_keys.get_or_insert_default().insert([7; 32]);
+        assert!(good(&config, &of(&[7; 32])));
+        for other in [of(&[8; 32]), of(&[7; 31]), of(&[7; 33]), Metadata::Timestamp(0), Metadata::Other(9, vec![7; 32])]
+        {
+            assert!(!good(&config, &other), "{other:?}");
+        }
     }
 
     #[test]

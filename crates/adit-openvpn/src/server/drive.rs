@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use adit_protocol::{Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Why};
+use adit_protocol::{
+    Delivery, DropReason, Drops, Inbound, IpPacket, Now, Outbound, Output, Path, Protocol, Seal as _, Why,
+};
 
 use super::Server;
 use super::event::{ServerChange, ServerEvent};
@@ -189,6 +191,7 @@ impl Server {
             return Delivery::Drop(DropReason::Replayed);
         }
         peer.last_heard = now.instant;
+        peer.carried.received += datagram.len() as u64;
         if peer.path != opened.from {
             self.follow(number, opened.from);
         }
@@ -225,6 +228,7 @@ impl Server {
         match self.routes.lookup(packet.destination()).copied() {
             None => Ok(None),
             Some(other) if self.config.client_to_client && other != number => Ok(Some(other)),
+            Some(_) if self.config.meet_inside && !self.config.client_to_client => Ok(None),
             Some(_) => Err(DropReason::Apart),
         }
     }
@@ -288,6 +292,7 @@ impl Server {
         let peer = self.peers.get_mut(number as usize).and_then(Option::as_deref_mut)?;
         let (job, worn) = peer.session.seal(&self.ground.times, &mut self.rng, now.instant, content, len)?;
         peer.last_sent = now.instant;
+        peer.carried.sent += job.wire_len(len) as u64;
         let path = peer.path;
         if worn {
             self.renegotiate(now, number);

@@ -39,8 +39,19 @@ pub enum ServerEvent {
     Moved(ClientId, Path),
     /// A client's control message that means nothing to us (`CR_RESPONSE,…`).
     Said(ClientId, Zeroizing<String>),
+    /// What a client that is about to be gone has moved, if it has moved anything.
+    Carried(ClientId, Carried),
     /// A client is gone.
     Left(ClientId, String),
+}
+
+/// Data packets of one client as they are on the wire, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// From it.
+    pub received: u64,
+    /// To it.
+    pub sent: u64,
 }
 
 /// Everything that a client says of itself. Its certificate, if it showed one, is valid by the rules.

@@ -8,7 +8,7 @@ use adit_protocol::{DropReason, Now, Path};
 use arrayvec::ArrayVec;
 
 use super::peer::{Can, Identity, Peer, Phase};
-use super::{ClientSettings, Server};
+use super::{Carried, ClientSettings, Server};
 use crate::Role;
 use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY, SPARED};
 use crate::data::Fragments;
@@ -218,6 +218,7 @@ impl Server {
             identity: Identity::default(),
             own_key: stranger.own_key.clone(),
             static_key: stranger.static_key.as_ref().map(StaticKey::duplicate),
+            carried: Carried::default(),
             last_sent: now.instant,
             last_heard: now.instant,
             agenda: None,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use adit_protocol::{Path, Why};
 
-use super::event::ClientSettings;
+use super::event::{Carried, ClientSettings};
 use crate::data::Fragments;
 use crate::key_file::StaticKey;
 use crate::session::{Session, Times};
@@ -29,6 +29,8 @@ pub(super) struct Peer {
     pub(super) own_key: Option<([u8; 32], Metadata)>,
     /// What the key of later key exchanges is mixed with.
     pub(super) static_key: Option<StaticKey>,
+    /// Its data packets, as they are on the wire.
+    pub(super) carried: Carried,
     pub(super) last_sent: Instant,
     pub(super) last_heard: Instant,
     /// When the server looks at it next.

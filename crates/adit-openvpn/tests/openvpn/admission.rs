@@ -288,6 +288,39 @@ fn clients_reach_each_other_only_where_the_server_says_so() {
 }
 
 #[test]
+fn where_clients_meet_inside_whoever_is_there_gets_what_they_send_each_other() {
+    let papers = Papers::new();
+    let config = ServerConfig { meet_inside: true, ..server_config(&papers) };
+    let mut world = World::new(config, vec![client_config(&papers), client_config(&papers)]);
+    world.until("both are in", |world| world.clients.iter().all(|guest| guest.core.is_up()));
+    let inside: Vec<[u8; 4]> = (0..2).map(|n| World::inner((world.clients[n].at.port() % 200) as u8)).collect();
+    world.up(0, &packet(inside[0], inside[1], 7));
+    world.up(0, &packet([10, 9, 9, 9], inside[1], 8));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.arrived, [packet(inside[0], inside[1], 7)], "and nothing that pretends to be somebody else's");
+    assert!(world.clients[1].arrived.is_empty());
+    assert!(world.server.owns(inside[1].into()) && !world.server.owns([10, 9, 9, 9].into()));
+}
+
+#[test]
+fn what_a_client_moves_is_counted_and_said_when_it_goes() {
+    let mut world = World::connected();
+    let client = *world.server.present().first().unwrap();
+    let before = world.server.carried(client).unwrap();
+    let own = World::inner((world.clients[0].at.port() % 200) as u8);
+    world.up(0, &packet(own, [192, 0, 2, 9], 7));
+    world.pass(Duration::from_millis(100));
+    let after = world.server.carried(client).unwrap();
+    assert!(after.received - before.received > 24 && after.sent == before.sent, "{before:?} {after:?}");
+    world.server.apply(world.now, ServerChange::Forget(client, "it is enough".into()));
+    world.drain();
+    let [.., ServerEvent::Carried(who, all), ServerEvent::Left(..)] = world.news.as_slice() else {
+        panic!("{:?}", world.news)
+    };
+    assert_eq!((*who, *all, world.server.carried(client)), (client, after, None));
+}
+
+#[test]
 fn a_client_that_is_forgotten_is_gone_at_once_and_hears_nothing() {
     let mut world = World::connected();
     let client = *world.server.present().first().unwrap();

@@ -7,7 +7,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use adit::openvpn::network::DeviceKey;
 use adit_wireguard::PrivateKey;
+use base64ct::{Base64, Encoding as _};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
@@ -37,9 +39,14 @@ pub(crate) fn run(args: &InviteArgs) -> Result<Exit> {
     if args.list {
         return list(args.json);
     }
+    if args.out.is_some() && args.kind != For::Openvpn {
+        return Err(Failure::usage("--out is for the configuration of an OpenVPN client")
+            .hint("adit invite NAME --for openvpn --out FILE.ovpn"));
+    }
     match args.kind {
         For::Adit | For::QrPng => of_adit(args),
         For::Wireguard => of_wireguard(args),
+        For::Openvpn => of_openvpn(args),
     }
 }
 
@@ -67,11 +74,11 @@ fn picture_file(args: &InviteArgs) -> Option<PathBuf> {
 
 fn of_adit(args: &InviteArgs) -> Result<Exit> {
     let file = picture_file(args);
-    let picture = file.as_deref().map(Picture::begin).transpose()?;
+    let picture = file.as_deref().map(Kept::begin).transpose()?;
     let (seconds, uses) = (args.expires.unwrap_or(USUAL).as_secs(), args.uses.unwrap_or(1));
     let invite: NewInvite = ask(Ask::Invite { name: args.name.clone(), seconds, uses, groups: args.group.clone() })?;
     // What is made is shown whatever becomes of the picture.
-    let drawn = picture.map_or(Ok(()), |picture| picture.draw(invite.link.expose()));
+    let drawn = picture.map_or(Ok(()), |picture| draw(picture, invite.link.expose()));
     if args.json {
         render::json(&invite);
     } else {
@@ -83,39 +90,84 @@ fn of_adit(args: &InviteArgs) -> Result<Exit> {
     drawn.map(|()| Exit::Done)
 }
 
-/// What `--for wireguard --json` says.
+/// What `--for wireguard --json` and `--for openvpn --json` say.
 #[derive(Serialize)]
-pub(super) struct ForWireguard<'a> {
+pub(super) struct ForAnApp<'a> {
     pub(super) name: &'a str,
     pub(super) profile: &'a str,
 }
 
 /// The key is made here and shown once: the server never has it.
 fn of_wireguard(args: &InviteArgs) -> Result<Exit> {
-    let Some(name) = &args.name else {
-        return Err(Failure::usage("a WireGuard app does not say what its device is called, so the invite has to")
-            .hint("adit invite NAME --for wireguard"));
-    };
-    if args.expires.is_some() || args.uses.is_some() {
-        return Err(Failure::usage(
-            "a WireGuard configuration is no invite: it is good for one device, until that is removed",
-        )
-        .hint(format!("leave --expires and --uses out; `adit peer expire {name} 7d` lets the device end")));
-    }
-    let picture = args.png.as_deref().map(Picture::begin).transpose()?;
+    let name = name_of_one(args, "WireGuard app", "WireGuard configuration", "wireguard")?;
+    let picture = args.png.as_deref().map(Kept::begin).transpose()?;
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).map_err(|e| Failure::failed(format!("no random numbers for a key: {e}")))?;
     let key = PrivateKey::new(*bytes);
     let public_key = key.public_key().to_string();
-    let admitted: Admitted = ask(Ask::Admit { name: name.clone(), public_key, groups: args.group.clone() })?;
-    let profile = with_key(&admitted.profile, &key);
-    let drawn = picture.map_or(Ok(()), |picture| picture.draw(&profile));
+    let admitted: Admitted = ask(Ask::Admit { name, public_key, groups: args.group.clone() })?;
+    let profile = with_key(admitted.profile.expose(), &key);
+    let drawn = picture.map_or(Ok(()), |picture| draw(picture, &profile));
     if args.json {
-        render::json(&ForWireguard { name: &admitted.name, profile: &profile });
+        render::json(&ForAnApp { name: &admitted.name, profile: &profile });
     } else {
         render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
     }
     drawn.map(|()| Exit::Done)
+}
+
+/// What the device is called that a configuration is for, and nothing that is for invites alone.
+fn name_of_one(args: &InviteArgs, app: &str, configuration: &str, word: &str) -> Result<String> {
+    let Some(name) = &args.name else {
+        return Err(Failure::usage(format!("a {app} does not say what its device is called, so the invite has to"))
+            .hint(format!("adit invite NAME --for {word}")));
+    };
+    if args.expires.is_some() || args.uses.is_some() {
+        return Err(Failure::usage(format!(
+            "a {configuration} is no invite: it is good for one device, until that is removed"
+        ))
+        .hint(format!("leave --expires and --uses out; `adit peer expire {name} 7d` lets the device end")));
+    }
+    Ok(name.clone())
+}
+
+/// As for a WireGuard app: the key is made here, certified by what the server has, and shown once.
+fn of_openvpn(args: &InviteArgs) -> Result<Exit> {
+    let name = name_of_one(args, "OpenVPN client", "configuration for OpenVPN", "openvpn")?;
+    if args.png.is_some() {
+        return Err(Failure::usage("a configuration for OpenVPN is too long for a code")
+            .hint("leave --png out; --out FILE.ovpn writes it into a file"));
+    }
+    let file = args.out.as_deref().map(Kept::begin).transpose()?;
+    let key = DeviceKey::generate().map_err(Failure::failed)?;
+    let public_key = Base64::encode_string(&key.public());
+    let admitted: Admitted = ask(Ask::AdmitOpenvpn { name, public_key, groups: args.group.clone() })?;
+    show_openvpn(&admitted, &key, file, args.json)
+}
+
+/// Shows a configuration with its key, or keeps it in the file that was asked for.
+pub(super) fn show_openvpn(
+    admitted: &Admitted,
+    key: &DeviceKey,
+    file: Option<Kept<'_>>,
+    as_json: bool,
+) -> Result<Exit> {
+    let mut configuration = Zeroizing::new(String::with_capacity(2 * admitted.profile.expose().len()));
+    for piece in [admitted.profile.expose(), "<key>\n", key.pem().trim_end(), "\n</key>\n"] {
+        configuration.push_str(piece);
+    }
+    let path = file.as_ref().map(|file| file.path);
+    let written = file.map_or(Ok(()), |file| file.write(configuration.as_bytes()));
+    match (path, &written) {
+        // What is made is shown if it cannot be kept.
+        (Some(path), Ok(())) if !as_json => {
+            let path = path.display();
+            render::line(&format!("{} is admitted: {path} is for any OpenVPN client.", admitted.name));
+        }
+        _ if as_json => render::json(&ForAnApp { name: &admitted.name, profile: &configuration }),
+        _ => render::print(&render::network::openvpn(&admitted.name, &configuration, Style::of_stdout())),
+    }
+    written.map(|()| Exit::Done)
 }
 
 /// The profile with the key in its first section.
@@ -124,15 +176,20 @@ pub(super) fn with_key(profile: &str, key: &PrivateKey) -> Zeroizing<String> {
     Zeroizing::new(profile.replacen("[Interface]\n", &line, 1))
 }
 
-/// A picture of the code, readable by nobody but its owner, for it holds a secret. The file is made before there is a secret
-/// that could be lost, and goes again if none comes.
-struct Picture<'a> {
+/// Draws the code.
+fn draw(file: Kept<'_>, text: &str) -> Result<()> {
+    file.write(&qr::png(text).map_err(Failure::failed)?)
+}
+
+/// A file for a secret, readable by nobody but its owner. It is made before there is a secret that could be lost, and goes
+/// again if none comes.
+pub(super) struct Kept<'a> {
     path: &'a Path,
     file: Option<File>,
 }
 
-impl<'a> Picture<'a> {
-    fn begin(path: &'a Path) -> Result<Self> {
+impl<'a> Kept<'a> {
+    pub(super) fn begin(path: &'a Path) -> Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
         let file = file.map_err(|e| {
             if e.kind() == ErrorKind::AlreadyExists {
@@ -144,17 +201,16 @@ impl<'a> Picture<'a> {
         Ok(Self { path, file: Some(file) })
     }
 
-    fn draw(mut self, text: &str) -> Result<()> {
-        let picture = qr::png(text).map_err(Failure::failed)?;
+    fn write(mut self, bytes: &[u8]) -> Result<()> {
         let Some(file) = &mut self.file else { return Ok(()) };
-        let written = file.write_all(&picture).and_then(|()| file.sync_all());
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
         written.map_err(|e| Failure::io(format!("cannot write {}", self.path.display()), &e))?;
         self.file = None;
         Ok(())
     }
 }
 
-impl Drop for Picture<'_> {
+impl Drop for Kept<'_> {
     fn drop(&mut self) {
         if self.file.is_some() {
             let _gone = std::fs::remove_file(self.path);
@@ -185,12 +241,12 @@ mod tests {
     #[test]
     fn a_picture_that_was_not_drawn_leaves_no_file_and_none_is_overwritten() {
         let path = std::env::temp_dir().join(format!("adit-picture-{}.png", std::process::id()));
-        drop(Picture::begin(&path).unwrap());
+        drop(Kept::begin(&path).unwrap());
         assert!(!path.exists());
-        Picture::begin(&path).unwrap().draw("adit:1:abc").unwrap();
+        draw(Kept::begin(&path).unwrap(), "adit:1:abc").unwrap();
         let drawn = std::fs::read(&path).unwrap();
         assert!(drawn.starts_with(b"\x89PNG"));
-        assert!(Picture::begin(&path).is_err_and(|e| e.message.contains("is there already")));
+        assert!(Kept::begin(&path).is_err_and(|e| e.message.contains("is there already")));
         assert_eq!(std::fs::read(&path).unwrap(), drawn);
         std::fs::remove_file(path).unwrap();
     }

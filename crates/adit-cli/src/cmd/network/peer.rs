@@ -1,6 +1,8 @@
 //! `adit peer`.
 
+use adit::openvpn::network::DeviceKey;
 use adit_wireguard::PrivateKey;
+use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
 
 use super::{ask, invite, now};
@@ -94,10 +96,13 @@ fn expire(name: &str, when: &str) -> Result<Exit> {
     change(name, ends, &format!("{name} ends in {when}."))
 }
 
-/// A WireGuard app gets a new configuration. A device with adit makes its keys itself, so it is invited anew.
+/// A WireGuard app, or an OpenVPN client, gets a new configuration. A device with adit makes its keys itself, so it is invited anew.
 fn rotate(args: &PeerArgs) -> Result<Exit> {
     let peers: Vec<PeerRow> = ask(Ask::Peers)?;
     let peer = find(&peers, &args.name)?;
+    if peer.kind == "openvpn" {
+        return rotate_openvpn(args);
+    }
     if peer.kind != "wireguard" {
         return Err(Failure::usage(format!("{} makes its own key, which only it can change", args.name))
             .hint(format!("remove it and invite it anew: adit peer remove {0} && adit invite {0}", args.name)));
@@ -107,13 +112,20 @@ fn rotate(args: &PeerArgs) -> Result<Exit> {
     let key = PrivateKey::new(*bytes);
     let rotated = PeerChange::Rotate { public_key: key.public_key().to_string() };
     let admitted: Admitted = ask(Ask::Change { name: args.name.clone(), change: rotated })?;
-    let profile = invite::with_key(&admitted.profile, &key);
+    let profile = invite::with_key(admitted.profile.expose(), &key);
     if args.json {
-        render::json(&invite::ForWireguard { name: &admitted.name, profile: &profile });
+        render::json(&invite::ForAnApp { name: &admitted.name, profile: &profile });
     } else {
         render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
     }
     Ok(Exit::Done)
+}
+
+fn rotate_openvpn(args: &PeerArgs) -> Result<Exit> {
+    let key = DeviceKey::generate().map_err(Failure::failed)?;
+    let rotated = PeerChange::Rotate { public_key: Base64::encode_string(&key.public()) };
+    let admitted: Admitted = ask(Ask::Change { name: args.name.clone(), change: rotated })?;
+    invite::show_openvpn(&admitted, &key, None, args.json)
 }
 
 fn report(args: &PeerArgs, what: PeerChange, said: &str) -> Result<Exit> {

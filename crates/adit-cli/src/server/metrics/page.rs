@@ -100,7 +100,7 @@ fn network(page: &mut Page, seen: &Seen<'_>, peers: &[(&Peer, Option<&PeerReport
 fn tunnel(page: &mut Page, seen: &Seen<'_>, peers: &[(&Peer, Option<&PeerReport>)]) {
     let Some(tunnel) = seen.tunnel else { return };
     let mut family = page.family("adit_peers_by_carrier", Kind::Gauge, "Connected devices, by what carries them.");
-    for carrier in ["udp", "https"] {
+    for carrier in ["udp", "https", "openvpn"] {
         let on = |report: &&PeerReport| report.has_session && report.transport == carrier;
         family.sample(&[("carrier", carrier)], peers.iter().filter_map(|(_, report)| *report).filter(on).count());
     }

@@ -294,7 +294,7 @@ impl Attendant {
                     self.settled.push(path.remote);
                 }
             }
-            ServerEvent::Ask(_) | ServerEvent::Said(..) => {}
+            ServerEvent::Ask(_) | ServerEvent::Said(..) | ServerEvent::Carried(..) => {}
             ServerEvent::Left(client, why) => {
                 tracing::debug!(%why, "a client has left");
                 self.ask_no_more(client);
