@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::step::{Outcome, is_root, show};
 
 /// Programs the tests run, by name, or what they import, by its whole path; and the Debian packages they are in.
-const NEEDED: [(&str, &str); 34] = [
+const NEEDED: [(&str, &str); 37] = [
     ("cc", "gcc libc6-dev"),
     ("c++", "g++"),
     ("caddy", "caddy"),
@@ -14,12 +14,14 @@ const NEEDED: [(&str, &str); 34] = [
     ("clang", "clang libclang-dev"),
     ("cmake", "cmake"),
     ("curl", "curl"),
+    ("danted", "dante-server"),
     ("ethtool", "ethtool"),
     ("git", "git"),
     ("haproxy", "haproxy"),
     ("ip", "iproute2"),
     ("iperf3", "iperf3"),
     ("ndpiReader", "libndpi-bin"),
+    ("microsocks", "microsocks"),
     ("nft", "nftables"),
     ("nginx", "nginx-light"),
     ("obfs4proxy", "obfs4proxy"),
@@ -34,6 +36,7 @@ const NEEDED: [(&str, &str); 34] = [
     ("python3", "python3"),
     ("sysctl", "procps"),
     ("tcpdump", "tcpdump"),
+    ("tinyproxy", "tinyproxy"),
     ("tshark", "tshark"),
     ("wg", "wireguard-tools"),
     ("wg-quick", "wireguard-tools"),

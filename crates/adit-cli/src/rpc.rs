@@ -111,7 +111,7 @@ impl Method {
     }
 }
 
-/// What a person was asked for an OpenVPN client: its user, the password of its key, or both.
+/// What a person was asked for an OpenVPN client: its user, the password of its key, a user of the proxy, or some of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Login {
     /// The user, if that was asked for.
@@ -123,6 +123,9 @@ pub(crate) struct Login {
     /// The password of the key, if that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) key_password: Option<SecretText>,
+    /// User and password of the proxy on the way, a line each, if they were asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) proxy: Option<SecretText>,
 }
 
 /// A network as its server wants it run.
@@ -434,6 +437,7 @@ mod tests {
                     user: Some("alice".to_owned()),
                     password: "secret".parse().ok(),
                     key_password: "another".parse().ok(),
+                    proxy: "bob\nthird\n".parse().ok(),
                 }),
             },
             Method::Up {

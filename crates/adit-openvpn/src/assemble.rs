@@ -103,10 +103,11 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
     let mtu = first.and_then(|remote| remote.sizes.tun_mtu).unwrap_or(defaults.mtu);
     let fragment = config.remotes.iter().filter_map(|remote| remote.sizes.fragment).min();
     let mssfix = first.and_then(|remote| remote.sizes.mssfix).unwrap_or_else(|| MssFix::unsaid(mtu, fragment));
+    let relayed = config.remotes.iter().map(options::Remote::relay_header).max().unwrap_or(0);
     Ok(ClientConfig {
         remotes: Vec::new(),
         stream: config.remotes.iter().all(|remote| remote.transport == options::Transport::Tcp),
-        wrap: wrap(config)?,
+        wraps: config.remotes.iter().map(|remote| wrap(config, &remote.wrap)).collect::<Result<_, _>>()?,
         tls: tls(common, Role::Client)?,
         ciphers: common.data.ciphers.clone(),
         fallback_cipher: common.data.fallback,
@@ -117,7 +118,7 @@ pub fn client(config: &options::ClientConfig, login: Option<Credentials>) -> Res
         peer_info: common.hooks.peer_info.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         block_ipv6: common.inside.block_ipv6,
         fragment,
-        mssfix,
+        mssfix: mssfix.with_room_for(relayed),
         mtu,
         times: times(common, patience),
         ping: common.life.ping,
@@ -144,9 +145,6 @@ fn not_spoken(is_asked: bool, option: &'static str, why: &'static str, hint: &'s
 pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
     let peer = &config.common.peer;
     let any = |wanted: fn(&options::Remote) -> bool| config.remotes.iter().any(wanted);
-    let differs = |of: fn(&options::Remote) -> &options::ControlWrap| {
-        config.remotes.windows(2).any(|pair| matches!(pair, [one, other] if of(one) != of(other)))
-    };
     not_spoken(
         config
             .remotes
@@ -162,31 +160,19 @@ pub fn spoken(config: &options::ClientConfig) -> Result<(), Unusable> {
         "over TCP nothing is cut, and the server does not expect it",
         "remove the line, or the remotes over TCP",
     )?;
-    not_spoken(
-        any(|remote| matches!(&remote.proxy, Some(proxy) if proxy.kind == options::ProxyKind::Http)),
-        "http-proxy",
-        LATER,
-        "remove the line, and see whether the server is reached without",
-    )?;
-    not_spoken(
-        any(|remote| matches!(&remote.proxy, Some(proxy) if proxy.kind == options::ProxyKind::Socks)),
-        "socks-proxy",
-        LATER,
-        "remove the line, and see whether the server is reached without",
-    )?;
     not_spoken(any(|remote| remote.local.is_some()), "local", LATER, "remove the line; the routing table chooses")?;
-    not_spoken(
-        differs(|remote| &remote.wrap),
-        "connection",
-        "the blocks have different keys of the control channel, which this build of adit does not do yet",
-        "put each remote with its keys into a file of its own",
-    )?;
     of_both(&config.common)?;
     not_spoken(
         matches!(peer.crl, Some(Crl::Directory(_))),
         "crl-verify",
         "a directory of withdrawn certificates is looked at for servers only",
         "write `crl-verify FILE`, with a list that the authority signed",
+    )?;
+    not_spoken(
+        config.common.hooks.run.iter().any(|hook| hook.moment == options::Moment::TlsVerify),
+        "tls-verify",
+        "no program is asked about certificates",
+        "write `verify-x509-name` or `peer-fingerprint`, which say the same without a program",
     )?;
     not_spoken(
         peer.kind == Some(PeerKind::Client),
@@ -251,9 +237,8 @@ fn times(common: &options::Common, patience: Option<std::time::Duration>) -> Tim
     }
 }
 
-fn wrap(config: &options::ClientConfig) -> Result<ControlWrap, Unusable> {
-    let Some(remote) = config.remotes.first() else { return Ok(ControlWrap::Plain) };
-    Ok(match &remote.wrap {
+fn wrap(config: &options::ClientConfig, wrap: &options::ControlWrap) -> Result<ControlWrap, Unusable> {
+    Ok(match wrap {
         options::ControlWrap::Plain => ControlWrap::Plain,
         options::ControlWrap::TlsAuth { key: material, direction: way } => ControlWrap::TlsAuth {
             key: shared_key("tls-auth", material)?,

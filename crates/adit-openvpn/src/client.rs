@@ -16,19 +16,18 @@ use adit_protocol::{Drops, Now, Path};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng as _;
 
-pub use self::config::{ClientConfig, ControlWrap};
+use self::config::Wrapped;
+pub use self::config::{ClientConfig, ControlWrap, Remote};
 pub use self::event::{AuthFailure, ClientChange, ClientEvent, Ended};
 use self::login::Login;
 use crate::constants::{EARLY_NEGOTIATION, MAX_EVENTS};
 use crate::data::{Fragments, SealJob, Segments};
 use crate::inner::Entering;
-use crate::key_file::StaticKey;
 use crate::key_method::KeyMessage;
 use crate::packet::Opcode;
 use crate::push::Pieces;
 use crate::session::{Ground, Session, Wrapping};
 use crate::tls::{TlsFactory, TlsSettingsError};
-use crate::wrap::Envelope;
 use crate::wrap::replay::ReplayCounter;
 use crate::{Role, data::Agreed};
 
@@ -36,10 +35,8 @@ use crate::{Role, data::Agreed};
 pub struct Client {
     config: ClientConfig,
     ground: Ground,
-    envelope: Arc<Envelope>,
-    /// What the key of later key exchanges is mixed with.
-    static_key: Option<StaticKey>,
-    wrapped_key: Vec<u8>,
+    /// As many as the configuration has of them.
+    wraps: Vec<Wrapped>,
     login: Login,
     rng: ChaCha20Rng,
     state: State,
@@ -78,6 +75,7 @@ enum State {
 struct Connection {
     session: Session,
     path: Path,
+    wrapped: Wrapped,
     /// Of a reply with settings, and of a change to them, that have not come whole.
     replies: Pieces,
     updates: Pieces,
@@ -108,7 +106,7 @@ impl Client {
     /// Certificates, keys or rules that TLS cannot be run with.
     pub fn new(mut config: ClientConfig, seed: [u8; 32], now: Now) -> Result<Self, TlsSettingsError> {
         let tls = TlsFactory::new(Role::Client, std::mem::take(&mut config.tls))?;
-        let (envelope, static_key, wrapped_key) = config.wrap.take();
+        let wraps = std::mem::take(&mut config.wraps).into_iter().map(Wrapped::from).collect();
         let ground = Ground {
             role: Role::Client,
             tls,
@@ -122,9 +120,7 @@ impl Client {
         Ok(Self {
             config,
             ground,
-            envelope: Arc::new(envelope),
-            static_key,
-            wrapped_key,
+            wraps,
             login,
             rng: ChaCha20Rng::from_seed(seed),
             state: State::Waiting(now.instant),
@@ -148,23 +144,27 @@ impl Client {
 
     /// Begins a session with the next remote.
     fn connect(&mut self, now: Now) {
-        let Some(path) = self.config.remotes.get(self.remote % self.config.remotes.len().max(1)).copied() else {
+        let Some(Remote { path, wrap }) =
+            self.config.remotes.get(self.remote % self.config.remotes.len().max(1)).copied()
+        else {
             self.state = State::Nowhere;
             return;
         };
         self.remote = self.remote.wrapping_add(1);
-        let (reset, first_number) = if self.wrapped_key.is_empty() {
+        let wrapped = self.wraps.get(wrap).cloned().unwrap_or_else(|| Wrapped::from(ControlWrap::Plain));
+        let (reset, first_number) = if wrapped.wrapped_key.is_empty() {
             (Opcode::HardResetClientV2, 1)
         } else {
             (Opcode::HardResetClientV3, EARLY_NEGOTIATION)
         };
         let counter = ReplayCounter::new(first_number, now.unix.as_secs());
-        let wrapping = Wrapping::new(Arc::clone(&self.envelope), counter, self.wrapped_key.clone());
+        let wrapping = Wrapping::new(Arc::clone(&wrapped.envelope), counter, wrapped.wrapped_key.to_vec());
         match Session::begin(&self.ground, reset, wrapping, self.login.shown(), &mut self.rng, now) {
             Ok(session) => {
                 self.state = State::Connecting(Box::new(Connection {
                     session,
                     path,
+                    wrapped,
                     replies: Pieces::default(),
                     updates: Pieces::default(),
                     fragments: Fragments::default(),
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// Takes other servers. Where there were none to try, that is what was waited for.
-    fn set_remotes(&mut self, now: Now, remotes: Vec<Path>) {
+    fn set_remotes(&mut self, now: Now, remotes: Vec<Remote>) {
         self.config.remotes = remotes;
         if matches!(self.state, State::Nowhere) {
             self.state = State::Waiting(now.instant);

@@ -56,7 +56,7 @@ pub use assemble::{
     Unusable, client as client_of, ends_on_silence, revoked as revoked_of, server as server_of, server_spoken, spoken,
 };
 pub use cipher::{Cipher, Digest};
-pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended};
+pub use client::{AuthFailure, Client, ClientChange, ClientConfig, ClientEvent, ControlWrap, Ended, Remote};
 pub use data::{Framing, MssFix, OpenJob, Opened, SealJob};
 pub use exchange::ExchangeFailure;
 pub use frame::{Deframer, MAX_FRAME, NotAFrame, frame_length};

@@ -3,9 +3,11 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `ways` | the servers as addresses |
-//! | `stream` | TCP as an outside |
+//! | `stream`, `relay` | TCP as an outside; datagrams through a proxy as one |
+//! | `proxy` | what is said to proxies |
 //! | `carrier` | the outside that a configuration's servers need |
 //! | `attendant` | who listens to the core: names, streams, patience, what the server set |
+//! | `program` | programs that a configuration has run |
 //! | `settings` | what the server set, as values, and as it changes |
 //! | [`server`] | the other end: a running server |
 //! | [`network`] | the other end again, beside the WireGuard of a network |
@@ -16,6 +18,9 @@
 mod attendant;
 mod carrier;
 pub mod network;
+mod program;
+mod proxy;
+mod relay;
 pub mod server;
 mod settings;
 mod stream;
@@ -33,6 +38,7 @@ use zeroize::Zeroizing;
 
 use self::attendant::{Attendant, Order};
 pub use self::carrier::{Carrier, CarrierControl};
+pub use self::program::{NoAnswer, Program};
 pub use self::settings::Settings;
 use self::ways::Ways;
 
@@ -55,8 +61,10 @@ pub struct OpenVpn {
 pub struct Shown {
     /// What it is at.
     pub phase: Phase,
-    /// The server of this attempt: its address, and how the configuration calls it.
+    /// The server of this attempt: where packets to it go, and how the configuration calls it.
     pub server: Option<(SocketAddr, String)>,
+    /// The proxy on the way there; its address is that where packets go.
+    pub proxy: Option<options::ProxyKind>,
     /// `udp` or `tcp`.
     pub transport: &'static str,
     /// What the server set, in this connection or the last one.
@@ -158,10 +166,11 @@ impl OpenVpn {
         settings.remotes = ways.paths();
         let client = Client::new(settings, *seed, clock.now())?;
         let options = adit_engine::Options { clock, run, ..adit_engine::Options::default() };
-        let (engine, news) = adit_engine::start(client, inside, outside, options);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (shown, watched) = watch::channel(Shown::default());
+        // Before anything is sent: it knows the proxies.
         let attendant = Attendant::new(config, ways, carrier.streams(), shown);
+        let (engine, news) = adit_engine::start(client, inside, outside, options);
         tokio::spawn(attendant.run(engine.clone(), news, inbox));
         Ok(Self { engine, orders, shown: watched, carrier })
     }

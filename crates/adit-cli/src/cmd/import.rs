@@ -110,15 +110,10 @@ fn programs(config: &Config, allowed: bool) -> Result<()> {
 /// What no block can stand for stays where it is, so its name must hold from anywhere.
 fn nothing_stays_behind(text: &str, config: &Config) -> Result<()> {
     for Needed { line, option, name, .. } in options::left_beside(text) {
-        // Whoever wrote the configuration named the proxy too, and could have any file sent there.
-        let instead = match option.as_str() {
-            "http-proxy" => "write `http-proxy-user-pass` with that file on a line of its own, which is taken in",
-            "socks-proxy" => "write `stdin` in its place, so that a person is asked",
-            _ if Path::new(&name).is_relative() => "write its whole path",
-            _ => continue,
-        };
-        let why = format!("line {line}: `{option}` names `{name}`, which is beside the file and is not taken in");
-        return Err(Failure::usage(why).hint(instead));
+        if Path::new(&name).is_relative() {
+            let why = format!("line {line}: `{option}` names `{name}`, which is beside the file and is not taken in");
+            return Err(Failure::usage(why).hint("write its whole path"));
+        }
     }
     for hook in &config.common().hooks.run {
         if let Some(program) = hook.command.first().filter(|program| Path::new(program).is_relative()) {

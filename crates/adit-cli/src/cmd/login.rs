@@ -1,4 +1,4 @@
-//! Asking a person for user and password, and for the password of a key: on the terminal, where nothing of the password is seen, or from standard input.
+//! Asking a person for user and password, of a server or a proxy, and for the password of a key: on the terminal, where nothing of the password is seen, or from standard input.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
@@ -12,14 +12,24 @@ use crate::tunnel::{LoginQuestion, Question};
 /// The longest answer that is taken, in bytes.
 const MAX_ANSWER: usize = 4096;
 
-/// Asks for what is missing. From a pipe: a line each, in this order: password of the key, user, password, answer.
+/// Asks for what is missing. From a pipe: a line each, in this order: password of the key, user and password of the proxy, user,
+/// password, answer.
 pub(super) fn ask(question: &Question, tunnel: &str) -> Result<Login> {
     let key_password: Option<SecretText> = match question.key {
         Some(option) => Some(hidden(&format!("Password of the key (`{option}`) for {tunnel}: "))?.into()),
         None => None,
     };
+    let proxy = question.proxy.as_ref().map(|proxy| ask_proxy(proxy, tunnel)).transpose()?;
     let login = question.login.as_ref().map(|question| ask_login(question, tunnel)).transpose()?.unwrap_or_default();
-    Ok(Login { key_password, ..login })
+    Ok(Login { key_password, proxy, ..login })
+}
+
+/// User and password, a line each.
+fn ask_proxy(proxy: &str, tunnel: &str) -> Result<SecretText> {
+    let proxy = for_people(proxy);
+    let user = shown(&format!("User of the proxy {proxy} for {tunnel}: "))?;
+    let password = hidden(&format!("Password of {} at the proxy {proxy} for {tunnel}: ", for_people(&user)))?;
+    Ok(Zeroizing::new(format!("{}\n{}\n", *user, *password)).into())
 }
 
 fn ask_login(question: &LoginQuestion, tunnel: &str) -> Result<Login> {
@@ -40,14 +50,15 @@ fn ask_login(question: &LoginQuestion, tunnel: &str) -> Result<Login> {
     Ok(question.answered(&user, &password, &answer))
 }
 
-/// Asks what a server asks. The password of the key is that of before.
-pub(super) fn answer(challenge: &Challenge, key_password: Option<SecretText>) -> Result<Login> {
+/// Asks what a server asks. The passwords of the key and of the proxy are those of before.
+pub(super) fn answer(challenge: &Challenge, before: Option<&Login>) -> Result<Login> {
     let prompt = format!("{} ", for_people(&challenge.question));
     let answer = if challenge.echo { shown(&prompt)? } else { hidden(&prompt)? };
     let Login { user, password, .. } = &challenge.login;
     let begun = password.as_ref().map_or("", SecretText::expose);
     let password = Zeroizing::new(format!("{begun}{}", *answer));
-    Ok(Login { user: user.clone(), password: Some(password.into()), key_password })
+    let before = before.cloned().unwrap_or_default();
+    Ok(Login { user: user.clone(), password: Some(password.into()), ..before })
 }
 
 fn shown(prompt: &str) -> Result<Zeroizing<String>> {

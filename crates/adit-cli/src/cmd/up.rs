@@ -75,11 +75,10 @@ fn openvpn(args: &UpArgs, source: &Source) -> Result<Exit> {
     let mut client = Client::connect_or_start(&places)?;
     let file = source.file.clone();
     let up = |login| Method::Up { name: source.name.clone(), file: file.clone(), login };
-    let key_password = login.as_ref().and_then(|login| login.key_password.clone());
-    let mut brought: Result<Done> = client.call(up(login));
+    let mut brought: Result<Done> = client.call(up(login.clone()));
     for _ in 0..MAX_QUESTIONS {
         let Err(Failure { challenge: Some(challenge), .. }) = &brought else { break };
-        let login = login::answer(challenge, key_password.clone())?;
+        let login = login::answer(challenge, login.as_ref())?;
         brought = client.call(up(Some(login)));
     }
     let done = brought?;

@@ -65,6 +65,7 @@ pub(crate) fn dry_run_openvpn(name: &str, asked: &AskedOpenVpn) -> Vec<String> {
     std::iter::once(format!("create the interface {name}"))
         .chain(servers)
         .chain(std::iter::once("set the addresses, routes and name servers that the server says".to_owned()))
+        .chain(asked.programs())
         .collect()
 }
 

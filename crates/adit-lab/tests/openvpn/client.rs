@@ -17,7 +17,7 @@ use crate::scene::{self, INSIDE, SERVER, Scene};
 fn config(scene: &Scene) -> ClientConfig {
     let paper = scene.papers.client();
     ClientConfig {
-        remotes: vec![Path::to(SERVER.parse().unwrap())],
+        remotes: vec![Path::to(SERVER.parse().unwrap()).into()],
         tls: TlsSettings {
             certificates: paper.chain(),
             key: Some(paper.key()),
@@ -110,7 +110,7 @@ fn tls_crypt_with_aes_256_gcm_and_keys_from_tls() {
     let key = scene.key("secret", "tc.key", "");
     scene.serve("--tls-crypt DIR/tc.key");
     let wrap = ControlWrap::TlsCrypt(StaticKey::parse(&key).unwrap());
-    let pushed = story(&scene, ClientConfig { wrap, ..config(&scene) });
+    let pushed = story(&scene, ClientConfig { wraps: vec![wrap], ..config(&scene) });
     assert_eq!(pushed.cipher, Some(Cipher::Aes256Gcm));
     assert!(pushed.exported_keys && pushed.dynamic_envelope && pushed.control_exit, "{pushed:?}");
 }
@@ -124,7 +124,7 @@ fn tls_crypt_v2_with_a_key_that_openvpn_wrapped() {
         let key = scene.key("tls-crypt-v2-client", "c.key", &server);
         scene.serve(&format!("--tls-crypt-v2 DIR/v2.key {flag}"));
         let wrap = ControlWrap::TlsCryptV2(ClientKey::parse(&key).unwrap());
-        story(&scene, ClientConfig { wrap, ..config(&scene) });
+        story(&scene, ClientConfig { wraps: vec![wrap], ..config(&scene) });
     }
 }
 
@@ -139,7 +139,7 @@ fn tls_auth_in_every_direction_with_several_digests() {
         let key = scene.key("secret", "ta.key", "");
         scene.serve(&format!("--tls-auth DIR/ta.key{server} --auth {digest}"));
         let wrap = ControlWrap::TlsAuth { key: StaticKey::parse(&key).unwrap(), digest, direction };
-        story(&scene, ClientConfig { wrap, digest, ..config(&scene) });
+        story(&scene, ClientConfig { wraps: vec![wrap], digest, ..config(&scene) });
     }
 }
 

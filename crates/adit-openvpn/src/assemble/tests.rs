@@ -5,11 +5,12 @@ mod server;
 
 use std::time::Duration;
 
+use adit_protocol::Secret;
 use rustls::{CipherSuite, NamedGroup};
 
 use super::{Unusable, client, ends_on_silence};
 use crate::options::{self, Config, FilterAction};
-use crate::{ClientConfig, ControlWrap, Framing, MssFix};
+use crate::{ClientConfig, ControlWrap, Framing, MssFix, StaticKey};
 
 /// A certificate as a file has it.
 fn paper() -> String {
@@ -53,7 +54,7 @@ fn what_is_written_is_what_the_core_gets() {
     assert_eq!(config.reconnect, (Duration::from_secs(2), Duration::from_secs(20)));
     assert_eq!(config.peer_info, ["UV_SEAT=7"]);
     assert_eq!(config.pulling.decide("ping 10"), FilterAction::Ignore);
-    assert!(matches!(config.wrap, ControlWrap::Plain) && !config.stream);
+    assert!(matches!(config.wraps.as_slice(), [ControlWrap::Plain]) && !config.stream);
     assert!(ends_on_silence(&options_of(&format!("{LOGIN}ping-exit 20\n"))));
     assert!(!ends_on_silence(&options_of(&format!("{LOGIN}ping-restart 20\n"))));
 }
@@ -82,17 +83,36 @@ fn sizes_are_those_of_the_file_or_openvpns_own() {
         ("fragment 1200\n", Some(1200), MssFix::Datagram { size: 1200, with_headers }),
         ("fragment 1200\nmssfix 1100 fixed\n", Some(1200), MssFix::Inside(1100)),
         ("fragment 0\n", None, MssFix::default()),
+        ("socks-proxy 192.0.2.9\n", None, MssFix::Datagram { size: 1492 - 6 - 1 - 11, with_headers }),
     ] {
         let config = settings(&format!("{LOGIN}{lines}"));
         assert_eq!((config.fragment, config.mssfix), (fragment, mssfix), "{lines}");
     }
 }
 
+/// Each server has the key of its own block, else that of the file.
+#[test]
+fn servers_may_have_different_keys_of_the_control_channel() {
+    let key = StaticKey::new(Secret::new([7; 256])).emit();
+    let key = &*key;
+    let block = |option: &str, port: u16| {
+        format!("<connection>\nremote b.example {port}\n<{option}>\n{key}\n</{option}>\n</connection>\n")
+    };
+    let config = settings(&format!(
+        "{LOGIN}{}{}<connection>\nremote c.example\n</connection>\n",
+        block("tls-crypt", 1),
+        block("tls-auth", 2)
+    ));
+    let [crypt, auth, none] = config.wraps.as_slice() else { panic!("{:?}", config.wraps) };
+    assert!(matches!(crypt, ControlWrap::TlsCrypt(_)) && matches!(auth, ControlWrap::TlsAuth { .. }));
+    assert!(matches!(none, ControlWrap::Plain));
+}
+
 #[test]
 fn what_this_build_cannot_keep_to_is_refused_with_the_way_out() {
     for (lines, named) in [
         ("fragment 1300\n<connection>\nremote b.example\nproto tcp\n</connection>\n", "fragment"),
-        ("socks-proxy 192.0.2.9\n", "socks-proxy"),
+        ("script-security 2\ntls-verify /bin/true\n", "tls-verify"),
         ("remote-cert-tls client\n", "remote-cert-tls"),
         ("remote-cert-ku 80\n", "remote-cert-ku"),
         ("remote-cert-eku 1.2.3\n", "remote-cert-eku"),

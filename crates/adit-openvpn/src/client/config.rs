@@ -1,6 +1,7 @@
 //! How a client is configured: plain values. Not here: the text of configuration files.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use adit_protocol::Path;
@@ -35,15 +36,31 @@ pub enum ControlWrap {
     TlsCryptV2(ClientKey),
 }
 
+/// A way to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    /// Where packets to it go.
+    pub path: Path,
+    /// Which of [`ClientConfig::wraps`] its control packets have, from 0; what is not there is plain.
+    pub wrap: usize,
+}
+
+/// A server with the first envelope.
+impl From<Path> for Remote {
+    fn from(path: Path) -> Self {
+        Self { path, wrap: 0 }
+    }
+}
+
 /// A client's configuration.
 #[derive(Debug)]
 pub struct ClientConfig {
     /// The servers, tried in this order, again and again.
-    pub remotes: Vec<Path>,
+    pub remotes: Vec<Remote>,
     /// Whether the carrier is a stream (TCP): only said to the server, which compares it.
     pub stream: bool,
-    /// The envelope of control packets.
-    pub wrap: ControlWrap,
+    /// The envelopes of control packets: one for all servers, or those that [`Remote::wrap`] counts.
+    pub wraps: Vec<ControlWrap>,
     /// Certificates and rules.
     pub tls: TlsSettings,
     /// Ciphers that the server may choose from (`data-ciphers`).
@@ -84,7 +101,7 @@ impl Default for ClientConfig {
         Self {
             remotes: Vec::new(),
             stream: false,
-            wrap: ControlWrap::Plain,
+            wraps: vec![ControlWrap::Plain],
             tls: TlsSettings::default(),
             ciphers: Cipher::DEFAULT.to_vec(),
             fallback_cipher: None,
@@ -145,19 +162,30 @@ impl ClientConfig {
     }
 }
 
-impl ControlWrap {
-    /// The envelope, what later keys are mixed with, and the wrapped key to show.
-    pub(super) fn take(&mut self) -> (Envelope, Option<StaticKey>, Vec<u8>) {
-        match std::mem::take(self) {
-            Self::Plain => (Envelope::Plain, None, Vec::new()),
-            Self::TlsAuth { key, digest, direction } => {
+/// An envelope as sessions use it.
+#[derive(Clone)]
+pub(super) struct Wrapped {
+    pub(super) envelope: Arc<Envelope>,
+    /// What the key of later key exchanges is mixed with.
+    pub(super) static_key: Option<Arc<StaticKey>>,
+    /// What a client with a key of its own shows; empty without one.
+    pub(super) wrapped_key: Arc<[u8]>,
+}
+
+impl From<ControlWrap> for Wrapped {
+    fn from(wrap: ControlWrap) -> Self {
+        let (envelope, static_key, wrapped_key) = match wrap {
+            ControlWrap::Plain => (Envelope::Plain, None, Vec::new()),
+            ControlWrap::TlsAuth { key, digest, direction } => {
                 (Envelope::tls_auth(&key, digest, direction), Some(key), Vec::new())
             }
-            Self::TlsCrypt(key) => (Envelope::tls_crypt(&key, Role::Client), Some(key), Vec::new()),
-            Self::TlsCryptV2(ClientKey { key, wrapped }) => {
+            ControlWrap::TlsCrypt(key) => (Envelope::tls_crypt(&key, Role::Client), Some(key), Vec::new()),
+            ControlWrap::TlsCryptV2(ClientKey { key, wrapped }) => {
                 (Envelope::tls_crypt(&key, Role::Client), Some(key), wrapped)
             }
-        }
+        };
+        let static_key = static_key.map(Arc::new);
+        Self { envelope: Arc::new(envelope), static_key, wrapped_key: wrapped_key.into() }
     }
 }
 

@@ -127,7 +127,7 @@ impl Client {
         let State::Connecting(connection) = &mut self.state else { return };
         connection.session.agree(Role::Client, agreed, pushed.exported_keys, now.instant);
         if pushed.dynamic_envelope {
-            connection.session.use_dynamic(Role::Client, self.static_key.as_ref(), now.unix);
+            connection.session.use_dynamic(Role::Client, connection.wrapped.static_key.as_deref(), now.unix);
         }
         connection.take_keepalive(&pushed);
         connection.control_exit = pushed.control_exit;

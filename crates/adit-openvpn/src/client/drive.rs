@@ -188,7 +188,7 @@ impl Client {
         }
         connection.session.handle_control(&self.ground, self.login.shown(), &mut self.rng, now, datagram)?;
         connection.last_heard = now.instant;
-        connection.session.take_reset(self.wrapped_key.len());
+        connection.session.take_reset(connection.wrapped.wrapped_key.len());
         self.advance(now);
         Ok(None)
     }

@@ -6,6 +6,7 @@ use adit_protocol::Path;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::Remote;
 use crate::constants::MAX_BACKOFF;
 use crate::exchange::ExchangeFailure;
 use crate::options::Rejected;
@@ -111,7 +112,7 @@ pub enum ClientChange {
     Say(String),
     /// The servers are these from now on, tried in this order, again and again; one that is connected to stays. Where there
     /// were none, the first attempt begins.
-    Remotes(Vec<Path>),
+    Remotes(Vec<Remote>),
     /// What carried the session is gone: a stream has ended.
     CarrierLost(String),
 }

@@ -40,6 +40,16 @@ impl MssFix {
     }
 }
 
+impl MssFix {
+    /// The same, where datagrams carry so many bytes more on a part of their way.
+    pub(crate) fn with_room_for(self, bytes: u16) -> Self {
+        match self {
+            Self::Datagram { size, with_headers } => Self::Datagram { size: size.saturating_sub(bytes), with_headers },
+            Self::Off | Self::Inside(_) => self,
+        }
+    }
+}
+
 /// The same, for one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Segments {

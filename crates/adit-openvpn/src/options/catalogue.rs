@@ -5,7 +5,7 @@
 use super::draft::Draft;
 use super::finding::Outcome;
 use super::lexer::Directive;
-use super::{connection, data, dns, hooks, identity, inside, life, process, pushed, server, tls};
+use super::{connection, data, dns, hooks, identity, inside, life, process, proxy, pushed, server, tls};
 
 /// In the file of a client.
 pub(super) const CLIENT: u8 = 1;
@@ -115,7 +115,7 @@ impl Entry {
     }
 }
 
-const TABLES: [&[Entry]; 11] = [
+const TABLES: [&[Entry]; 12] = [
     connection::TABLE,
     data::TABLE,
     dns::TABLE,
@@ -124,6 +124,7 @@ const TABLES: [&[Entry]; 11] = [
     inside::TABLE,
     life::TABLE,
     process::TABLE,
+    proxy::TABLE,
     pushed::TABLE,
     server::TABLE,
     tls::TABLE,

@@ -1,15 +1,17 @@
-//! How the other end is reached: remotes, transports, ports, proxies, the wrapping of the control channel. All that a
+//! How the other end is reached: remotes, transports, ports, the wrapping of the control channel. With `proxy`, all that a
 //! `<connection>` block may hold.
 //!
 //! Not here: which remote is tried when (the client), what the keys are (`material`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::catalogue::{BOTH, CLIENT, CONNECTION, Entry, PUSHED, ignored, read, refused};
+use super::catalogue::{BOTH, CLIENT, CONNECTION, Entry, PUSHED, ignored, read};
 use super::draft::Draft;
-use super::finding::{Outcome, Refusal, Said, doubt, ignore, refuse};
+use super::finding::{Outcome, Refusal, Said, doubt, refuse};
 use super::lexer::Directive;
 use super::material::Material;
+use super::proxy::{Proxy, ProxyDraft};
 use super::value::{self, choice, host, port, seconds, short, small, text};
 pub use crate::MssFix;
 
@@ -17,8 +19,6 @@ pub use crate::MssFix;
 pub const DEFAULT_PORT: u16 = 1194;
 /// As many remotes are kept, those of blocks among them.
 pub const MAX_REMOTES: usize = 512;
-/// As many headers a proxy is told beside the usual: each remote has its own copy.
-pub const MAX_HEADERS: usize = 16;
 
 /// What packets travel in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,32 +76,6 @@ pub enum ControlWrap {
     },
 }
 
-/// A proxy on the way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proxy {
-    /// Which kind.
-    pub kind: ProxyKind,
-    /// Its host: a name or an address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// A file or block with its user and password, a line each.
-    pub login: Option<Material>,
-    /// Asks for user and password only when the proxy does (`auto-nct`, `auto`).
-    pub ask: bool,
-    /// What else the proxy is told: names and values of headers (HTTP only).
-    pub headers: Vec<(String, String)>,
-}
-
-/// Kinds of proxies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProxyKind {
-    /// CONNECT of HTTP.
-    Http,
-    /// SOCKS 5.
-    Socks,
-}
-
 /// What packets may measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Sizes {
@@ -146,6 +120,20 @@ pub struct Remote {
     pub wrap: ControlWrap,
 }
 
+impl Remote {
+    /// Bytes before each datagram on its way to a SOCKS proxy (RFC 1928 §7); 0 where there is none.
+    pub fn relay_header(&self) -> u16 {
+        let is_relayed = self.transport == Transport::Udp && self.proxy.is_some();
+        let address = match self.host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(_)) => 4,
+            Ok(IpAddr::V6(_)) => 16,
+            // No host's name is longer than a byte can say.
+            Err(_) => 1 + u16::from(u8::try_from(self.host.len()).unwrap_or(u8::MAX)),
+        };
+        if is_relayed { 4 + address + 2 } else { 0 }
+    }
+}
+
 /// What is known of connections while a file is read: the lines so far, in force for what comes after.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionDraft {
@@ -156,10 +144,7 @@ pub(super) struct ConnectionDraft {
     pub(super) local_port: Option<u16>,
     pub(super) bind: Option<bool>,
     float: bool,
-    http: Option<Proxy>,
-    http_login: Option<Material>,
-    headers: Vec<(String, String)>,
-    socks: Option<Proxy>,
+    pub(super) proxies: ProxyDraft,
     connect_timeout: Option<Duration>,
     retry: Option<(Duration, Duration)>,
     pub(super) exit_notify: Option<u32>,
@@ -224,24 +209,14 @@ impl ConnectionDraft {
         .collect()
     }
 
-    /// Whether both kinds of proxies are asked for.
-    pub(super) const fn has_two_proxies(&self) -> bool {
-        self.http.is_some() && self.socks.is_some()
-    }
-
     /// Whether datagrams would go through an HTTP proxy.
     pub(super) fn sends_datagrams_to_http(&self, line: &RemoteLine) -> bool {
-        self.http.is_some() && line.proto.unwrap_or_else(|| self.proto()).0 == Transport::Udp
+        self.proxies.has_http() && line.proto.unwrap_or_else(|| self.proto()).0 == Transport::Udp
     }
 
     /// The way that this line leads to.
     pub(super) fn complete(&self, line: &RemoteLine) -> Remote {
         let (transport, family) = line.proto.unwrap_or_else(|| self.proto());
-        let http = self.http.clone().map(|proxy| Proxy {
-            login: proxy.login.or_else(|| self.http_login.clone()),
-            headers: self.headers.clone(),
-            ..proxy
-        });
         let bound = self.bind.unwrap_or(self.local.is_some() || self.local_port.is_some());
         Remote {
             host: line.host.clone(),
@@ -251,7 +226,7 @@ impl ConnectionDraft {
             local: self.local.clone(),
             local_port: self.local_port.filter(|_| bound),
             float: self.float,
-            proxy: http.or_else(|| self.socks.clone()),
+            proxy: self.proxies.complete(),
             connect_timeout: self.connect_timeout.unwrap_or(Duration::from_secs(120)),
             retry: self.retry.unwrap_or((Duration::from_secs(1), Duration::from_secs(300))),
             exit_notify: self.exit_notify.filter(|_| transport == Transport::Udp),
@@ -280,12 +255,6 @@ pub(super) const TABLE: &[Entry] = &[
         Ok(Said::Accepted)
     }),
     read("fragment", HERE, 1, 2, fragment),
-    read("http-proxy", CLIENT | CONNECTION, 2, 4, http_proxy),
-    read("http-proxy-option", CLIENT | CONNECTION, 1, 3, http_proxy_option).many(),
-    read("http-proxy-user-pass", CLIENT | CONNECTION, 1, 1, |draft, d| {
-        draft.connection.http_login = value::material(d)?.or_else(|| draft.connection.http_login.take());
-        draft.announce(d)
-    }),
     read("key-direction", HERE, 1, 1, |draft, d| {
         draft.connection.key_direction = Some(direction(d, 1)?);
         Ok(Said::Accepted)
@@ -334,15 +303,6 @@ pub(super) const TABLE: &[Entry] = &[
         Ok(Said::Accepted)
     }),
     read("server-poll-timeout", HERE, 1, 1, connect_timeout),
-    read("socks-proxy", CLIENT | CONNECTION, 1, 3, socks_proxy),
-    ignored("socks-proxy-retry", CLIENT | CONNECTION, 0, 0, "attempts go on by themselves"),
-    ignored("http-proxy-retry", CLIENT | CONNECTION, 0, 0, "attempts go on by themselves"),
-    refused(
-        "http-proxy-timeout",
-        CLIENT | CONNECTION,
-        "OpenVPN has removed this option",
-        "write connect-timeout SECONDS",
-    ),
     read("tls-auth", HERE, 1, 2, tls_auth),
     read("tls-crypt", HERE, 1, 1, |draft, d| {
         draft.connection.tls_crypt = value::material(d)?.or_else(|| draft.connection.tls_crypt.take());
@@ -405,60 +365,6 @@ fn mssfix(draft: &mut Draft, d: &Directive) -> Outcome {
         (_, Some(_)) => return refuse(2, "there is no such choice", "write `mtu`, `fixed`, or nothing"),
     };
     draft.connection.sizes.mssfix = Some(fix);
-    Ok(Said::Accepted)
-}
-
-fn http_proxy(draft: &mut Draft, d: &Directive) -> Outcome {
-    let (host, port) = (host(d, 1)?, port(d, 2)?);
-    let (mut login, mut ask) = (None, false);
-    match d.word(3) {
-        None | Some("none") => {}
-        Some("auto" | "auto-nct") => ask = true,
-        Some("stdin") => ask = true,
-        Some(file) => login = Some(Material::File(file.to_owned())),
-    }
-    if let Some(method @ ("ntlm" | "ntlm2")) = d.word(4) {
-        let why = format!("{method} is an authentication that can be broken, and adit does not speak it");
-        return refuse(4, why, "write `basic`, and use a proxy that takes it");
-    }
-    if d.word(4).is_some_and(|method| !["basic", "none"].contains(&method)) {
-        return refuse(4, "there is no such authentication", "write `basic`, or nothing");
-    }
-    draft.connection.http = Some(Proxy { kind: ProxyKind::Http, host, port, login, ask, headers: Vec::new() });
-    Ok(Said::Accepted)
-}
-
-fn http_proxy_option(draft: &mut Draft, d: &Directive) -> Outcome {
-    let headers = &mut draft.connection.headers;
-    let header = match text(d, 1)? {
-        "VERSION" => return ignore("requests are HTTP/1.1, which proxies have taken for twenty years"),
-        "AGENT" => ("User-Agent".to_owned(), text(d, 2)?.to_owned()),
-        "CUSTOM-HEADER" => {
-            let (name, value) = match d.word(3) {
-                Some(value) => (text(d, 2)?, value),
-                None => text(d, 2)?.split_once(':').unwrap_or((text(d, 2)?, "")),
-            };
-            (name.trim().to_owned(), value.trim().to_owned())
-        }
-        _ => return refuse(1, "there is no such setting", "write VERSION, AGENT or CUSTOM-HEADER"),
-    };
-    if headers.len() == MAX_HEADERS {
-        return refuse(
-            0,
-            format!("there are more than {MAX_HEADERS} headers"),
-            "remove those that the proxy does not need",
-        );
-    }
-    headers.push(header);
-    Ok(Said::Accepted)
-}
-
-fn socks_proxy(draft: &mut Draft, d: &Directive) -> Outcome {
-    let port = if d.arguments() > 1 { port(d, 2)? } else { 1080 };
-    let login = d.word(3).filter(|file| *file != "stdin").map(|file| Material::File(file.to_owned()));
-    let ask = d.word(3) == Some("stdin");
-    draft.connection.socks =
-        Some(Proxy { kind: ProxyKind::Socks, host: host(d, 1)?, port, login, ask, headers: Vec::new() });
     Ok(Said::Accepted)
 }
 

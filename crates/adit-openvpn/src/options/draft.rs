@@ -291,7 +291,7 @@ impl Draft {
 }
 
 /// Words that may be secrets, of options that take them.
-const SECRET_WORDS: [&str; 7] = [
+const SECRET_WORDS: [&str; 8] = [
     "askpass",
     "auth-token",
     "auth-token-user",
@@ -299,6 +299,7 @@ const SECRET_WORDS: [&str; 7] = [
     "http-proxy-option",
     "http-proxy-user-pass",
     "secret",
+    "socks-proxy-user-pass",
 ];
 /// The longest name that is shown of an option that nobody knows.
 const MAX_NAME: usize = 32;

@@ -23,7 +23,7 @@ pub struct Needed {
 }
 
 /// Options whose first word names a file that a block can stand for.
-const TAKEN_IN: [&str; 14] = [
+const TAKEN_IN: [&str; 15] = [
     "askpass",
     "auth-gen-token-secret",
     "auth-user-pass",
@@ -35,17 +35,20 @@ const TAKEN_IN: [&str; 14] = [
     "key",
     "peer-fingerprint",
     "pkcs12",
+    "socks-proxy-user-pass",
     "tls-auth",
     "tls-crypt",
     "tls-crypt-v2",
 ];
 
 /// Options that name a file or directory no block can stand for, and which of their words does.
-const LEFT_BESIDE: [(&str, usize); 5] =
-    [("client-config-dir", 1), ("crl-verify", 1), ("http-proxy", 3), ("ifconfig-pool-persist", 1), ("socks-proxy", 3)];
+const LEFT_BESIDE: [(&str, usize); 3] = [("client-config-dir", 1), ("crl-verify", 1), ("ifconfig-pool-persist", 1)];
 
-/// What stands in place of the name of a file.
-const NO_NAMES: [&str; 5] = ["[inline]", "auto", "auto-nct", "none", ASKED];
+/// Options whose third word names a file, and the block that can stand for it, on a line of its own.
+const PROXIES: [(&str, &str); 2] = [("http-proxy", "http-proxy-user-pass"), ("socks-proxy", "socks-proxy-user-pass")];
+
+/// What stands in place of the name of a file with a proxy's user and password.
+const NO_NAMES: [&str; 4] = ["auto", "auto-nct", "none", ASKED];
 
 fn is_directory(d: &Directive) -> bool {
     d.name() == "crl-verify" && d.word(2) == Some("dir")
@@ -57,6 +60,10 @@ fn named(d: &Directive, n: usize) -> Option<Needed> {
 }
 
 fn needed(d: &Directive) -> Option<Needed> {
+    if let Some((_, block)) = PROXIES.into_iter().find(|(option, _)| *option == d.name()) {
+        let login = named(d, 3).filter(|login| !NO_NAMES.contains(&login.name.as_str()))?;
+        return Some(Needed { option: block.to_owned(), ..login });
+    }
     let is_value = d.name() == "peer-fingerprint";
     let is_asked = ["askpass", "auth-user-pass"].contains(&d.name()) && d.word(1) == Some(ASKED);
     if is_directory(d) || is_value || is_asked || !TAKEN_IN.contains(&d.name()) {
@@ -70,7 +77,7 @@ fn left(d: &Directive) -> Option<Needed> {
     if d.name() == "crl-verify" && !is_directory(d) {
         return None;
     }
-    named(d, word).filter(|left| !NO_NAMES.contains(&left.name.as_str()))
+    named(d, word).filter(|left| left.name != "[inline]")
 }
 
 /// Every directive, those of `<connection>` blocks and those that may be left out among them.
@@ -151,10 +158,14 @@ impl Piece {
     }
 }
 
-/// What the line says beside the file: a block has no room for it.
+/// What the line says beside the file: a block has no room for it. A proxy's line is one of its own.
 fn beside(line: &str, needed: &Needed) -> String {
     let Some(Ok(d)) = lexer::lines(line, 1).into_iter().next() else { return String::new() };
     let d = d.optional().unwrap_or(d);
+    if let (true, Some(host), Some(port)) = (d.name() != needed.option, d.word(1), d.word(2)) {
+        let method = d.word(4).map(|method| format!(" auto {}", Quoted(method))).unwrap_or_default();
+        return format!("{} {} {}{method}\n", d.name(), Quoted(host), Quoted(port));
+    }
     match (needed.option.as_str(), d.word(2)) {
         (option @ ("tls-auth" | "tls-crypt-v2"), Some(word)) => format!("{option} [inline] {}\n", Quoted(word)),
         _ => String::new(),

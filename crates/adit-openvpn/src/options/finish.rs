@@ -173,11 +173,11 @@ impl Whole<'_> {
             self.refuse("the file names no server", "add `remote HOST PORT`");
         }
         self.wraps(&draft.connection);
-        let mut two_proxies = draft.connection.has_two_proxies();
+        let mut two_proxies = draft.connection.proxies.are_two();
         let mut datagrams = false;
         let mut remotes = Vec::new();
         for (connection, line) in pairs {
-            two_proxies |= connection.has_two_proxies();
+            two_proxies |= connection.proxies.are_two();
             datagrams |= connection.sends_datagrams_to_http(line);
             let mut remote = connection.complete(line);
             // What the file says of wrapping after its blocks holds for those that say nothing (measured: OpenVPN 2.6.14).

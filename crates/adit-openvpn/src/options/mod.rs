@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `lexer` | words, quotes, escapes, comments, inline blocks |
 //! | `catalogue` | every option there is, and where it may stand |
-//! | `connection` | remotes, transports, proxies, sizes, wrapping: what a `<connection>` block may hold |
+//! | `connection`, `proxy` | remotes, transports, sizes, wrapping, proxies: what a `<connection>` block may hold |
 //! | `identity`, `tls`, `data` | certificates and logins; TLS and rekeying; ciphers and framing |
 //! | `inside`, `dns`, `life` | addresses and routes; name servers; pings and patience |
 //! | `process`, `hooks` | what OpenVPN's own process is told; programs that are run |
@@ -45,6 +45,7 @@ mod lexer;
 mod life;
 mod material;
 mod process;
+mod proxy;
 mod pushed;
 mod server;
 #[cfg(test)]
@@ -53,10 +54,7 @@ mod tls;
 mod value;
 
 pub use config::{ClientConfig, Common, Config, Listen, ServerConfig};
-pub use connection::{
-    ControlWrap, DEFAULT_PORT, Family, KeyDirection, MAX_HEADERS, MAX_REMOTES, MssFix, Proxy, ProxyKind, Remote, Sizes,
-    Transport,
-};
+pub use connection::{ControlWrap, DEFAULT_PORT, Family, KeyDirection, MAX_REMOTES, MssFix, Remote, Sizes, Transport};
 pub use data::{DataOptions, Framing};
 pub use dns::{Dns, DnsServer, DnsTransport, MAX_SERVERS};
 pub use draft::{Device, HandsOff};
@@ -71,6 +69,7 @@ pub use lexer::{Block, Directive, MAX_DIRECTIVES, MAX_LINE, MAX_TEXT, MAX_WORDS,
 pub use life::{Attempts, Life, OnSilence};
 pub use material::{Material, SecretText};
 pub use process::SocketOptions;
+pub use proxy::{MAX_HEADERS, Proxy, ProxyKind};
 pub use pushed::{MAX_PUSHED, MAX_PUSHED_BYTES, Pushed, PushedOnly, Rejected, WhyRejected};
 pub(crate) use pushed::{alone, filtered};
 pub use server::{ClientCert, ClientEntry, DEFAULT_CLIENTS, ServerOptions, TokenOptions};
@@ -151,7 +150,7 @@ pub fn holds_secret(text: &str) -> bool {
 }
 
 /// Blocks that nobody else should read.
-const SECRET_BLOCKS: [&str; 10] = [
+const SECRET_BLOCKS: [&str; 11] = [
     "askpass",
     "auth-gen-token-secret",
     "auth-user-pass",
@@ -159,6 +158,7 @@ const SECRET_BLOCKS: [&str; 10] = [
     "key",
     "pkcs12",
     "secret",
+    "socks-proxy-user-pass",
     "tls-auth",
     "tls-crypt",
     "tls-crypt-v2",

@@ -45,7 +45,7 @@ fn with_own_keys(made: i64, max_key_age: Option<Duration>) -> (World, [u8; 32]) 
     let name = key.name();
     let wrap = ServerWrap::Keyed { shared: None, clients: Some(Box::new(server_key)) };
     let server = ServerConfig { wrap, max_key_age, ..server_config(&papers) };
-    let client = ClientConfig { wrap: ControlWrap::TlsCryptV2(key), ..client_config(&papers) };
+    let client = ClientConfig { wraps: vec![ControlWrap::TlsCryptV2(key)], ..client_config(&papers) };
     (World::new(server, vec![client]), name)
 }
 
@@ -212,7 +212,8 @@ fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
         ("TEMP[backoff 100]:busy", Path::to(server_at())),
         ("TEMP[backoff 100,advance remote]:busy", elsewhere),
     ] {
-        let config = ClientConfig { remotes: vec![Path::to(server_at()), elsewhere], ..client_config(&papers) };
+        let config =
+            ClientConfig { remotes: vec![Path::to(server_at()).into(), elsewhere.into()], ..client_config(&papers) };
         let mut world = World::new(server_config(&papers), vec![config]);
         world.door = match said.contains("remote") {
             true => |_| Answer::Refuse("TEMP[backoff 100,advance remote]:busy".into()),

@@ -64,7 +64,7 @@ fn a_wrong_key_gets_silence() {
     for (wrap, _, wrong) in envelopes() {
         let said = format!("{wrap:?}");
         let server = ServerConfig { wrap, ..server_config(&papers) };
-        let client = |wrap| ClientConfig { wrap, ..client_config(&papers) };
+        let client = |wrap| ClientConfig { wraps: vec![wrap], ..client_config(&papers) };
         let clients = wrong.into_iter().chain([ControlWrap::Plain]).map(client).collect();
         let mut world = World::new(server, clients);
         world.pass(Duration::from_secs(300));
@@ -155,7 +155,7 @@ fn world_under_a_shared_key() -> World {
     let mut server = server_config(&papers);
     server.wrap = ServerWrap::Keyed { shared: Some(Box::new(shared)), clients: None };
     let wrap = ControlWrap::TlsAuth { key: key(), digest: Digest::Sha1, direction: None };
-    World::new(server, vec![ClientConfig { wrap, ..client_config(&papers) }])
+    World::new(server, vec![ClientConfig { wraps: vec![wrap], ..client_config(&papers) }])
 }
 
 /// A control packet as anybody can make it who has the shared key.
@@ -308,7 +308,7 @@ fn repeated_and_reordered_control_packets_do_no_harm() {
     for (wrap, of_client) in envelopes().into_iter().map(|(server, client, _)| (server, client)).chain([open]) {
         let said = format!("{wrap:?}");
         let server = ServerConfig { wrap, ..server_config(&papers) };
-        let mut world = World::new(server, vec![ClientConfig { wrap: of_client, ..client_config(&papers) }]);
+        let mut world = World::new(server, vec![ClientConfig { wraps: vec![of_client], ..client_config(&papers) }]);
         let heard = overheard_session(&mut world);
         for (to, from, datagram) in heard.iter().rev().chain(&heard).cloned() {
             world.arrive(to, from, datagram);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use adit_openvpn::options::{FilterAction, PullFilter, Pulling};
 use adit_openvpn::{
     Answer, AuthFailure, Cipher, ClientChange, ClientConfig, ClientEvent, ClientSettings, ControlWrap, Digest,
-    Direction, Ended, Framing, Metadata, ServerChange, ServerConfig, ServerEvent, ServerKey, ServerWrap, SharedWrap,
-    StaticKey, Times, TlsSettings, Update,
+    Direction, Ended, Framing, Metadata, Remote, ServerChange, ServerConfig, ServerEvent, ServerKey, ServerWrap,
+    SharedWrap, StaticKey, Times, TlsSettings, Update,
 };
 use adit_protocol::{DropReason, Path, Protocol as _, Secret};
 
@@ -55,7 +55,7 @@ fn every_envelope_carries_a_session_and_its_renewals() {
         let papers = Papers::new();
         let mut config = server_config(&papers);
         config.wrap = server;
-        let mut world = World::new(config, vec![ClientConfig { wrap: client, ..client_config(&papers) }]);
+        let mut world = World::new(config, vec![ClientConfig { wraps: vec![client], ..client_config(&papers) }]);
         world.until(&name, |world| world.clients[0].core.is_up());
         exchanges_packets(&mut world);
         for wanted in 1..=9 {
@@ -64,6 +64,26 @@ fn every_envelope_carries_a_session_and_its_renewals() {
             exchanges_packets(&mut world);
         }
     }
+}
+
+#[test]
+fn each_remote_has_its_own_envelope() {
+    let papers = Papers::new();
+    let other = || StaticKey::new(Secret::new([8; 256]));
+    let mut config = server_config(&papers);
+    config.wrap = ServerWrap::Keyed { shared: Some(Box::new(SharedWrap::TlsCrypt(key()))), clients: None };
+    let wraps = vec![ControlWrap::TlsCrypt(other()), ControlWrap::Plain, ControlWrap::TlsCrypt(key())];
+    let remotes = (0..4).map(|wrap| Remote { path: Path::to(server_at()), wrap }).collect();
+    let client = ClientConfig { wraps, remotes, ..client_config(&papers) };
+    let mut world = World::new(config, vec![client]);
+    world.until("the third is the one", |world| world.clients[0].core.is_up());
+    exchanges_packets(&mut world);
+    let attempts = world.clients[0].events.iter().filter(|event| matches!(event, ClientEvent::Connecting(_)));
+    assert_eq!(attempts.count(), 3);
+    // The later envelope is mixed with the key of this one.
+    world.clients[0].core.apply(world.now, ClientChange::Renegotiate);
+    world.until("renewed", |world| renewals(world) == 1);
+    exchanges_packets(&mut world);
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(crate) fn client_config(papers: &Papers) -> ClientConfig {
     let paper = papers.client();
     let peer = PeerRules { authorities: vec![papers.authority()], role_stated: true, ..PeerRules::default() };
     let tls = TlsSettings { certificates: paper.chain(), key: Some(paper.key()), peer, ..TlsSettings::default() };
-    ClientConfig { remotes: vec![Path::to(server_at())], tls, ..ClientConfig::default() }
+    ClientConfig { remotes: vec![Path::to(server_at()).into()], tls, ..ClientConfig::default() }
 }
 
 /// Everybody may come in, and gets an address by the port it comes from.

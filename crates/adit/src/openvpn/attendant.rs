@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use adit_engine::{EngineHandle, Gone};
-use adit_openvpn::options::{self, Attempts, AuthRetry, Pulling, Remote};
+use adit_openvpn::options::{self, Attempts, AuthRetry, Pulling, Remote, Transport};
 use adit_openvpn::{AuthFailure, Client, ClientChange, ClientEvent, Credentials, Ended, ends_on_silence, shows};
 use adit_protocol::{Path, Protocol as _};
 use base64ct::{Base64, Encoding as _};
@@ -12,9 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
+use super::proxy::NoWay;
 use super::settings::Settings;
-use super::stream::{STREAM, StreamControl};
-use super::ways::{self, Ways};
+use super::stream::StreamControl;
+use super::ways::{self, Tried, Ways};
 use super::{Challenge, Phase, Shown};
 
 /// Names are not asked for more often.
@@ -78,6 +79,9 @@ impl Attendant {
     ) -> Self {
         let now = Instant::now();
         let due = Due { look_up: ways.has_names().then_some(now), ..Due::default() };
+        if let Some(streams) = &streams {
+            streams.set_dials(ways.dials());
+        }
         Self {
             ways,
             streams,
@@ -132,7 +136,7 @@ impl Attendant {
                     Ok(found) => self.learn(found),
                     Err(_) => Next::Nothing,
                 },
-                why = lost(&mut self.streams) => Next::Change(ClientChange::CarrierLost(why)),
+                why = lost(&mut self.streams) => self.lose(why),
                 () = self.due.sleep(may_ask) => self.on_time(Instant::now()),
             };
             let applied = match next {
@@ -203,14 +207,30 @@ impl Attendant {
     }
 
     fn begins(&self, path: &Path) {
-        let name = self.ways.name_of(path).unwrap_or_else(|| path.remote.to_string());
-        let transport = if path.link == STREAM { "tcp" } else { "udp" };
-        tracing::debug!(server = %path.remote, transport, "an attempt begins");
+        // What is tried is one of the ways; in doubt, one of another time.
+        let Some(Tried { at, name, transport, proxy }) = self.ways.tried(path) else { return };
+        let transport = match transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
+        };
+        tracing::debug!(server = %at, transport, ?proxy, "an attempt begins");
         self.show(|shown| {
             shown.phase = Phase::Connecting;
-            shown.server = Some((path.remote, name));
+            shown.server = Some((at, name));
+            shown.proxy = proxy;
             shown.transport = transport;
         });
+    }
+
+    /// A connection is gone, or was not made.
+    fn lose(&self, lost: NoWay) -> Next {
+        let NoWay { why, is_final } = lost;
+        // Where a person has to change something, each server has been tried by then.
+        if is_final && self.in_vain + 1 >= self.ways.count() {
+            Next::End(why)
+        } else {
+            Next::Change(ClientChange::CarrierLost(why))
+        }
     }
 
     fn connected(&mut self, settings: Settings) {
@@ -300,6 +320,9 @@ impl Attendant {
             self.due.look_up = Some(now + LOOK_UP_EVERY);
             return Next::Nothing;
         }
+        if let Some(streams) = &self.streams {
+            streams.set_dials(self.ways.dials());
+        }
         Next::Change(ClientChange::Remotes(paths))
     }
 
@@ -339,7 +362,7 @@ async fn answer(number: usize, remote: Remote) -> (usize, Result<Vec<std::net::S
     (number, ways::look_up(&remote).await)
 }
 
-async fn lost(streams: &mut Option<StreamControl>) -> String {
+async fn lost(streams: &mut Option<StreamControl>) -> NoWay {
     match streams {
         Some(streams) => streams.lost().await,
         None => std::future::pending().await,

@@ -1,4 +1,4 @@
-//! The outside that a configuration's servers need: UDP, a stream of TCP, or both.
+//! The outside that a configuration's servers need: UDP, what has to be connected first (`stream`), or both.
 
 use std::io;
 use std::sync::Arc;
@@ -35,13 +35,13 @@ impl Carrier {
     /// # Errors
     /// The port is taken, or needs a privilege.
     pub fn open(remotes: &[Remote], options: UdpOptions) -> io::Result<(Self, CarrierControl)> {
-        let has = |transport| remotes.iter().any(|remote| remote.transport == transport);
+        let is_datagrams = |remote: &Remote| remote.transport == Transport::Udp && remote.proxy.is_none();
         let mark = options.fwmark;
-        let udp = if has(Transport::Udp) { Some(UdpLink::bind(options)?) } else { None };
+        let udp = if remotes.iter().any(is_datagrams) { Some(UdpLink::bind(options)?) } else { None };
         let (link, streams) = StreamLink::new(mark);
         let mark = streams.mark();
         let control = |udp, streams| CarrierControl { udp, mark, streams: Arc::new(Mutex::new(streams)) };
-        Ok(match (udp, has(Transport::Tcp)) {
+        Ok(match (udp, !remotes.iter().all(is_datagrams)) {
             (Some((udp, at)), true) => {
                 (Self(Kind::Both(Box::new(Links::new(udp, link)))), control(Some(at), Some(streams)))
             }

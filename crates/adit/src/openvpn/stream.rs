@@ -1,17 +1,18 @@
-//! TCP as the outside of an OpenVPN client: one stream at a time, made when there is something to send.
+//! What has to be connected first as the outside of an OpenVPN client: a stream of TCP, straight or through a proxy, or a proxy's
+//! relay of datagrams. One at a time, made when there is something to send.
 //!
-//! A session needs a stream of its own. So one that is lost or closed is not made anew at once: what still waits for it is
-//! dropped, and by the time the core begins its next session a new one may be made. Not here: which server (`ways`), when the
-//! next session begins (the core).
+//! A session needs one of its own. So one that is lost or closed is not made anew at once: what still waits for it is
+//! dropped, and by the time the core begins its next session a new one may be made. Not here: which server and
+//! which proxy (`ways`), what is said to a proxy (`proxy`), when the next session begins (the core).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::future::{Future, pending};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use adit_engine::{DatagramIo, Ready, RecvBatch, SendArena, Want};
@@ -22,7 +23,10 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-/// Paths over TCP name this carrier.
+use super::proxy::{Dial, Line, NoWay};
+use super::relay::Relay;
+
+/// Paths to servers that have to be connected to first name this carrier.
 pub(super) const STREAM: LinkId = LinkId(1);
 
 /// How long a server may take to accept.
@@ -38,14 +42,19 @@ const OVERHEAD: usize = 40 + 32 + 2;
 /// Orders and losses that may wait.
 const WAITING: usize = 8;
 
-type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
+type Attempt = Pin<Box<dyn Future<Output = Result<Line, NoWay>> + Send>>;
+
+/// The proxies on the way, by the addresses that stand for the servers behind them.
+pub(super) type Dials = HashMap<SocketAddr, Dial>;
 
 /// The stream of a client.
 pub(super) struct StreamLink {
     state: State,
     mark: Arc<AtomicU32>,
+    /// Looked at before a connection is made.
+    dials: Arc<Mutex<Dials>>,
     orders: mpsc::Receiver<()>,
-    lost: mpsc::Sender<String>,
+    lost: mpsc::Sender<NoWay>,
     buffer: Vec<u8>,
 }
 
@@ -54,6 +63,7 @@ enum State {
     Idle,
     Connecting(SocketAddr, Attempt),
     Open(Box<Open>),
+    Relayed(SocketAddr, Box<Relay>),
     /// What is sent is dropped until then.
     Gone(Instant),
 }
@@ -72,8 +82,9 @@ struct Open {
 #[derive(Debug)]
 pub(super) struct StreamControl {
     close: mpsc::Sender<()>,
-    lost: mpsc::Receiver<String>,
+    lost: mpsc::Receiver<NoWay>,
     mark: Arc<AtomicU32>,
+    dials: Arc<Mutex<Dials>>,
 }
 
 impl StreamControl {
@@ -84,11 +95,16 @@ impl StreamControl {
     }
 
     /// Why a stream ended, or was not made.
-    pub(super) async fn lost(&mut self) -> String {
+    pub(super) async fn lost(&mut self) -> NoWay {
         match self.lost.recv().await {
             Some(why) => why,
             None => pending().await,
         }
+    }
+
+    /// The proxies of connections that are made from now on.
+    pub(super) fn set_dials(&self, dials: Dials) {
+        *self.dials.lock().unwrap_or_else(PoisonError::into_inner) = dials;
     }
 
     /// The mark of streams that are made from now on.
@@ -102,11 +118,12 @@ impl StreamLink {
     pub(super) fn new(mark: u32) -> (Self, StreamControl) {
         let ((close, orders), (lost, losses)) = (mpsc::channel(WAITING), mpsc::channel(WAITING));
         let mark = Arc::new(AtomicU32::new(mark));
-        let control = StreamControl { close, lost: losses, mark: Arc::clone(&mark) };
-        (Self { state: State::Idle, mark, orders, lost, buffer: vec![0; READ] }, control)
+        let dials = Arc::new(Mutex::default());
+        let control = StreamControl { close, lost: losses, mark: Arc::clone(&mark), dials: Arc::clone(&dials) };
+        (Self { state: State::Idle, mark, dials, orders, lost, buffer: vec![0; READ] }, control)
     }
 
-    fn lose(&mut self, why: String) {
+    fn lose(&mut self, why: NoWay) {
         self.state = State::Gone(Instant::now() + GONE_FOR);
         // Where nobody listens, or hears of other losses, the core finds out by silence.
         let _is_told = self.lost.try_send(why);
@@ -126,10 +143,29 @@ enum Step {
     /// The state has changed.
     Again,
     Close,
-    Lost(String),
+    Lost(NoWay),
+}
+
+impl Step {
+    fn of(ready: io::Result<Ready>) -> Self {
+        ready.map_or_else(|error| Self::Lost(NoWay::now(error.to_string())), Self::Ready)
+    }
 }
 
 impl State {
+    /// Of a connection that was made; what has come over it already is taken in.
+    fn of(to: SocketAddr, line: Line) -> Result<Self, NoWay> {
+        let (stream, early) = match line {
+            Line::Relay(relay) => return Ok(Self::Relayed(to, relay)),
+            Line::Stream(stream, early) => (stream, early),
+        };
+        let (mut deframer, mut left) = (Deframer::default(), VecDeque::new());
+        deframer
+            .push(&early, |packet| left.push_back(packet.to_vec()))
+            .map_err(|error| NoWay::now(error.to_string()))?;
+        Ok(Self::Open(Box::new(Open { to, stream, deframer, left, pending: VecDeque::with_capacity(READ) })))
+    }
+
     /// Waits for what may change the state or make it ready. May be dropped at any time: an attempt goes on where it is kept.
     async fn step(&mut self, want: Want) -> Step {
         const SEND: Step = Step::Ready(Ready { read: false, write: true });
@@ -144,24 +180,18 @@ impl State {
             Self::Connecting(to, attempt) => {
                 let to = *to;
                 match attempt.await {
-                    Ok(stream) => {
-                        let pending = VecDeque::with_capacity(READ);
-                        *self = Self::Open(Box::new(Open {
-                            to,
-                            stream,
-                            deframer: Deframer::default(),
-                            left: VecDeque::new(),
-                            pending,
-                        }));
-                        Step::Again
-                    }
-                    Err(error) => Step::Lost(format!("cannot connect to {to}: {error}")),
+                    Ok(line) => match Self::of(to, line) {
+                        Ok(state) => {
+                            *self = state;
+                            Step::Again
+                        }
+                        Err(why) => Step::Lost(why),
+                    },
+                    Err(why) => Step::Lost(why),
                 }
             }
-            Self::Open(open) => match open.ready(want).await {
-                Ok(ready) => Step::Ready(ready),
-                Err(error) => Step::Lost(error.to_string()),
-            },
+            Self::Open(open) => Step::of(open.ready(want).await),
+            Self::Relayed(_, relay) => Step::of(relay.ready(want).await),
         }
     }
 }
@@ -185,6 +215,10 @@ impl DatagramIo for StreamLink {
     }
 
     fn try_recv(&mut self, into: &mut RecvBatch) -> io::Result<()> {
+        if let State::Relayed(to, relay) = &self.state {
+            let any = relay.recv(path(*to), &mut self.buffer, into);
+            return if any { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
         let State::Open(open) = &mut self.state else { return Err(io::ErrorKind::WouldBlock.into()) };
         let (from, mut any) = (path(open.to), false);
         while into.has_room()
@@ -209,7 +243,7 @@ impl DatagramIo for StreamLink {
                 open.deframer.push(bytes, packet).map_err(|error| error.to_string())
             });
             if let Err(why) = taken {
-                self.lose(why);
+                self.lose(NoWay::now(why));
                 break;
             }
         }
@@ -227,7 +261,8 @@ impl DatagramIo for StreamLink {
             State::Gone(_) | State::Idle => {
                 if let Some(run) = out.front() {
                     let to = run.to.remote;
-                    let attempt = connect(to, self.mark.load(Ordering::Relaxed));
+                    let dial = self.dials.lock().unwrap_or_else(PoisonError::into_inner).get(&to).cloned();
+                    let attempt = connect(to, dial, self.mark.load(Ordering::Relaxed));
                     self.state = State::Connecting(to, Box::pin(attempt));
                 }
                 Ok(())
@@ -235,8 +270,12 @@ impl DatagramIo for StreamLink {
             State::Connecting(..) => Ok(()),
             State::Open(open) => {
                 if let Err(error) = open.send(out) {
-                    self.lose(error.to_string());
+                    self.lose(NoWay::now(error.to_string()));
                 }
+                Ok(())
+            }
+            State::Relayed(to, relay) => {
+                relay.send(*to, out);
                 Ok(())
             }
         }
@@ -316,7 +355,20 @@ const fn path(remote: SocketAddr) -> Path {
     Path { link: STREAM, remote, local: None }
 }
 
-async fn connect(to: SocketAddr, mark: u32) -> io::Result<TcpStream> {
+/// A connection to the server that this address stands for.
+async fn connect(to: SocketAddr, dial: Option<Dial>, mark: u32) -> Result<Line, NoWay> {
+    let Some(dial) = dial else {
+        let stream =
+            stream_to(to, mark).await.map_err(|error| NoWay::now(format!("cannot connect to {to}: {error}")))?;
+        return Ok(Line::Stream(stream, Vec::new()));
+    };
+    let stream = stream_to(dial.at, mark)
+        .await
+        .map_err(|error| NoWay::now(format!("cannot connect to the {}: {error}", dial.name())))?;
+    dial.ask(stream, mark).await
+}
+
+async fn stream_to(to: SocketAddr, mark: u32) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if mark != 0 {
         socket.set_mark(mark)?;
@@ -336,6 +388,7 @@ impl fmt::Debug for StreamLink {
             State::Idle => "idle",
             State::Connecting(..) => "connecting",
             State::Open(_) => "open",
+            State::Relayed(..) => "relayed",
             State::Gone(_) => "gone",
         };
         f.debug_struct("StreamLink").field("state", &state).finish_non_exhaustive()

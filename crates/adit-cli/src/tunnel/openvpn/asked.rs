@@ -30,6 +30,8 @@ pub(crate) struct Asked {
 pub(crate) struct Question {
     /// The option whose key is encrypted.
     pub(crate) key: Option<&'static str>,
+    /// The proxy that wants user and password.
+    pub(crate) proxy: Option<String>,
     /// What the server wants to know.
     pub(crate) login: Option<LoginQuestion>,
 }
@@ -55,15 +57,6 @@ impl Asked {
             // What is wrong was said above, with the lines of the file.
             Some(Config::Server(_)) | None => return Err(unusable_with_its_files(file)),
         };
-        if let Some(hook) = config.common.hooks.run.first() {
-            return Err(Failure::usage(format!(
-                "{}:{}: the file has `{}` run, and this build of adit runs no programs for OpenVPN yet",
-                file.display(),
-                hook.line,
-                hook.command.join(" ")
-            ))
-            .hint("remove the line; adit sets addresses, routes and name servers itself"));
-        }
         let locked = match adit_openvpn::client_of(&with_key_password(&config, login.as_ref()), None) {
             Ok(_) => None,
             Err(Unusable::Locked { option }) => Some(option),
@@ -79,13 +72,35 @@ impl Asked {
             options::Transport::Tcp => "TCP",
         };
         let remotes = self.config.remotes.iter();
-        remotes.map(|remote| format!("{} port {} over {}", remote.host, remote.port, transport(remote))).collect()
+        let through = |remote: &options::Remote| match &remote.proxy {
+            Some(proxy) => format!(" through the {} {} port {}", proxy.kind.name(), proxy.host, proxy.port),
+            None => String::new(),
+        };
+        let server = |remote: &options::Remote| {
+            let options::Remote { host, port, .. } = remote;
+            format!("{host} port {port} over {}{}", transport(remote), through(remote))
+        };
+        remotes.map(server).collect()
+    }
+
+    /// The programs that it has run, with when: a sentence each.
+    pub(crate) fn programs(&self) -> Vec<String> {
+        let hooks = self.config.common.hooks.run.iter();
+        hooks.map(|hook| format!("run {} (`{}`)", hook.command.join(" "), hook.moment.option())).collect()
     }
 
     /// What has to be asked before it can connect, if something has.
     pub(crate) fn question(&self) -> Option<Question> {
-        let (key, login) = (self.locked, self.login_question());
-        (key.is_some() || login.is_some()).then_some(Question { key, login })
+        let (key, proxy, login) = (self.locked, self.proxy_that_asks(), self.login_question());
+        (key.is_some() || proxy.is_some() || login.is_some()).then_some(Question { key, proxy, login })
+    }
+
+    /// The first proxy whose user and password a person has to be asked for; others are given the same.
+    fn proxy_that_asks(&self) -> Option<String> {
+        let is_answered = self.login.as_ref().is_some_and(|login| login.proxy.is_some());
+        let mut proxies = self.config.remotes.iter().filter_map(|remote| remote.proxy.as_ref());
+        let proxy = proxies.find(|proxy| proxy.ask && proxy.login.is_none()).filter(|_| !is_answered)?;
+        Some(format!("{}:{}", proxy.host, proxy.port))
     }
 
     fn login_question(&self) -> Option<LoginQuestion> {
@@ -100,9 +115,17 @@ impl Asked {
         (!complete).then_some(LoginQuestion { user, password, challenge })
     }
 
-    /// The configuration with the password of its key, if a person was asked for it.
+    /// The configuration with the passwords of its key and its proxies, if a person was asked for them.
     pub(super) fn unlocked(&self) -> ClientConfig {
-        with_key_password(&self.config, self.login.as_ref())
+        let mut config = with_key_password(&self.config, self.login.as_ref());
+        if let Some(login) = self.login.as_ref().and_then(|login| login.proxy.as_ref()) {
+            let text = options::SecretText::new(login.expose().to_owned());
+            let proxies = config.remotes.iter_mut().filter_map(|remote| remote.proxy.as_mut());
+            proxies.filter(|proxy| proxy.ask).for_each(|proxy| {
+                proxy.login.get_or_insert_with(|| Material::Inline(text.clone()));
+            });
+        }
+        config
     }
 
     /// User and password, from wherever they are.
@@ -112,6 +135,12 @@ impl Asked {
     pub(super) fn credentials(&self) -> Result<Option<Credentials>> {
         if let Some(option) = self.locked {
             return Err(Failure::usage(Unusable::Locked { option }));
+        }
+        if let Some(proxy) = self.proxy_that_asks() {
+            let why = format!("the configuration asks for user and password of the proxy {proxy} (`stdin`)");
+            return Err(Failure::usage(why).hint(
+                "bring it up on a terminal, where `adit up` asks for them, or name a file of two lines in its place",
+            ));
         }
         let Some(login) = &self.config.login.login else { return Ok(None) };
         if let Some(Login { user: Some(user), password: Some(password), .. }) = &self.login {
@@ -202,7 +231,7 @@ impl LoginQuestion {
                 Zeroizing::new(format!("SCRV1:{}:{}", &*password, &*answer)).into()
             }
         };
-        Login { user: Some(user), password: Some(password), key_password: None }
+        Login { user: Some(user), password: Some(password), ..Login::default() }
     }
 }
 

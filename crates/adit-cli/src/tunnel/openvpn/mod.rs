@@ -5,6 +5,7 @@
 //! (`adit::openvpn`).
 
 mod asked;
+mod hooks;
 mod plan;
 mod report;
 mod serving;
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub(crate) use self::asked::{Asked, LoginQuestion, Question, is_of_server};
+use self::hooks::{Context, Hooks, Told};
 pub(crate) use self::serving::{AskedServer, Serving};
 use super::{host, host_failure, offload, why};
 use crate::exit::{Challenge, Failure, Result};
@@ -69,6 +71,7 @@ struct Machine {
     /// Only whoever changes the machine has it; empty when the tunnel is down.
     hold: tokio::sync::Mutex<Option<Hold>>,
     seen: Mutex<Seen>,
+    hooks: Hooks,
 }
 
 /// What is to be undone.
@@ -84,7 +87,9 @@ struct Seen {
     addresses: Vec<String>,
     notes: Vec<String>,
     /// Why the tunnel ended by itself.
-    end: Option<&'static str>,
+    end: Option<String>,
+    /// What the program of `up` was told, if it was: then there is something for `down`.
+    told: Option<Told>,
 }
 
 /// Whether the machine fits yet.
@@ -125,7 +130,8 @@ impl OpenVpn {
             }
         };
         let hold = tokio::sync::Mutex::new(Some(Hold::Prepared(Box::new(prepared))));
-        let machine = Arc::new(Machine { host, hold, seen: Mutex::default() });
+        let hooks = Hooks::of(&config.common.hooks);
+        let machine = Arc::new(Machine { host, hold, seen: Mutex::default(), hooks });
         let (fits, mut watched) = watch::channel(Fits::NotYet);
         let config = Arc::new(*config);
         let (stop, stopping) = watch::channel(false);
@@ -187,12 +193,16 @@ impl OpenVpn {
     }
 
     fn cannot_connect(&self) -> Failure {
-        let Shown { server, trouble, challenge, .. } = self.client.shown();
-        let to = server.map_or_else(String::new, |(address, name)| format!(" to {name} ({address})"));
+        let Shown { server, proxy, trouble, challenge, .. } = self.client.shown();
+        let to = server.map_or_else(String::new, |(address, name)| match proxy {
+            // Which of them it is about, what went wrong says.
+            Some(_) => format!(" to {name}"),
+            None => format!(" to {name} ({address})"),
+        });
         let failure = Failure::failed(format!("cannot connect{to}: {}", trouble.unwrap_or_default()));
         let Some(asked) = challenge else { return failure };
         let begun = asked.answered("");
-        let login = Login { user: Some(begun.username), password: Some(begun.password.into()), key_password: None };
+        let login = Login { user: Some(begun.username), password: Some(begun.password.into()), ..Login::default() };
         let challenge = Some(Box::new(Challenge { question: asked.question, echo: asked.echo, login }));
         Failure { challenge, ..failure }
     }
@@ -222,6 +232,10 @@ impl OpenVpn {
             let _is_told = followers.stop.send(true);
             let _has_ended = (&mut followers.server).await;
         }
+        let told = self.machine.seen().told.take();
+        if let Some(told) = &told {
+            self.machine.hooks.before_down(told).await;
+        }
         let hold = self.machine.hold.lock().await.take();
         let client = self.client.clone();
         let end = async move { drop(client.stop().await) };
@@ -233,6 +247,9 @@ impl OpenVpn {
             }
             None => end.await,
         }
+        if let Some(told) = &told {
+            self.machine.hooks.after_down(told).await;
+        }
         Ok(Done::default())
     }
 
@@ -243,8 +260,8 @@ impl OpenVpn {
             stopped = self.client.stopped() => stopped,
             Ok(shown) = shown.wait_for(|shown| shown.over) => return shown.trouble.clone().unwrap_or_default(),
         };
-        let end = self.machine.seen().end;
-        end.map_or_else(|| stopped.to_string(), str::to_owned)
+        let end = self.machine.seen().end.clone();
+        end.unwrap_or_else(|| stopped.to_string())
     }
 
     /// How it is.
@@ -303,6 +320,7 @@ impl Follower {
         let mut shown = self.client.watch();
         let mut done: Option<(HostPlan, Vec<String>)> = None;
         let (mut latest, mut again): (Option<Arc<Settings>>, Option<Instant>) = (None, None);
+        let mut told_of = 0;
         loop {
             let settings = shown.borrow_and_update().settings.clone();
             // Whatever else the server says, however often, is no reason to look at its settings.
@@ -314,14 +332,25 @@ impl Follower {
             latest = settings;
             let planned = latest.as_ref().filter(|_| is_due).map(|settings| self.plan(settings));
             if let Some((plan, notes)) = planned.filter(|planned| done.as_ref() != Some(planned)) {
-                done = self.fit(plan, notes, &fits).await;
+                let made = self.fit(plan.clone(), notes.clone()).await;
+                done = made.is_ok().then_some((plan, notes));
                 again = done.is_none().then(|| Instant::now() + TRY_AGAIN);
                 if self.machine.hold.lock().await.is_none() {
                     // Nothing of the machine is as it was to be, so the tunnel must not look as if it were.
-                    self.machine.seen().end = Some("the machine could not be made to fit what the server set");
-                    self.client.stop().await;
-                    return;
+                    let why = "the machine could not be made to fit what the server set".to_owned();
+                    fits.send_replace(made.map_or_else(Fits::No, |()| Fits::Yes));
+                    return self.give_up(why).await;
                 }
+                if let Err(failure) = made {
+                    fits.send_replace(Fits::No(failure));
+                }
+            }
+            if done.is_some() {
+                if let Err(why) = self.tell(&mut told_of).await {
+                    fits.send_replace(Fits::No(Failure::failed(&why)));
+                    return self.give_up(why).await;
+                }
+                fits.send_if_modified(|fits| std::mem::replace(fits, Fits::Yes) != Fits::Yes);
             }
             let wake = again.unwrap_or_else(Instant::now).into();
             tokio::select! {
@@ -342,21 +371,50 @@ impl Follower {
         plan::of_settings(&self.name, &self.config, settings)
     }
 
-    /// What was done, if the machine fits it now.
-    async fn fit(
-        &self,
-        plan: HostPlan,
-        notes: Vec<String>,
-        fits: &watch::Sender<Fits>,
-    ) -> Option<(HostPlan, Vec<String>)> {
-        let made = self.machine.fit(&self.client, plan.clone(), notes.clone()).await;
+    /// Makes the machine fit.
+    async fn fit(&self, plan: HostPlan, notes: Vec<String>) -> Result<()> {
+        let made = self.machine.fit(&self.client, plan, notes).await;
         if let Err(failure) = &made {
             tracing::error!("{}: {failure}", self.name);
         }
-        let fitting = made.is_ok().then_some((plan, notes));
-        fits.send_replace(made.map_or_else(Fits::No, |()| Fits::Yes));
-        fitting
+        made
     }
+
+    /// Runs the programs that are to know of a connection: of the first, and where the file says so of each. `told_of` is the
+    /// number of the last that they know of.
+    ///
+    /// # Errors
+    /// `up` failed.
+    async fn tell(&self, told_of: &mut u64) -> std::result::Result<(), String> {
+        let shown = self.client.shown();
+        let (Some(settings), Phase::Connected) = (&shown.settings, shown.phase) else { return Ok(()) };
+        let is_first = *told_of == 0;
+        if *told_of == shown.connections || !is_first && !self.machine.hooks.on_restart() {
+            return Ok(());
+        }
+        *told_of = shown.connections;
+        let context = if is_first { Context::Init } else { Context::Restart };
+        let before = self.machine.seen().told.take();
+        if let Some(before) = &before {
+            self.machine.hooks.down(before, context).await;
+        }
+        let told = Told::of(&self.name, mtu_of(&self.name), &self.config, settings, &shown);
+        self.machine.hooks.up(&told, context).await?;
+        self.machine.seen().told = Some(told);
+        Ok(())
+    }
+
+    /// Ends the tunnel, and says why.
+    async fn give_up(&self, why: String) {
+        self.machine.seen().end = Some(why);
+        self.client.stop().await;
+    }
+}
+
+/// What the interface carries now; 0 if that is not known.
+fn mtu_of(name: &str) -> u32 {
+    let said = std::fs::read_to_string(format!("/sys/class/net/{name}/mtu")).unwrap_or_default();
+    said.trim().parse().unwrap_or(0)
 }
 
 /// Notices when somebody removes the interface: that is the end of the tunnel.
@@ -364,7 +422,7 @@ async fn follow_link(mut link: TunLink, client: Client, machine: Arc<Machine>) {
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         if matches!(link.state(), Ok(LinkState::Gone)) {
-            machine.seen().end = Some("its interface was removed");
+            machine.seen().end = Some("its interface was removed".to_owned());
             client.stop().await;
             return;
         }

@@ -57,7 +57,11 @@ pub(super) fn of_settings(name: &str, config: &ClientConfig, settings: &Settings
             routes.push(IpNet::from(*name_server));
         }
     }
-    let literal = config.remotes.iter().filter_map(|remote| remote.host.parse().ok());
+    // What goes to a server behind a proxy goes to the proxy.
+    let literal = config
+        .remotes
+        .iter()
+        .filter_map(|remote| remote.proxy.as_ref().map_or(&remote.host, |proxy| &proxy.host).parse().ok());
     let servers: BTreeSet<IpAddr> = literal.chain(settings.servers.iter().copied()).collect();
     let addresses = apart_from(addresses, &mut routes, &servers);
     let mut seen = BTreeSet::new();
@@ -226,7 +230,8 @@ fn overhead(config: &ClientConfig, settings: &Settings, server: Option<IpAddr>) 
     let is_stream = config.remotes.iter().all(|remote| remote.transport == Transport::Tcp);
     let own = if aead { OVERHEAD_AEAD } else { OVERHEAD_CBC };
     let piece = if config.remotes.iter().any(|remote| remote.sizes.fragment.is_some()) { FRAGMENT } else { 0 };
-    if is_stream { 0 } else { outside + own + piece }
+    let relay = config.remotes.iter().map(|remote| u32::from(remote.relay_header())).max().unwrap_or(0);
+    if is_stream { 0 } else { outside + own + piece + relay }
 }
 
 fn largest(config: &ClientConfig, settings: &Settings) -> u32 {
@@ -312,6 +317,17 @@ mod tests {
         let (mut plan, mut notes) = self::plan("", &["ifconfig-ipv6 fd00::2/64 fd00::1", "ifconfig 10.8.0.6 10.8.0.5"]);
         without_ipv6(&mut plan, &mut notes);
         assert_eq!((text(&plan.addresses), notes.len()), (vec!["10.8.0.6/32".to_owned()], 1));
+    }
+
+    /// Nothing leads to the proxy through the tunnel; the server itself may be reached there.
+    #[test]
+    fn the_way_to_a_proxy_is_no_route_into_the_tunnel() {
+        let (plan, _) = plan(
+            "socks-proxy 198.51.100.9\nroute 198.51.100.8 255.255.255.252\nroute 192.0.2.0 255.255.255.252\n",
+            &["ifconfig 10.8.0.6 10.8.0.5"],
+        );
+        assert_eq!(text(&plan.routes), ["10.8.0.5/32", "192.0.2.0/30", "198.51.100.10/31", "198.51.100.8/32"]);
+        assert_eq!(plan.overhead, Some(28 + 29 + 10), "with what stands before each datagram to the proxy");
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! From what an OpenVPN client shows, and what the engine of either end knows, to the report of the daemon.
 
+use std::net::SocketAddr;
+
 use adit::openvpn::{Phase, Shown};
 use adit_engine::Status;
+use adit_openvpn::options::ProxyKind;
 
 use crate::report::{Deadline, Offloads, OpenVpnReport, State, Traffic, TunnelReport};
 
@@ -17,10 +20,7 @@ pub(super) fn of(base: TunnelReport, shown: &Shown, engine: Option<Status>) -> T
     };
     let connection = shown.settings.as_ref().map(|settings| &settings.connection);
     let openvpn = OpenVpnReport {
-        server: shown.server.as_ref().map(|(address, name)| match name.rsplit_once(':') {
-            Some((host, _)) if host == address.ip().to_string() => address.to_string(),
-            _ => format!("{address} ({name})"),
-        }),
+        server: shown.server.as_ref().map(|(address, name)| server(*address, name, shown.proxy)),
         cipher: connection.and_then(|pushed| pushed.cipher).map(|cipher| cipher.name().to_owned()),
         connected_seconds: shown.since.map(|since| since.elapsed().as_secs()),
         connections: shown.connections,
@@ -32,6 +32,17 @@ pub(super) fn of(base: TunnelReport, shown: &Shown, engine: Option<Status>) -> T
     match engine {
         Some(engine) => with_engine(base, &engine),
         None => base,
+    }
+}
+
+/// A server as people know it.
+fn server(address: SocketAddr, name: &str, proxy: Option<ProxyKind>) -> String {
+    if let Some(proxy) = proxy {
+        return format!("{name} through the {} {address}", proxy.name());
+    }
+    match name.rsplit_once(':') {
+        Some((host, _)) if host == address.ip().to_string() => address.to_string(),
+        _ => format!("{address} ({name})"),
     }
 }
 

@@ -69,7 +69,7 @@ fn clients_reach_each_other_through_the_server_only_where_it_says_so() {
         let apart = scene.bob().status()["drops"]["apart"].as_u64().unwrap_or(0);
         assert_eq!(apart == 0, reach);
         if reach {
-            super::matrix::transfers(&carol, scene.bob());
+            super::transfers::transfers(&carol, scene.bob());
         }
     }
 }

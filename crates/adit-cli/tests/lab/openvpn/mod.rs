@@ -2,9 +2,12 @@
 
 mod admission;
 mod attack;
+mod hooks;
 mod keys;
 mod matrix;
+mod proxies;
 mod serving;
+mod transfers;
 mod turned;
 
 use std::fs::{self, File};
@@ -110,27 +113,7 @@ impl Scene {
     }
 
     fn serve(&mut self, options: &str) {
-        let line = format!(
-            "--dev ovs --dev-type tun --mode server --tls-server --server 10.29.41.0 255.255.255.0 --topology subnet \
-             --port 1194 --dh none --ca DIR/ca.crt --cert DIR/server.crt --key DIR/server.key --verb 4 \
-             --keepalive 2 8 {options}"
-        );
-        let line = line.replace("DIR", self.bob().dir.to_str().unwrap());
-        let log = File::options().append(true).create(true).open(self.bob().dir.join("openvpn.log")).unwrap();
-        let mut command = self.bob().command("openvpn");
-        // `~` stands for a space inside a word.
-        command
-            .args(line.split_whitespace().map(|word| word.replace('~', " ")))
-            .stdout(log.try_clone().unwrap())
-            .stderr(log);
-        self.server = Some(command.spawn().unwrap());
-        eventually("the server serves", || {
-            let log = self.log();
-            assert!(!log.contains("Options error"), "{log}");
-            log.contains("Initialization Sequence Completed")
-        });
-        let address = self.bob().command("ip").args(["address", "add", &format!("{BEHIND}/32"), "dev", "ovs"]).output();
-        assert!(address.unwrap().status.success());
+        self.server = Some(serve_on(self.bob(), options));
     }
 
     fn end_server(&mut self) {
@@ -178,6 +161,32 @@ impl Drop for Scene {
             let _gone = server.wait();
         }
     }
+}
+
+/// Debian's server with these options on a machine that has its files.
+fn serve_on(machine: &Machine, options: &str) -> Child {
+    let line = format!(
+        "--dev ovs --dev-type tun --mode server --tls-server --server 10.29.41.0 255.255.255.0 --topology subnet \
+         --port 1194 --dh none --ca DIR/ca.crt --cert DIR/server.crt --key DIR/server.key --verb 4 \
+         --keepalive 2 8 {options}"
+    );
+    let line = line.replace("DIR", machine.dir.to_str().unwrap());
+    let log = File::options().append(true).create(true).open(machine.dir.join("openvpn.log")).unwrap();
+    let mut command = machine.command("openvpn");
+    // `~` stands for a space inside a word.
+    command
+        .args(line.split_whitespace().map(|word| word.replace('~', " ")))
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    let server = command.spawn().unwrap();
+    eventually("the server serves", || {
+        let log = fs::read_to_string(machine.dir.join("openvpn.log")).unwrap();
+        assert!(!log.contains("Options error"), "{log}");
+        log.contains("Initialization Sequence Completed")
+    });
+    let address = machine.command("ip").args(["address", "add", &format!("{BEHIND}/32"), "dev", "ovs"]).output();
+    assert!(address.unwrap().status.success());
+    server
 }
 
 /// What makes the server ask for a password.
@@ -316,7 +325,7 @@ fn what_cannot_be_done_is_said_before_anything_is() {
     for (lines, code, said) in [
         ("remote 192.0.2.2 1194 tcp\nfragment 1200\n", 2, "`fragment`"),
         ("remote 192.0.2.2 1194 udp\ncipher BF-CBC\n", 2, "SWEET32"),
-        ("remote 192.0.2.2 1194 udp\nscript-security 2\nup /bin/true\n", 2, "/bin/true"),
+        ("remote 192.0.2.2 1194 udp\nscript-security 2\ntls-verify /bin/true\n", 2, "`tls-verify`"),
         ("remote 192.0.2.2 1194 udp\nverify-x509-name somebody name\n", 1, "somebody"),
     ] {
         let failure = alice.fails(code, &["up", &scene.file(lines)]);

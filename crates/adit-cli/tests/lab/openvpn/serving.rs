@@ -6,7 +6,7 @@ use std::process::{Child, Command};
 
 use rcgen::{ExtendedKeyUsagePurpose, PKCS_ECDSA_P256_SHA256};
 
-use super::matrix::transfers;
+use super::transfers::transfers;
 use super::{INSIDE, Scene};
 use crate::world::{Machine, eventually};
 

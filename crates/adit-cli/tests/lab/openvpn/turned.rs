@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 
 use rcgen::{PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256};
 
-use super::matrix::{CELL, Cell, Login, Wrap, transfers};
+use super::matrix::{CELL, Cell, Login, Wrap};
 use super::serving::{Guest, REMOTE, pings};
+use super::transfers::transfers;
 use super::{INSIDE, Scene};
 use crate::world::eventually;
 

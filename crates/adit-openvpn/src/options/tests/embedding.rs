@@ -47,6 +47,10 @@ fn a_text_with_its_files_says_what_it_said_without_them() {
         "remote a\nca ca.crt\nauth-user-pass stdin\ntls-auth ta.key\nkey-direction 0\n",
         "remote a\nsetenv opt ca ca.crt\nauth-user-pass\nsetenv opt tls-auth ta.key 0\n",
         "remote a 1 tcp\nca ca.crt\nauth-user-pass\nhttp-proxy p 8080\nhttp-proxy-user-pass proxy.txt\ntls-crypt tc.key\n",
+        "remote a 1 tcp\nca ca.crt\nauth-user-pass\nhttp-proxy p 8080 proxy.txt basic\nhttp-proxy-option VERSION 1.1\n",
+        "remote a\nca ca.crt\nauth-user-pass\nsocks-proxy p 1080 proxy.txt\n",
+        "ca ca.crt\nauth-user-pass\n<connection>\nremote a 1 tcp\nhttp-proxy p 1 one.txt\n</connection>\n\
+         <connection>\nremote b\nsocks-proxy p 2 two.txt\n</connection>\n<connection>\nremote c\n</connection>\n",
         "remote a\nca ca.crt\nauth-user-pass\ntls-crypt-v2 v2.key\n",
         // The direction of one key is not that of another.
         "ca ca.crt\nauth-user-pass\ntls-auth ta.key 1\n<connection>\nremote a\ntls-auth other.key\n</connection>\n\
@@ -105,8 +109,8 @@ fn names_that_no_block_can_stand_for_are_listed() {
         crl-verify d dir\ncrl-verify list\nclient-config-dir e\nsetenv opt ifconfig-pool-persist f 60\nauth-user-pass stdin\n\
         <connection>\nremote x\nhttp-proxy p 1 g\n</connection>\n";
     let names = |list: Vec<super::super::Needed>| list.into_iter().map(|needed| needed.name).collect::<Vec<_>>();
-    assert_eq!(names(left_beside(text)), ["b", "c", "d", "e", "f", "g"]);
-    assert_eq!(names(needs(text)), ["a", "list"]);
+    assert_eq!(names(left_beside(text)), ["d", "e", "f"]);
+    assert_eq!(names(needs(text)), ["a", "b", "c", "list", "g"]);
     let Some(Config::Client(asked)) = parse(&format!("{CLIENT}askpass stdin\nauth-user-pass stdin\n")).config else {
         panic!()
     };

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use adit_openvpn::options::{Hooks, Moment};
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
+
+use crate::openvpn::program::to_its_end;
 
 /// How long it may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -131,40 +132,13 @@ impl LoginProgram {
         } else {
             command.env("password", &*login.password);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
-        let mut child = command.spawn()?;
-        let group = Group::of(&child);
-        let status = child.wait().await?;
-        group.leave();
-        if status.success() {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        if to_its_end(command).await?.success() {
             return Ok(Verdict::Right);
         }
         let mut why = std::fs::read_to_string(&reason).unwrap_or_default();
         why.retain(|c| !c.is_control());
         Ok(Verdict::Wrong(why.chars().take(MAX_REASON).collect()))
-    }
-}
-
-/// The program and all that it started, which are killed with it when nobody waits for its answer any more.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-
-    /// It has ended by itself: its number may be somebody else's from now on.
-    fn leave(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // The program is not waited for yet, so its number is its own. If all are gone, there is nobody to kill.
-            let _is_gone = kill_process_group(group, Signal::KILL);
-        }
     }
 }
 

@@ -138,7 +138,7 @@ impl Device {
     fn client(&self, now: Now) -> Client {
         let Some(Config::Client(config)) = options::parse(&self.text).config else { panic!("{}", self.text) };
         let mut settings = adit_openvpn::client_of(&config, None).unwrap();
-        settings.remotes = vec![Path::to(server_at())];
+        settings.remotes = vec![Path::to(server_at()).into()];
         Client::new(settings, [self.member.v4.octets()[3]; 32], now).unwrap()
     }
 }
