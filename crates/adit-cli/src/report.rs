@@ -122,6 +122,9 @@ pub(crate) struct TunnelReport {
     /// What only an OpenVPN server has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) openvpn_server: Option<ServingReport>,
+    /// The UDP port for OpenVPN clients of a network, if it admits any beside its other devices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) openvpn_port: Option<u16>,
     /// What the kernel does for us, by side.
     pub(crate) offloads: Offloads,
     /// Bytes of WireGuard messages, all peers together; with OpenVPN, of packets inside.
@@ -159,6 +162,7 @@ impl TunnelReport {
             web_site: None,
             openvpn: None,
             openvpn_server: None,
+            openvpn_port: None,
             offloads: Offloads::default(),
             traffic: Traffic::default(),
             drops: BTreeMap::new(),

@@ -22,7 +22,7 @@ pub struct TunnelStatus {
     /// Our public key in base64; `None` as long as there is no private key.
     pub public_key: Option<String>,
     /// What carries the datagrams: `udp`, `https`, both for a server that has both, or `custom` for an outside that the
-    /// program brought along; and `openvpn` after that, where OpenVPN clients are admitted.
+    /// program brought along.
     pub transport: String,
     /// Why this one, where there is a choice.
     pub carrier: Option<CarrierStatus>,
@@ -189,9 +189,8 @@ impl TunnelStatus {
 }
 
 impl TunnelStatus {
-    /// OpenVPN clients are peers too, known by their certificates, and have a carrier of their own.
+    /// OpenVPN clients are peers too, known by their certificates.
     pub(crate) fn add_members(&mut self, members: &[MemberStatus], now: Now) {
-        self.transport = format!("{}, {OPENVPN}", self.transport);
         if members.iter().any(|member| member.has_session) {
             self.state = State::Connected;
         }

@@ -36,6 +36,9 @@ fn tunnel(t: &TunnelReport, why: bool, style: Style) -> String {
     if let Some(carrier) = &t.carrier {
         carriers(&mut page, carrier);
     }
+    if let Some(port) = t.openvpn_port {
+        page.row("openvpn", &format!("udp port {port}"));
+    }
     if let Some(site) = &t.web_site {
         page.row("web site", &web_site(site));
         if let Some(trouble) = &site.trouble {
@@ -314,6 +317,7 @@ home  connected, up for 3 min 5 s
                 transport: "udp".to_owned(),
                 carrier: None,
                 web_site: None,
+                openvpn_port: None,
                 openvpn: None,
                 openvpn_server: None,
                 offloads: Offloads {

@@ -324,6 +324,33 @@ mod tests {
     }
 
     #[test]
+    fn openvpn_clients_are_said_as_such_and_only_where_somebody_listens_for_them() {
+        let mut desired = desired(4);
+        desired.peers[1].kind = Kind::OpenVpn;
+        desired.peers[3].kind = Kind::OpenVpn;
+        let both = Ports { openvpn: Some(1194), ..HTTPS };
+        let served = Whole::of(&desired, both).at_once();
+        let openvpn = served.openvpn.unwrap();
+        let certificates = |members: &[Member]| members.iter().map(|m| m.certificate.clone()).collect::<Vec<_>>();
+        let keys = [1, 3].map(|n: usize| desired.peers[n].key.to_string());
+        assert_eq!((openvpn.port, certificates(&openvpn.members)), (1194, keys.to_vec()));
+        assert!(keys.iter().all(|key| !served.profile.contains(key)));
+        assert_eq!(served.profile.matches("[Peer]").count(), 3, "two devices and an invite");
+        let listens = served.gateway.unwrap().listens;
+        assert!(listens.contains(&adit_host::Ports::one(Transport::Udp, 1194)));
+        // One goes and one moves; nobody else is named.
+        let before = Whole::of(&desired, both);
+        desired.peers[3].v4 = "10.77.200.1".parse().unwrap();
+        desired.peers.remove(1);
+        let steps = Whole::of(&desired, both).steps(Some(&before));
+        let [Step::Peers(change)] = steps.as_slice() else { panic!("one change of peers, not {steps:?}") };
+        assert_eq!((certificates(&change.members), &change.remove), (vec![keys[1].clone()], &vec![keys[0].clone()]));
+        assert_eq!(change.put, "");
+        let without = Whole::of(&desired, HTTPS).at_once();
+        assert_eq!((without.openvpn, without.profile.contains(&keys[1])), (None, false));
+    }
+
+    #[test]
     fn limits_go_along_when_they_change() {
         let before = desired(3);
         let mut after = before.clone();

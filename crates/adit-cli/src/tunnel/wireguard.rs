@@ -26,6 +26,8 @@ use crate::web::{self, Web};
 pub(crate) struct WireGuard {
     name: String,
     tunnel: Tunnel,
+    /// The UDP port for OpenVPN clients, if there may be any.
+    openvpn: Option<u16>,
     host: Host,
     /// What only whoever changes the tunnel touches, one at a time; empty when it is down.
     mine: Mutex<Option<Mine>>,
@@ -41,8 +43,6 @@ type Why = Arc<OnceLock<&'static str>>;
 #[derive(Debug)]
 struct Mine {
     profile: Profile,
-    /// The UDP port for OpenVPN clients, if there may be any.
-    openvpn: Option<u16>,
     applied: Applied,
     /// Where `SaveConfig` writes to.
     file: Option<PathBuf>,
@@ -91,10 +91,11 @@ impl WireGuard {
         if let Some(guests) = guests {
             tunnel.change_members(all_of(guests)).await.map_err(Failure::failed)?;
         }
-        let mine = Mine { profile, openvpn: port, applied, file, follower, web };
+        let mine = Mine { profile, applied, file, follower, web };
         let running = Self {
             name: name.to_owned(),
             tunnel,
+            openvpn: port,
             host,
             addresses: Mutex::new(mine.addresses()),
             mine: Mutex::new(Some(mine)),
@@ -120,8 +121,7 @@ impl WireGuard {
         *self.addresses() = mine.addresses();
         *self.mine() = Some(mine);
         let mut changes = changed?;
-        let port = guests.as_ref().map(|guests| guests.port);
-        if self.mine().as_ref().is_some_and(|mine| mine.openvpn != port) {
+        if self.openvpn != guests.as_ref().map(|guests| guests.port) {
             changes.push(
                 "what is said of OpenVPN clients counts when the network is served anew: end `adit server up`, and start \
                  it again"
@@ -259,7 +259,7 @@ impl WireGuard {
                 let report = status::report(&self.name, addresses, now);
                 // The engine looks at it when packets pass.
                 let mtu = self.host.mtu_of(&self.name).await.ok().flatten();
-                TunnelReport { mtu: mtu.or(report.mtu), ..report }
+                TunnelReport { mtu: mtu.or(report.mtu), openvpn_port: self.openvpn, ..report }
             }
             Err(_gone) => TunnelReport { state: State::Failed, addresses, ..TunnelReport::empty(&self.name) },
         }

@@ -159,6 +159,36 @@ fn it_is_cut_off_at_once_let_in_again_and_needs_no_new_file_after_a_restart() {
 }
 
 #[test]
+fn our_own_client_comes_in_with_the_same_file() {
+    let mut scene = Scene::unserved();
+    scene.serve_with(&["--openvpn"]);
+    let file = scene.phone.dir.join(format!("{}.ovpn", scene.phone.name));
+    scene.server.adit(&format!("invite tv --for openvpn --out {}", file.display())).ok();
+    scene.phone.adit(&format!("up {}", file.display())).ok();
+    scene.reaches_outside(&scene.phone);
+    pings(&scene.server, addresses(&scene, "tv")[1]);
+    traffic::tcp(&scene.phone.host, (&scene.outside, outside()), 8 << 20).finish();
+    scene.server.adit("peer disable tv").ok();
+    assert!(!traffic::ping_once(&scene.phone.host, outside()), "it is still connected");
+    scene.server.adit("peer enable tv").ok();
+    scene.reaches_outside(&scene.phone);
+}
+
+/// What was served before a `kill -9` goes on, and what is decided then counts.
+#[test]
+fn it_goes_on_while_what_decides_is_killed_and_started_again() {
+    let (mut scene, client) = scene();
+    let tv = addresses(&scene, "tv")[0];
+    scene.end_server("-KILL");
+    pings(&scene.server, tv);
+    scene.serve_again();
+    pings(&scene.server, tv);
+    assert_eq!(client.connections(), 1, "it did not notice");
+    scene.server.adit("peer disable tv").ok();
+    assert!(!traffic::ping_once(&scene.server.host, tv), "it is still connected");
+}
+
+#[test]
 fn a_rate_and_a_quota_hold_for_it_and_for_nobody_else() {
     let (scene, _client) = scene();
     scene.server.adit("peer limit tv --down 40mbit --up 20mbit").ok();

@@ -84,12 +84,13 @@ fn device(tunnel: &Tunnel) -> Vec<Traffic> {
 
 /// What comes to the ports of a tunnel.
 fn listener(machine: &Machine, tunnel: &Tunnel) -> Vec<Traffic> {
-    let udp = tunnel.report.listen_port.map(|port| (Transport::Udp, port));
+    let own = [tunnel.report.listen_port, tunnel.report.openvpn_port];
+    let udp = own.into_iter().flatten().map(|port| (Transport::Udp, port));
     let listening = tunnel.report.web_site.iter().flat_map(|site| &site.listening);
     let mut web: Vec<u16> = listening.filter(|at| !at.ip().is_loopback()).map(SocketAddr::port).collect();
     web.sort_unstable();
     web.dedup();
-    let ports: Vec<_> = udp.into_iter().chain(web.into_iter().map(|port| (Transport::Tcp, port))).collect();
+    let ports: Vec<_> = udp.chain(web.into_iter().map(|port| (Transport::Tcp, port))).collect();
     let coming = |(transport, port): (Transport, u16)| {
         let name = if transport == Transport::Udp { "UDP" } else { "TCP" };
         let by = |link: &String| Passage {
@@ -236,6 +237,14 @@ mod tests {
         assert!(said[2].contains("new devices"), "{said:?}");
         assert!(found[0].advice[0].contains("udp dport 51820 accept"), "{:?}", found[0].advice);
         assert!(found.iter().all(|checked| checked.fix.is_none()), "whose rules these are, is to decide");
+    }
+
+    #[test]
+    fn the_port_for_openvpn_clients_is_looked_at_too() {
+        let mut seen = scene::server();
+        seen.tunnels[0].report.openvpn_port = Some(1194);
+        let found = found(seen, chain("input", ""));
+        assert!(found.iter().any(|checked| checked.what.contains("UDP port 1194")), "{found:#?}");
     }
 
     #[test]
