@@ -1,260 +1,371 @@
-//! Envelopes, ciphers, transports, versions of TLS, certificates, logins, layouts of addresses and framings, each value of each in
-//! some cell with others: connect, packets of many sizes, transfers over TCP and UDP that are compared byte for byte, keys renewed
-//! twice, goodbye, and nothing left.
+//! The matrix: every pair of values of its axes in some row, adit at one end or both, Debian's `openvpn` at the other. Each row
+//! connects, sends packets of many sizes and transfers over TCP and UDP that are compared byte for byte, has keys renewed twice,
+//! says goodbye, and leaves nothing.
+//!
+//! `ADIT_MATRIX=7,12` runs these rows alone, for whoever looks for what is wrong with one.
 
-use std::process::Command;
+mod axes;
+mod files;
+mod pairs;
+mod papers;
 
-use rcgen::{
-    ExtendedKeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519, PKCS_RSA_SHA256,
-    SignatureAlgorithm,
-};
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use super::transfers::transfers;
-use super::{INSIDE, Scene, fs};
-use crate::world::{err, eventually};
+use rcgen::PKCS_ECDSA_P256_SHA256;
 
-#[derive(Clone, Copy)]
-pub(super) enum Wrap {
-    Plain,
-    /// With this digest; with a direction or not.
-    TlsAuth(&'static str, bool),
-    TlsCrypt,
-    TlsCryptV2,
+use self::axes::{Inside, Life, Login, Network, Push, Row};
+use self::papers::Office;
+use super::serving::pings;
+use super::transfers::{transfers, transfers_to};
+use super::{INSIDE, Scene};
+use crate::world::{Machine, err, eventually};
+
+/// Rows that run at a time: most of what they do is wait.
+const AT_A_TIME: usize = 6;
+/// The server's address inside, of IPv6.
+const INSIDE6: &str = "fd00:29::1";
+
+#[test]
+fn every_pair_of_settings_connects_transfers_renews_and_leaves_nothing() {
+    let rows = axes::rows();
+    let asked = std::env::var("ADIT_MATRIX").ok();
+    let asked: Option<Vec<usize>> = asked.map(|rows| rows.split(',').map(|row| row.parse().unwrap()).collect());
+    let wanted = rows.iter().enumerate().filter(|(n, _)| asked.as_ref().is_none_or(|asked| asked.contains(n)));
+    let queue = Mutex::new(wanted.collect::<Vec<_>>().into_iter());
+    let failed = Mutex::new(String::new());
+    std::thread::scope(|threads| {
+        for _ in 0..AT_A_TIME {
+            threads.spawn(|| {
+                loop {
+                    let Some((n, row)) = queue.lock().unwrap().next() else { return };
+                    if let Err(why) = catch_unwind(AssertUnwindSafe(|| run(row))) {
+                        let why = why
+                            .downcast_ref::<String>()
+                            .cloned()
+                            .or_else(|| why.downcast_ref::<&str>().map(|why| (*why).to_owned()));
+                        let mut failed = failed.lock().unwrap();
+                        writeln!(failed, "row {n}: {row:?}\n{}\n", why.unwrap_or_default()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "of {} rows:\n{failed}", rows.len());
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
-    Certificate,
-    Password,
-    Both,
+/// One row, from nothing to nothing.
+fn run(row: &Row) {
+    let mut game = Game::new(row);
+    let before = game.networks();
+    game.network();
+    game.serve();
+    game.connect();
+    let said = |game: &Game<'_>| format!("{row:?}\n{}", game.logs());
+    let alice = game.scene.alice();
+    for size in [0, 64, 777, 1272, 1400, 1472] {
+        assert!(pings(alice, INSIDE, size), "{size} bytes\n{}", said(&game));
+    }
+    if row.inside == Inside::Dual {
+        assert!(pings(alice, INSIDE6, 1000), "over IPv6\n{}", said(&game));
+        transfers_to(alice, game.scene.bob(), INSIDE6.parse().unwrap());
+    }
+    game.routes();
+    transfers(alice, game.scene.bob());
+    game.life();
+    game.renewed(2);
+    transfers(game.scene.alice(), game.scene.bob());
+    game.leave();
+    eventually("everything is as before", || game.networks() == before);
 }
 
-pub(super) struct Cell {
-    pub(super) wrap: Wrap,
-    pub(super) keys: &'static SignatureAlgorithm,
-    pub(super) login: Login,
-    /// `udp4`, `tcp6` and so on.
-    pub(super) proto: &'static str,
-    pub(super) server: &'static str,
-    pub(super) client: &'static str,
-    /// What the data channel is to have.
-    pub(super) cipher: &'static str,
+/// A row that is played.
+struct Game<'a> {
+    row: &'a Row,
+    scene: Scene,
+    office: &'static Office,
+    client: Option<Child>,
+    server: Option<Child>,
 }
 
-impl Cell {
-    /// The server's options for the envelope, and the client's lines.
-    pub(super) fn wrap(&self, scene: &Scene) -> (String, String) {
-        let dir = &scene.bob().dir;
-        let read = |name: &str| fs::read_to_string(dir.join(name)).unwrap();
-        match self.wrap {
-            Wrap::Plain => (String::new(), String::new()),
-            Wrap::TlsAuth(digest, directed) => {
-                let (theirs, ours) = if directed { (" 0", "key-direction 1\n") } else { ("", "") };
-                let block = format!("auth {digest}\n{ours}<tls-auth>\n{}</tls-auth>\n", read("tc.key"));
-                (format!("--tls-auth DIR/tc.key{theirs} --auth {digest}"), block)
+impl Drop for Game<'_> {
+    fn drop(&mut self) {
+        for child in [&mut self.client, &mut self.server].into_iter().flatten() {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+impl<'a> Game<'a> {
+    fn new(row: &'a Row) -> Self {
+        let scene = Scene::with(&PKCS_ECDSA_P256_SHA256);
+        // alice's password is `open sesame`, and her PIN 1234.
+        let script = "#!/bin/sh\ncase \"$(cat \"$1\")\" in\n\"$(printf 'alice\\nopen sesame')\") exit 0 ;;\n\
+            \"$(printf 'alice\\nSCRV1:b3BlbiBzZXNhbWU=:MTIzNA==')\") exit 0 ;;\nesac\nexit 1\n";
+        let program = scene.bob().dir.join("who.sh");
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+        let office = Office::of(row.keys);
+        scene.bob().write(&row.server_file(&scene.bob().dir, office));
+        Self { row, scene, office, client: None, server: None }
+    }
+
+    fn networks(&self) -> (String, String) {
+        (self.scene.alice().network(), self.scene.bob().network())
+    }
+
+    /// What the way between them is like.
+    fn network(&self) {
+        match self.row.network {
+            Network::Clean => {}
+            Network::Lossy => {
+                for machine in [self.scene.alice(), self.scene.bob()] {
+                    let rules = "add table inet lossy; \
+                        add chain inet lossy way { type filter hook input priority 0; }; \
+                        add rule inet lossy way iifname cable numgen random mod 100 < 2 drop";
+                    done(machine, "nft", rules);
+                }
             }
-            Wrap::TlsCrypt => {
-                ("--tls-crypt DIR/tc.key".to_owned(), format!("<tls-crypt>\n{}</tls-crypt>\n", read("tc.key")))
-            }
-            Wrap::TlsCryptV2 => {
-                let (server, client) = (dir.join("v2s.key"), dir.join("v2c.key"));
-                openvpn(&["--genkey", "tls-crypt-v2-server", server.to_str().unwrap()]);
-                let key = server.to_str().unwrap();
-                openvpn(&["--tls-crypt-v2", key, "--genkey", "tls-crypt-v2-client", client.to_str().unwrap()]);
-                let block = format!("<tls-crypt-v2>\n{}</tls-crypt-v2>\n", read("v2c.key"));
-                ("--tls-crypt-v2 DIR/v2s.key".to_owned(), block)
+            Network::Narrow => {
+                for machine in [self.scene.alice(), self.scene.bob()] {
+                    done(machine, "ip", "link set cable mtu 1280");
+                }
             }
         }
     }
 
-    /// What makes the server ask for a password, if there is one.
-    pub(super) const fn asks(&self) -> &'static str {
-        match self.login {
-            Login::Certificate => "",
-            Login::Password => {
-                "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR \
-             --verify-client-cert none --username-as-common-name"
+    /// As it was before.
+    fn network_again(&self) {
+        for machine in [self.scene.alice(), self.scene.bob()] {
+            match self.row.network {
+                Network::Clean => {}
+                Network::Lossy => done(machine, "nft", "delete table inet lossy"),
+                Network::Narrow => done(machine, "ip", "link set cable mtu 1500"),
             }
-            Login::Both => "--script-security 2 --auth-user-pass-verify DIR/who.sh via-file --tmp-dir DIR",
         }
     }
 
-    fn run(&self) {
-        let mut scene = Scene::with(self.keys);
-        let (their_wrap, our_wrap) = self.wrap(&scene);
-        let (v6, tcp) = (self.proto.ends_with('6'), self.proto.starts_with("tcp"));
-        let proto = if tcp { format!("{}-server", self.proto) } else { self.proto.to_owned() };
-        let asks = self.asks();
-        scene.serve(&format!("--proto {proto} --reneg-sec 3 {their_wrap} {asks} {}", self.server));
-        let before = scene.alice().network();
-        let file = scene.write(&self.file(&scene, &our_wrap, if v6 { "fd77::2" } else { "192.0.2.2" }));
-        let alice = scene.alice();
-        let up = scene.up_with(&file, "");
-        assert!(up.status.success(), "{}{}\n{}\n{}", self.client, err(&up), alice.log(), scene.log());
-        let status = alice.status();
-        assert_eq!(status["openvpn"]["cipher"], self.cipher, "{status}");
-        let pings = |size: u32| {
-            let words = ["-n", "-q", "-c", "3", "-i", "0.05", "-W", "5", "-s", &size.to_string(), INSIDE];
-            alice.command("ping").args(words).status().unwrap().success()
+    fn serve(&mut self) {
+        let bob = self.scene.bob();
+        if self.row.server_is_ours() {
+            bob.ok(&["up", &bob.file()]);
+            return;
+        }
+        let log = bob.dir.join("openvpn.log");
+        self.server = Some(openvpn(bob, &bob.file(), "ovs", &log));
+        eventually("the server serves", || {
+            let log = fs::read_to_string(&log).unwrap();
+            assert!(!is_over(&log), "{log}");
+            log.matches("Initialization Sequence Completed").count() == 1
+        });
+    }
+
+    fn connect(&mut self) {
+        let (alice, bob) = (self.scene.alice(), self.scene.bob());
+        let file = self.scene.write(&self.row.client_file(&alice.dir, &bob.dir, self.office));
+        if self.row.client_is_ours() {
+            let answers = if self.row.login == Login::Challenge { "alice\nopen sesame\n1234\n" } else { "" };
+            let up = self.scene.up_with(&file, answers);
+            assert!(up.status.success(), "{}\n{}", err(&up), self.logs());
+            eventually("it is connected", || {
+                assert_ne!(alice.status()["state"], "failed", "{}", self.logs());
+                alice.status()["state"] == "connected"
+            });
+            assert_eq!(alice.status()["openvpn"]["cipher"], self.row.cipher_name(), "{}", self.logs());
+            return;
+        }
+        self.client = Some(openvpn(alice, &file, "ovguest", &alice.dir.join("guest.log")));
+        self.completed(1);
+        let log = self.guest();
+        assert!(log.contains(&format!("cipher '{}'", self.row.cipher_name())), "{log}");
+    }
+
+    /// Waits until the real client has connected so many times.
+    fn completed(&self, times: usize) {
+        eventually("the client is connected", || {
+            let log = self.guest();
+            assert!(!is_over(&log), "{}", self.logs());
+            log.matches("Initialization Sequence Completed").count() == times
+        });
+    }
+
+    fn guest(&self) -> String {
+        fs::read_to_string(self.scene.alice().dir.join("guest.log")).unwrap_or_default()
+    }
+
+    /// What both ends said.
+    fn logs(&self) -> String {
+        let (alice, bob) = (self.scene.alice(), self.scene.bob());
+        // Hundreds of lines of settings say nothing.
+        let is_said = |line: &&str| !line.contains("pkcs11") && !line.contains("  ");
+        let last = |text: String| {
+            text.lines()
+                .filter(is_said)
+                .rev()
+                .take(60)
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .collect::<Vec<_>>()
+                .join("\n")
         };
-        for size in [0, 64, 200, 777, 1272, 1400, 1472] {
-            assert!(pings(size), "{size} bytes\n{}\n{}", alice.log(), scene.log());
+        format!(
+            "the client: {}\n{}\nthe server: {}\n{}",
+            last(alice.log()),
+            last(self.guest()),
+            last(bob.log()),
+            last(self.scene.log())
+        )
+    }
+
+    /// What was pushed is there, as far as it was taken.
+    fn routes(&self) {
+        let routes = self.scene.alice().network();
+        let has = |net: &str| routes.contains(net);
+        let expected = match self.row.push {
+            Push::Short => [true, false, false],
+            Push::Long => [true, true, true],
+            Push::Filtered => [true, true, false],
+            Push::NoPull => [false, false, false],
+        };
+        let found = [has("10.97.1.0/24"), has("10.97.19.0/24"), has("10.98.19.0/24")];
+        assert_eq!(found, expected, "{:?}: {routes}\n{}", self.row, self.logs());
+    }
+
+    fn life(&mut self) {
+        match self.row.life {
+            Life::Calm => {}
+            Life::ServerRestarts => self.restart(),
+            Life::ClientMoves => {
+                self.move_to("192.0.2.9/24", "192.0.2.1/24", "fd77::9/64", "fd77::1/64");
+                let alice = self.scene.alice();
+                eventually("packets pass from the other address", || pings(alice, INSIDE, 100));
+                let log = self.scene.log();
+                assert!(self.row.server_is_ours() || log.contains("floated"), "{log}");
+            }
         }
-        transfers(alice, scene.bob());
-        eventually("keys are renewed twice under traffic", || {
-            assert!(pings(500), "{}\n{}", alice.log(), scene.log());
-            alice.status()["openvpn"]["renewals"].as_u64() >= Some(2)
+    }
+
+    fn move_to(&self, new: &str, old: &str, new6: &str, old6: &str) {
+        let alice = self.scene.alice();
+        let (new, old, more) = if self.row.transport.is_v6() { (new6, old6, " nodad") } else { (new, old, "") };
+        done(alice, "ip", &format!("address del {old} dev cable"));
+        done(alice, "ip", &format!("address add {new} dev cable{more}"));
+    }
+
+    fn restart(&mut self) {
+        let bob = self.scene.bob();
+        if self.row.server_is_ours() {
+            bob.ok(&["down", &bob.tunnel]);
+        } else if let Some(server) = self.server.take() {
+            end(server);
+            fs::rename(bob.dir.join("openvpn.log"), bob.dir.join("before.log")).unwrap();
+        }
+        self.serve();
+        if self.row.client_is_ours() {
+            let alice = self.scene.alice();
+            eventually("the client is connected again", || {
+                let status = alice.status();
+                status["openvpn"]["connections"] == 2 && status["state"] == "connected"
+            });
+        } else {
+            self.completed(2);
+        }
+        let alice = self.scene.alice();
+        eventually("packets pass again", || pings(alice, INSIDE, 100));
+    }
+
+    /// Waits until keys were renewed so often, under traffic.
+    fn renewed(&self, times: u64) {
+        let alice = self.scene.alice();
+        eventually("keys are renewed under traffic", || {
+            assert!(pings(alice, INSIDE, 500), "{}", self.logs());
+            let renewals = if self.row.client_is_ours() {
+                alice.status()["openvpn"]["renewals"].clone()
+            } else {
+                self.scene.guests().first().map(|guest| guest["renewals"].clone()).unwrap_or_default()
+            };
+            renewals.as_u64() >= Some(times)
         });
-        transfers(alice, scene.bob());
-        assert_eq!(alice.status()["openvpn"]["connections"], 1, "{}", alice.log());
-        alice.ok(&["down", &alice.tunnel]);
-        assert_eq!(alice.network(), before);
-        eventually("the server hears of the end", || {
-            let log = scene.log();
-            log.contains("client-instance exiting") || log.contains("Connection reset") || log.contains("remote-exit")
-        });
-    }
-
-    pub(super) fn file(&self, scene: &Scene, wrap: &str, server: &str) -> String {
-        let (cert, key) = scene.papers.issue("alice", ExtendedKeyUsagePurpose::ClientAuth);
-        let ca = scene.papers.authority.pem();
-        let mut text = format!("client\ndev tun\nremote {server} 1194 {}\nremote-cert-tls server\n", self.proto);
-        text.push_str(self.client);
-        text.push_str(&format!("<ca>\n{ca}</ca>\n{wrap}"));
-        if self.login != Login::Password {
-            text.push_str(&format!("<cert>\n{cert}</cert>\n<key>\n{key}</key>\n"));
+        let expected = if self.row.life == Life::ServerRestarts { 2 } else { 1 };
+        if self.row.client_is_ours() {
+            assert_eq!(alice.status()["openvpn"]["connections"], expected, "{}", self.logs());
+        } else {
+            assert_eq!(self.guest().matches("Initialization Sequence Completed").count(), expected, "{}", self.logs());
         }
-        if self.login != Login::Certificate {
-            text.push_str("<auth-user-pass>\nalice\nopen sesame\n</auth-user-pass>\n");
+    }
+
+    /// Goodbye, which the server hears.
+    fn leave(&mut self) {
+        let alice = self.scene.alice();
+        if self.row.client_is_ours() {
+            alice.ok(&["down", &alice.tunnel]);
+        } else if let Some(client) = self.client.take() {
+            end(client);
         }
-        text
+        let bob = self.scene.bob();
+        if self.row.server_is_ours() {
+            eventually("the server hears of the end", || self.scene.guests().is_empty());
+            bob.ok(&["down", &bob.tunnel]);
+        } else {
+            eventually("the server hears of the end", || {
+                let log = self.scene.log();
+                // A goodbye over UDP may be lost, and silence says it too.
+                let silence = self.row.network == Network::Lossy && log.contains("(--ping-restart), restarting");
+                silence
+                    || ["client-instance exiting", "Connection reset", "remote-exit"]
+                        .iter()
+                        .any(|said| log.contains(said))
+            });
+            if let Some(server) = self.server.take() {
+                end(server);
+            }
+        }
+        self.network_again();
+        if self.row.life == Life::ClientMoves {
+            self.move_to("192.0.2.1/24", "192.0.2.9/24", "fd77::1/64", "fd77::9/64");
+        }
     }
 }
 
-fn openvpn(arguments: &[&str]) {
-    let made = Command::new("openvpn").args(arguments).output().unwrap();
-    assert!(made.status.success(), "{}", err(&made));
+/// Debian's, with a file, until it is ended.
+fn openvpn(machine: &Machine, file: &str, interface: &str, log: &std::path::Path) -> Child {
+    let out = File::options().append(true).create(true).open(log).unwrap();
+    let mut command = machine.command("openvpn");
+    command.args(["--cd", machine.dir.to_str().unwrap(), "--config", file, "--dev", interface]);
+    command.args(["--tmp-dir", machine.dir.to_str().unwrap()]);
+    command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap()
 }
 
-pub(super) const CELL: Cell = Cell {
-    wrap: Wrap::TlsCrypt,
-    keys: &PKCS_ECDSA_P256_SHA256,
-    login: Login::Certificate,
-    proto: "udp4",
-    server: "",
-    client: "",
-    cipher: "AES-256-GCM",
-};
-
-#[test]
-fn aes_256_gcm_both_versions_of_ip_inside_over_udp() {
-    Cell { server: "--server-ipv6 fd00:29::/64", client: "explicit-exit-notify 2\n", ..CELL }.run();
+/// Whether it has given up. What is pushed and not taken is an error of its options too, and no end.
+fn is_over(log: &str) -> bool {
+    log.contains("process exiting") || log.contains("Use --help for more information")
 }
 
-#[test]
-fn aes_128_gcm_tls_1_2_rsa_tls_auth_password_over_tcp() {
-    Cell {
-        wrap: Wrap::TlsAuth("SHA256", true),
-        keys: &PKCS_RSA_SHA256,
-        login: Login::Password,
-        proto: "tcp4",
-        server: "--tls-version-max 1.2 --data-ciphers AES-128-GCM",
-        cipher: "AES-128-GCM",
-        ..CELL
+/// As Ctrl-C would.
+fn end(mut child: Child) {
+    let asked = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(asked.success());
+    let late = Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > late {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("openvpn does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
-    .run();
 }
 
-#[test]
-fn chacha20_p384_both_logins_no_envelope_over_udp_on_ipv6() {
-    Cell {
-        wrap: Wrap::Plain,
-        keys: &PKCS_ECDSA_P384_SHA384,
-        login: Login::Both,
-        proto: "udp6",
-        server: "--data-ciphers CHACHA20-POLY1305 --auth-gen-token 600 200",
-        client: "tls-version-min 1.3\n",
-        cipher: "CHACHA20-POLY1305",
-    }
-    .run();
+fn done(machine: &Machine, program: &str, line: &str) {
+    let words: Vec<_> = if program == "nft" { vec![line] } else { line.split(' ').collect() };
+    let done = machine.command(program).args(words).output().unwrap();
+    assert!(done.status.success(), "{program} {line}: {}", err(&done));
 }
-
-#[test]
-fn aes_256_cbc_net30_tls_crypt_v2_over_tcp_on_ipv6() {
-    Cell {
-        wrap: Wrap::TlsCryptV2,
-        proto: "tcp6",
-        server: "--data-ciphers AES-256-CBC --topology net30",
-        client: "data-ciphers AES-256-CBC\n",
-        cipher: "AES-256-CBC",
-        ..CELL
-    }
-    .run();
-}
-
-#[test]
-fn aes_128_cbc_p2p_tls_auth_without_direction_framing_of_lzo() {
-    Cell {
-        wrap: Wrap::TlsAuth("SHA512", false),
-        keys: &PKCS_RSA_SHA256,
-        server: "--data-ciphers AES-128-CBC --topology p2p --comp-lzo no",
-        client: "data-ciphers AES-128-CBC\ncomp-lzo no\n",
-        cipher: "AES-128-CBC",
-        ..CELL
-    }
-    .run();
-}
-
-#[test]
-fn aes_192_gcm_ed25519_a_stub_of_compression_that_is_pushed() {
-    Cell {
-        keys: &PKCS_ED25519,
-        login: Login::Both,
-        server: "--data-ciphers AES-192-GCM --allow-compression asym --compress stub-v2 --push compress~stub-v2",
-        client: "data-ciphers AES-192-GCM\n",
-        cipher: "AES-192-GCM",
-        ..CELL
-    }
-    .run();
-}
-
-#[test]
-fn pieces_and_a_small_tunnel_tls_1_2_tls_crypt_v2_on_ipv6() {
-    Cell {
-        wrap: Wrap::TlsCryptV2,
-        keys: &PKCS_ECDSA_P384_SHA384,
-        proto: "udp6",
-        server: "--fragment 1300 --mssfix 1200 --tls-version-max 1.2",
-        client: "fragment 1300\nmssfix 1200\n",
-        ..CELL
-    }
-    .run();
-}
-
-#[test]
-fn more_is_pushed_than_one_message_holds_and_some_of_it_is_filtered() {
-    Cell {
-        wrap: Wrap::TlsAuth("SHA1", true),
-        keys: &PKCS_ED25519,
-        proto: "tcp6",
-        login: Login::Password,
-        server: LONG_PUSH,
-        client: "pull-filter ignore \"route 10.98.\"\ndata-ciphers CHACHA20-POLY1305:AES-256-GCM\n",
-        cipher: "AES-256-GCM",
-    }
-    .run();
-}
-
-/// Thirty networks: more than a kilobyte.
-const LONG_PUSH: &str = concat!(
-    "--push route~10.97.1.0~255.255.255.0 --push route~10.97.3.0~255.255.255.0 --push route~10.97.5.0~255.255.255.0 ",
-    "--push route~10.97.7.0~255.255.255.0 --push route~10.97.9.0~255.255.255.0 --push route~10.97.11.0~255.255.255.0 ",
-    "--push route~10.97.13.0~255.255.255.0 --push route~10.97.15.0~255.255.255.0 --push route~10.97.17.0~255.255.255.0 ",
-    "--push route~10.97.19.0~255.255.255.0 --push route~10.97.21.0~255.255.255.0 --push route~10.97.23.0~255.255.255.0 ",
-    "--push route~10.97.25.0~255.255.255.0 --push route~10.97.27.0~255.255.255.0 --push route~10.97.29.0~255.255.255.0 ",
-    "--push route~10.98.1.0~255.255.255.0 --push route~10.98.3.0~255.255.255.0 --push route~10.98.5.0~255.255.255.0 ",
-    "--push route~10.98.7.0~255.255.255.0 --push route~10.98.9.0~255.255.255.0 --push route~10.98.11.0~255.255.255.0 ",
-    "--push route~10.98.13.0~255.255.255.0 --push route~10.98.15.0~255.255.255.0 --push route~10.98.17.0~255.255.255.0 ",
-    "--push route~10.98.19.0~255.255.255.0 --push route~10.98.21.0~255.255.255.0 --push route~10.98.23.0~255.255.255.0 ",
-    "--push route~10.98.25.0~255.255.255.0 --push route~10.98.27.0~255.255.255.0 --push route~10.98.29.0~255.255.255.0"
-);

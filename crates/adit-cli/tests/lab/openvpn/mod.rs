@@ -8,7 +8,6 @@ mod matrix;
 mod proxies;
 mod serving;
 mod transfers;
-mod turned;
 
 use std::fs::{self, File};
 use std::io::Write as _;

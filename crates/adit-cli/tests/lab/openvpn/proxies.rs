@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 
 use rcgen::PKCS_ECDSA_P256_SHA256;
 
@@ -83,6 +83,23 @@ impl Behind {
         fs::write(&file, text).unwrap();
         let pid = self.scene.bob().dir.join("danted.pid");
         self.proxy(1080, "danted", &["-f", file.to_str().unwrap(), "-p", pid.to_str().unwrap()]);
+    }
+
+    /// With all that it has started: those who carry datagrams outlive the first.
+    fn end_relay(&mut self) {
+        let of_proxy = |pid: &&str| {
+            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name.trim() == "danted"
+        };
+        let listed = Command::new("ip").args(["netns", "pids", &self.scene.bob().netns]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let running: Vec<_> = listed.lines().filter(of_proxy).collect();
+        assert!(!running.is_empty());
+        for pid in running {
+            // One that the one before took along is gone already.
+            let _asked = Command::new("kill").args(["-KILL", pid]).stderr(Stdio::null()).status();
+        }
+        end(&mut self.children.pop().unwrap());
     }
 
     fn log(&self) -> String {
@@ -196,6 +213,12 @@ fn datagrams_through_a_socks_proxy() {
     let alice = behind.scene.alice();
     alice.ok(&["up", &behind.scene.file(&format!("remote {NAME} 1194 udp\nsocks-proxy {PROXY}\nconnect-retry 1 1\n"))]);
     assert!(alice.pings(INSIDE), "{}", behind.log());
+    // The proxy is started anew: that is noticed, and there is another connection.
+    behind.end_relay();
+    eventually("the loss is noticed", || behind.scene.alice().status()["state"] != "connected");
+    behind.relay();
+    eventually("there is another connection", || behind.scene.alice().pings(INSIDE));
+    assert_eq!(behind.scene.alice().status()["openvpn"]["connections"], 2, "{}", behind.log());
 }
 
 #[test]

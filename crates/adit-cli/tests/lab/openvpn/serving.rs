@@ -1,5 +1,6 @@
 //! `adit up SERVER.ovpn` with Debian's `openvpn` as its clients.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command};
@@ -44,18 +45,6 @@ impl Guest {
         let mut command = machine.command("openvpn");
         command.args(line.split_whitespace().map(|word| word.replace('~', " ")));
         let run = command.stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
-        Self { run, log }
-    }
-
-    /// With the file that somebody was handed out.
-    pub(super) fn of_file(machine: &Machine, text: &str, options: &str) -> Self {
-        let (file, log) = (machine.dir.join("guest.ovpn"), machine.dir.join("guest.log"));
-        fs::write(&file, text).unwrap();
-        let out = File::create(&log).unwrap();
-        let mut command = machine.command("openvpn");
-        command.arg("--config").arg(&file).args(["--verb", "4", "--dev", "ovguest", "--dev-type", "tun", "--nobind"]);
-        let run =
-            command.args(options.split_whitespace()).stdout(out.try_clone().unwrap()).stderr(out).spawn().unwrap();
         Self { run, log }
     }
 
@@ -239,4 +228,32 @@ fn what_cannot_be_served_is_said_before_anything_is() {
         assert!(failure.contains(said), "{lines}: {failure}");
     }
     assert_eq!(bob.network(), before);
+}
+
+#[test]
+fn several_clients_at_once_over_udp_and_over_tcp() {
+    for (line, remote) in [
+        ("proto udp\n", REMOTE.to_owned()),
+        ("proto tcp-server\n", REMOTE.replace("--proto udp", "--proto tcp-client")),
+    ] {
+        let scene = Scene::with(&PKCS_ECDSA_P256_SHA256);
+        let (alice, bob) = (scene.alice(), scene.bob());
+        bob.ok(&["up", &scene.file_of_server(&format!("{line}topology subnet\ntls-crypt tc.key\n"))]);
+        let names: Vec<_> = (0..8).map(|n| format!("guest{n}")).collect();
+        let guests: Vec<_> = names.iter().map(|name| Guest::new(&scene, alice, name, &remote)).collect();
+        let guests: Vec<_> = guests.into_iter().map(|guest| guest.once_connected(&scene)).collect();
+        let seen = scene.guests();
+        let addresses: BTreeSet<_> = seen.iter().map(|guest| guest["addresses"][0].to_string()).collect();
+        assert_eq!((seen.len(), addresses.len()), (8, 8), "{}", guests[0].log());
+        for name in &names {
+            let words =
+                ["-n", "-q", "-c", "2", "-i", "0.1", "-W", "5", "-s", "1400", "-I", &format!("ov{name}"), INSIDE];
+            assert!(alice.command("ping").args(words).output().unwrap().status.success(), "{name}: {}", bob.log());
+        }
+        drop(guests);
+        if line.contains("tcp") {
+            eventually("streams that end are clients that are gone", || scene.guests().is_empty());
+        }
+        bob.ok(&["down", &bob.tunnel]);
+    }
 }
