@@ -1,5 +1,6 @@
 //! Strangers: a reset is answered without keeping anything; whoever shows the answer's cookie gets a session.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use arrayvec::ArrayVec;
 use super::peer::{Can, Identity, Peer, Phase};
 use super::{Carried, ClientSettings, Server};
 use crate::Role;
-use crate::constants::{MAX_HALF_OPEN, RESETS, RESETS_EVERY, SPARED};
+use crate::constants::{MAX_ANSWERED, MAX_HALF_OPEN, REPEATS, RESETS, RESETS_EVERY, SPARED};
 use crate::data::Fragments;
 use crate::key_file::{StaticKey, wrapped_name};
 use crate::packet::{Body, First, Opcode, SessionId};
@@ -23,11 +24,29 @@ use crate::wrap::{Envelope, Unwrapped, header};
 pub(super) struct Budget {
     left: u32,
     since: Instant,
+    /// Sessions whose resets were answered, and when.
+    answered: VecDeque<(Instant, SessionId)>,
 }
 
 impl Budget {
     pub(super) const fn new(since: Instant) -> Self {
-        Self { left: RESETS, since }
+        Self { left: RESETS, since, answered: VecDeque::new() }
+    }
+
+    /// Whether the reset of this session may be answered: there is something left, and it was not answered all too often.
+    fn may_answer(&mut self, now: Instant, session: SessionId) -> bool {
+        while self.answered.front().is_some_and(|(at, _)| now >= *at + RESETS_EVERY) {
+            self.answered.pop_front();
+        }
+        self.earn(now) && self.answered.iter().filter(|(_, answered)| *answered == session).count() < REPEATS
+    }
+
+    /// It is answered.
+    fn note(&mut self, now: Instant, session: SessionId) {
+        if self.answered.len() >= MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((now, session));
     }
 
     /// Whether there is any left.
@@ -95,10 +114,10 @@ const SEND_KEY_AGAIN: [u8; 6] = [0, 1, 0, 2, 0, 1];
 impl Server {
     /// A control packet that belongs to no session.
     pub(super) fn handle_stranger(&mut self, now: Now, from: Path, datagram: &[u8]) -> Result<(), DropReason> {
-        let opcode = datagram.first().and_then(|byte| First::parse(*byte)).map(|first| first.opcode);
-        let is_reset = matches!(opcode, Some(Opcode::HardResetClientV2 | Opcode::HardResetClientV3));
-        // Whom we could not answer anyway costs no MAC.
-        if is_reset && !self.budget.earn(now.instant) {
+        let (first, session, _) = header(datagram).ok_or(DropReason::NotAMessage)?;
+        let is_reset = matches!(first.opcode, Opcode::HardResetClientV2 | Opcode::HardResetClientV3);
+        // Whom we would not answer anyway costs no MAC.
+        if is_reset && !self.budget.may_answer(now.instant, session) {
             return Err(DropReason::RateLimited);
         }
         let stranger = self.open_stranger(now, from, datagram)?;
@@ -158,6 +177,7 @@ impl Server {
         if !self.budget.spend(now.instant) {
             return Err(DropReason::RateLimited);
         }
+        self.budget.note(now.instant, session);
         if let Some(own) = stranger.own().filter(|_| cannot_again) {
             self.unproven.keep(from.remote, session, own);
         }
@@ -264,6 +284,23 @@ mod tests {
 
     use super::*;
     use crate::testing::start;
+
+    #[test]
+    fn one_reset_is_answered_a_few_times_and_what_is_remembered_of_it_has_a_bound() {
+        let began = start();
+        let mut budget = Budget::new(began);
+        let (heard, other) = (SessionId([1; 8]), SessionId([2; 8]));
+        for _ in 0..REPEATS {
+            assert!(budget.may_answer(began, heard));
+            budget.note(began, heard);
+        }
+        assert!(!budget.may_answer(began, heard) && budget.may_answer(began, other));
+        assert!(budget.may_answer(began + RESETS_EVERY, heard) && budget.answered.is_empty());
+        for n in 0..2 * MAX_ANSWERED as u64 {
+            budget.note(began, SessionId(n.to_be_bytes()));
+        }
+        assert_eq!(budget.answered.len(), MAX_ANSWERED);
+    }
 
     #[test]
     fn a_hundred_resets_are_answered_at_once_and_then_ten_a_second() {

@@ -73,6 +73,37 @@ fn a_wrong_key_gets_silence() {
     }
 }
 
+/// Where there are keys, only resets that were heard can be repeated, and they do not use up the answers to others.
+#[test]
+fn a_flood_of_a_reset_that_was_heard_keeps_nobody_out() {
+    let papers = Papers::new();
+    for (wrap, of_client, _) in envelopes() {
+        let said = format!("{wrap:?}");
+        let server = ServerConfig { wrap, ..server_config(&papers) };
+        let client = ClientConfig { wraps: vec![of_client], ..client_config(&papers) };
+        let mut world = World::new(server, vec![client]);
+        let mut heard = None;
+        world.until("a reset", |world| {
+            heard = world.overheard().into_iter().find(|(to, ..)| *to == server_at()).map(|(.., datagram)| datagram);
+            heard.is_some()
+        });
+        let heard = heard.unwrap();
+        // Its session begins anew, with another name.
+        world.clients[0].core.apply(world.now, ClientChange::Reconnect);
+        let (began, mut sent) = (world.now.instant, 0_u16);
+        world.until("connected", |world| {
+            while f64::from(sent) < 1000.0 * (world.now.instant - began).as_secs_f64() {
+                world.arrive(server_at(), stranger(sent), heard.clone());
+                sent += 1;
+            }
+            world.clients[0].core.is_up()
+        });
+        assert!(world.now.instant < began + Duration::from_secs(20), "{said}");
+        let answers = world.server.drops().of(DropReason::RateLimited);
+        assert!(answers + 16 >= sent.into(), "{said}: {answers} of {sent} were not answered");
+    }
+}
+
 #[test]
 fn a_flood_of_resets_leaves_no_session_and_few_answers() {
     let mut world = open_server();

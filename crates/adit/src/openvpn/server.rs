@@ -7,7 +7,7 @@
 //! | `entry`, `login`, `token` | the files of single clients; the program that checks passwords; tokens in their place |
 //! | `carrier`, `hub`, `seats` | the outside that a configuration asks for; many streams of TCP as one, and how many they may be |
 //! | `withdrawn` | whose certificates are withdrawn, looked at again while it runs |
-//! | `plain` | files that others than the daemon may write |
+//! | `plain` | files where others than the daemon may write |
 //! | `layout` | the addresses of the network |
 //! | `pool` | which client has which place in it |
 //!

@@ -36,7 +36,7 @@ type Forge = fn(&[u8], u64) -> Vec<u8>;
 fn a_million_forged_resets_a_minute_without_an_envelope() {
     let scene = Scene::serving("topology subnet\n");
     let remote = REMOTE.replace("--tls-crypt DIR/tc.key", "");
-    flood(&scene, &remote, |_, number| [&[0x38], number.to_be_bytes().as_slice(), &[0; 5]].concat());
+    flood(&scene, &remote, false, |_, number| [&[0x38], number.to_be_bytes().as_slice(), &[0; 5]].concat());
 }
 
 /// Half of them are what a client sent once, from elsewhere; the other half nobody's.
@@ -52,7 +52,7 @@ fn a_million_forged_resets_a_minute_under_tls_crypt_v2() {
     let bob = scene.bob();
     bob.ok(&["up", &scene.file_of_server("topology subnet\ntls-crypt-v2 v2-server.key\n")]);
     let remote = REMOTE.replace("--tls-crypt DIR/tc.key", "--tls-crypt-v2 DIR/v2-client.key");
-    flood(&scene, &remote, |heard, number| {
+    flood(&scene, &remote, true, |heard, number| {
         let mut reset = heard.to_vec();
         if number % 2 == 0 {
             reset[60..68].copy_from_slice(&number.to_be_bytes());
@@ -61,8 +61,9 @@ fn a_million_forged_resets_a_minute_under_tls_crypt_v2() {
     });
 }
 
-/// The ten of them, before, during and after.
-fn flood(scene: &Scene, remote: &str, forge: Forge) {
+/// The ten of them, before, during and after. `keyed`: whoever has a key comes in meanwhile too; where there is none, answers are used
+/// up by those who need not prove anything.
+fn flood(scene: &Scene, remote: &str, keyed: bool, forge: Forge) {
     let (alice, bob) = (scene.alice(), scene.bob());
     let mallory = scene.world.third();
     route_back(bob);
@@ -88,6 +89,13 @@ fn flood(scene: &Scene, remote: &str, forge: Forge) {
         std::thread::sleep(ALONE);
         server.cpu() - before
     });
+    if keyed {
+        flooded(&|| {
+            drop(Guest::connected(scene, alice, "meanwhile", &format!("{remote} --explicit-exit-notify 1")).end());
+            eventually("it has left", || scene.guests().len() == CLIENTS);
+            0.0
+        });
+    }
     let grown = server.memory().saturating_sub(memory);
     let (sent, refused) = (sent + alone, self::drops(bob) - drops);
     let after = goodput(alice, bob);

@@ -21,7 +21,7 @@ use super::admission::{Admission, Found, Known, Refusal};
 use super::hub::HubControl;
 use super::layout::Layout;
 use super::pool::Pool;
-use super::{Files, Guest, Shown, StartError};
+use super::{Files, Guest, Shown, StartError, plain};
 use crate::openvpn::attendant::for_people;
 
 /// How often it is looked whether everybody is still there, for news may be missed, and the file of the pool is written.
@@ -533,12 +533,9 @@ impl PoolFile {
         if self.fixed || text == self.written {
             return;
         }
-        let mut beside = self.path.clone().into_os_string();
-        beside.push(".new");
-        let written = async {
-            tokio::fs::write(&beside, &text).await?;
-            tokio::fs::rename(&beside, &self.path).await
-        };
+        let (path, whole) = (self.path.clone(), text.clone());
+        let written = tokio::task::spawn_blocking(move || plain::replace(&path, &whole));
+        let written = async { written.await.map_err(std::io::Error::other)? };
         match written.await {
             Ok(()) => (self.written, self.trouble) = (text, None),
             Err(error) => {

@@ -1,10 +1,11 @@
-//! Files that others than the daemon may write: only what is a file at all is read, only so much of it, and without waiting for
-//! anybody.
+//! Files where others than the daemon may write: only what is a file at all is read, only so much of it, and without waiting for
+//! anybody; and nothing is written elsewhere for them.
 //!
 //! Not here: what they say.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -32,6 +33,22 @@ pub(super) fn read_in(directory: &Path, name: &str, most: u64) -> io::Result<(St
     text(File::from(opened?), most)
 }
 
+/// Puts a text in the place of a file, all at once. What is beside it, under whatever name, is neither followed nor written to: who may
+/// write to the directory need not be one who may write wherever the daemon does.
+pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}", data_encoding::HEXLOWER.encode(&random)));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
+    let written = file.write_all(text.as_bytes()).and_then(|()| std::fs::rename(&beside, path));
+    if written.is_err() {
+        // Whatever is wrong, this is not to be left; if it cannot be removed either, that is not what is told.
+        let _is_left = std::fs::remove_file(&beside);
+    }
+    written
+}
+
 fn text(file: File, most: u64) -> io::Result<(String, Metadata)> {
     let found = file.metadata()?;
     if !found.is_file() {
@@ -50,6 +67,21 @@ mod tests {
     use rustix::fs::FileType;
 
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_a_link_in_its_place_is_not_followed() {
+        let base = std::env::temp_dir().join(format!("adit-replace-{}", std::process::id()));
+        std::fs::create_dir_all(&base).unwrap();
+        std::fs::write(base.join("other"), "other").unwrap();
+        std::os::unix::fs::symlink(base.join("other"), base.join("pool")).unwrap();
+        replace(&base.join("pool"), "text").unwrap();
+        let read = |name: &str| std::fs::read_to_string(base.join(name)).unwrap();
+        assert_eq!((read("pool").as_str(), read("other").as_str()), ("text", "other"));
+        std::fs::create_dir(base.join("directory")).unwrap();
+        assert!(replace(&base.join("directory"), "text").is_err());
+        assert_eq!(std::fs::read_dir(&base).unwrap().count(), 3, "nothing is left beside");
+        std::fs::remove_dir_all(&base).unwrap();
+    }
 
     #[test]
     fn what_is_no_file_or_leads_out_is_not_read_and_nobody_waits_for_it() {

@@ -116,7 +116,9 @@ impl Pool {
     pub(super) fn text(&self, layout: &Layout) -> String {
         let mut text = String::new();
         for (place, slot) in &self.slots {
-            if slot.name.is_empty() || slot.name.contains([',', '#', ';']) || slot.name.contains(char::is_control) {
+            // What would be read as another's is not written.
+            let is_another = slot.name.trim() != slot.name || slot.name.contains([',', '#', ';']);
+            if slot.name.is_empty() || is_another || slot.name.contains(char::is_control) {
                 continue;
             }
             let given = layout.place(*place);
@@ -165,7 +167,7 @@ mod tests {
         let layout =
             Layout::of(&config("server 10.8.0.0 255.255.255.0\ntopology subnet\nserver-ipv6 fd00::/64\n")).unwrap();
         let mut pool = Pool::new(layout.places(), true);
-        for name in ["alice", "with,comma", "b\nob", "carol"] {
+        for name in ["alice", "with,comma", "b\nob", "carol", " alice"] {
             pool.take(name);
         }
         let text = pool.text(&layout);
