@@ -83,7 +83,7 @@ fn sizes_are_those_of_the_file_or_openvpns_own() {
         ("fragment 1200\n", Some(1200), MssFix::Datagram { size: 1200, with_headers }),
         ("fragment 1200\nmssfix 1100 fixed\n", Some(1200), MssFix::Inside(1100)),
         ("fragment 0\n", None, MssFix::default()),
-        ("socks-proxy 192.0.2.9\n", None, MssFix::Datagram { size: 1492 - 6 - 1 - 11, with_headers }),
+        ("socks-proxy 192.0.2.9\n", None, MssFix::Datagram { size: 1492 - 16, with_headers }),
     ] {
         let config = settings(&format!("{LOGIN}{lines}"));
         assert_eq!((config.fragment, config.mssfix), (fragment, mssfix), "{lines}");
