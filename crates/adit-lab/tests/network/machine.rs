@@ -63,6 +63,12 @@ impl Machine {
         }
     }
 
+    /// Its process: `ip netns exec` has become it.
+    #[track_caller]
+    pub(crate) fn daemon_process(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     /// `adit` here, ready to be given more.
     pub(crate) fn adit(&self, arguments: &str) -> Run {
         let line = format!("{} {arguments}", beside_this_program("adit").display());

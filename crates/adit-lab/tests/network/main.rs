@@ -3,6 +3,7 @@
 //! Needs root; fails without it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot make its scene has failed")]
 
+mod crowd;
 mod doctor;
 mod gateways;
 mod joins;

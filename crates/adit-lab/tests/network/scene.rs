@@ -126,6 +126,14 @@ impl Scene {
         one.parse().unwrap()
     }
 
+    /// All processes of the server: its daemon, the one that serves the web site, the monitor, and the one that decides.
+    #[track_caller]
+    pub(crate) fn server_processes(&self) -> Vec<u32> {
+        let web = self.server.tunnel()["web_site"]["process"].as_u64().unwrap();
+        let monitor = self.running.as_ref().unwrap().id();
+        vec![self.server.daemon_process(), u32::try_from(web).unwrap(), monitor, self.deciding_process()]
+    }
+
     /// A new link.
     #[track_caller]
     pub(crate) fn invite(&self, arguments: &str) -> String {
