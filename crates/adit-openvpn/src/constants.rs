@@ -108,6 +108,9 @@ pub(crate) const RESETS_EVERY: Duration = Duration::from_secs(10);
 /// One and the same reset is answered so often in [`RESETS_EVERY`]: a client sends it a few times, and more often somebody who has
 /// heard it, and whom it would serve to use up all answers.
 pub(crate) const REPEATS: usize = 8;
+/// And so often one that comes under one client's own key (`tls-crypt-v2`), whatever its session: far fewer than there are
+/// answers, so that a member keeps out nobody but itself.
+pub(crate) const OF_ONE_KEY: usize = 30;
 /// Answers that are remembered for it: in that time no more are given, but to those whose handshakes succeed.
 pub(crate) const MAX_ANSWERED: usize = 1024;
 /// Cookies that a session came of, and that would still be good. Resets are answered some thousand times in that time at most,

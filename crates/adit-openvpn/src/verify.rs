@@ -163,10 +163,15 @@ impl Verifier {
     fn check(&self, leaf: &CertificateDer<'_>, between: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Refused> {
         let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| Refused::Unreadable(error.to_string()))?;
         let subject = subject_of(&parsed);
-        if self.revoked.read().unwrap_or_else(PoisonError::into_inner).has_serial(&parsed) {
-            let why = "it was revoked: its serial number is in the directory of `crl-verify`".to_owned();
-            return Err(Refused::Chain { subject, why });
+        // Whatever is shown counts, also an authority between: who is withdrawn vouches for nobody.
+        let beside = between.iter().filter_map(|der| Some(X509Certificate::from_der(der).ok()?.1));
+        let revoked = self.revoked.read().unwrap_or_else(PoisonError::into_inner);
+        if revoked.has_serial(&parsed) || beside.into_iter().any(|one| revoked.has_serial(&one)) {
+            let why = "it was revoked: its serial number, or that of an authority shown with it, is in the directory of \
+                       `crl-verify`";
+            return Err(Refused::Chain { subject, why: why.to_owned() });
         }
+        drop(revoked);
         if !self.anchors.is_empty() {
             self.chain(leaf, between, now).map_err(|why| Refused::Chain { subject: subject.clone(), why })?;
         }

@@ -57,23 +57,21 @@ pub(crate) fn run(command: Command) -> Result<Exit> {
     }
 }
 
-/// The runtime of a process that owns tunnels, or a web site.
-///
-/// On one or two processors it has one worker: engines have threads of their own, and two workers would only wake each other
-/// for what one does in passing.
+/// The runtime of a process that owns tunnels.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    runtime_with(std::thread::available_parallelism().map_or(1, std::num::NonZero::get))
+}
+
+/// The same with so many workers.
+pub(crate) fn runtime_with(workers: usize) -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(if processors <= FEW { 1 } else { processors })
+        .worker_threads(workers)
         .enable_all()
         .thread_name("adit")
         .on_thread_start(adit_engine::prefer_promptness)
         .build()
         .map_err(|e| Failure::io("cannot start threads", &e))
 }
-
-/// So many processors are few.
-const FEW: usize = 2;
 
 /// Waits for work of the library inside a command.
 pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {

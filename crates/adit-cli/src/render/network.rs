@@ -72,7 +72,10 @@ pub(crate) fn wireguard(name: &str, profile: &str, style: Style) -> String {
 /// The configuration for an OpenVPN client.
 pub(crate) fn openvpn(name: &str, configuration: &str, style: Style) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "Save this as {name}.ovpn and open it with any OpenVPN client. It is shown only now.\n");
+    let _ = writeln!(
+        out,
+        "Save this as {name}.ovpn and open it with any OpenVPN client from 2.6 on. It is shown only now.\n"
+    );
     let _ = writeln!(out, "{}", style.paint(Tone::Faint, configuration.trim_end()));
     out
 }

@@ -194,6 +194,9 @@ fn prepare(args: &ServerUpArgs, state: &State) -> Result<(Settings, Wish)> {
     let first = before.is_none();
     let hosts = if first || !args.host.is_empty() { found::hosts(&args.host)? } else { Vec::new() };
     let settings = found::settings(args, before, &hosts)?;
+    if first {
+        ports_differ(args.port.unwrap_or(found::USUAL_PORT), &settings)?;
+    }
     let key = match state.key()? {
         Some(key) => key,
         None if first => {
@@ -281,10 +284,20 @@ fn wanted(model: &Model, wish: Wish, settings: &Settings) -> Result<Option<Comma
                 .hint("leave --range6 out"))
         }
         Some(network) => {
+            ports_differ(wish.change.port.unwrap_or(network.port), settings)?;
             let change = NetworkChange { web: web_now(settings, network, wish.change.hosts.as_deref()), ..wish.change };
             Ok((change != NetworkChange::default()).then_some(Command::ChangeNetwork(change)))
         }
     }
+}
+
+/// WireGuard and OpenVPN clients come to ports of their own.
+fn ports_differ(wireguard: u16, settings: &Settings) -> Result<()> {
+    if settings.openvpn != Some(wireguard) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("WireGuard and OpenVPN cannot both have the UDP port {wireguard}"))
+        .hint("choose another with --port (WireGuard) or --openvpn PORT; `--openvpn off` needs none"))
 }
 
 /// The host that the web site is called by: an IPv6 address is no name that a browser could say in its hello.

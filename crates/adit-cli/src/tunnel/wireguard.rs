@@ -114,22 +114,24 @@ impl WireGuard {
         let mut wanted = plan::of_profile(&self.name, &profile)?;
         wanted.gateway = gateway;
         let mut mine = self.mine().take().ok_or_else(|| Failure::failed(format!("{} is not up", self.name)))?;
+        let port = guests.as_ref().map(|guests| guests.port);
+        // Who is cut off is so whatever becomes of the rest; and where nothing is said of them any more, nobody is in.
+        let members =
+            if keeps_peers { Ok(()) } else { self.tunnel.change_members(guests.map_or_else(nobody, all_of)).await };
         let changed = self.change(&mut mine, &profile, wanted).await;
         if changed.is_ok() {
             mine.profile = profile;
         }
         *self.addresses() = mine.addresses();
         *self.mine() = Some(mine);
+        members.map_err(Failure::failed)?;
         let mut changes = changed?;
-        if self.openvpn != guests.as_ref().map(|guests| guests.port) {
+        if self.openvpn != port {
             changes.push(
                 "what is said of OpenVPN clients counts when the network is served anew: end `adit server up`, and start \
                  it again"
                     .to_owned(),
             );
-        }
-        if let Some(guests) = guests.filter(|_| !keeps_peers) {
-            self.tunnel.change_members(all_of(guests)).await.map_err(Failure::failed)?;
         }
         self.limit(&limits).await?;
         if changes.is_empty() && file.is_some() {
@@ -339,6 +341,11 @@ fn ground(profile: &Profile) -> Ground {
         }
     }
     Ground { v4, mask, prefix6, mtu: profile.interface.mtu.unwrap_or(MTU) }
+}
+
+/// The table of OpenVPN clients with none.
+fn nobody() -> MembersChange {
+    MembersChange { only: Some(std::collections::BTreeSet::new()), ..MembersChange::default() }
 }
 
 /// The table of OpenVPN clients as a whole.

@@ -32,6 +32,9 @@ const AUTHORITIES: [&str; 7] = [
 /// Who names others.
 const AUTHORITIES_BY: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
+/// So many processors are few.
+const FEW: usize = 2;
+
 /// Serves. Called before there is another thread.
 pub(crate) fn serve() -> Result<Exit> {
     let way = way()?;
@@ -43,7 +46,9 @@ pub(crate) fn serve() -> Result<Exit> {
     if let Some(missing) = confine(&keeps(half.needs().map_err(failed)?))? {
         tracing::warn!("{missing}");
     }
-    cmd::runtime()?.block_on(async {
+    // On one or two processors one worker: what carries the datagrams and the connections would only wake each other.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    cmd::runtime_with(if processors <= FEW { 1 } else { processors })?.block_on(async {
         // It ends as the daemon does, whoever else is told to: both have one terminal, or one service.
         let _ignored = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
         // On a worker, beside the connections whose datagrams it carries.

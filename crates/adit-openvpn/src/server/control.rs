@@ -47,6 +47,11 @@ impl Server {
     /// Both key messages are there: the owner decides.
     fn ask(&mut self, now: Now, number: u32) {
         let client = self.id(number);
+        // The list may have changed while the certificate was shown and not yet proven: nothing had it to look for then.
+        let shown = self.peers.get(number as usize).and_then(Option::as_deref);
+        if shown.is_some_and(|peer| peer.session.is_revoked(&self.ground)) {
+            return self.dismiss(now, number, &format!("AUTH_FAILED,{WITHDRAWN}"));
+        }
         let Some(peer) = self.peer(number) else { return };
         let tls = peer.session.newest.tls();
         let (common_name, certificate) = (tls.peer_name(), tls.peer_fingerprint());

@@ -11,7 +11,7 @@ use arrayvec::ArrayVec;
 use super::peer::{Can, Identity, Peer, Phase};
 use super::{Carried, ClientSettings, Server};
 use crate::Role;
-use crate::constants::{MAX_ANSWERED, MAX_HALF_OPEN, REPEATS, RESETS, RESETS_EVERY, SPARED};
+use crate::constants::{MAX_ANSWERED, MAX_HALF_OPEN, OF_ONE_KEY, REPEATS, RESETS, RESETS_EVERY, SPARED};
 use crate::data::Fragments;
 use crate::key_file::{StaticKey, wrapped_name};
 use crate::packet::{Body, First, Opcode, SessionId};
@@ -24,8 +24,8 @@ use crate::wrap::{Envelope, Unwrapped, header};
 pub(super) struct Budget {
     left: u32,
     since: Instant,
-    /// Sessions whose resets were answered, and when.
-    answered: VecDeque<(Instant, SessionId)>,
+    /// Sessions whose resets were answered, when, and the names of the keys that were their own.
+    answered: VecDeque<(Instant, SessionId, Option<[u8; 32]>)>,
 }
 
 impl Budget {
@@ -35,18 +35,23 @@ impl Budget {
 
     /// Whether the reset of this session may be answered: there is something left, and it was not answered all too often.
     fn may_answer(&mut self, now: Instant, session: SessionId) -> bool {
-        while self.answered.front().is_some_and(|(at, _)| now >= *at + RESETS_EVERY) {
+        while self.answered.front().is_some_and(|(at, ..)| now >= *at + RESETS_EVERY) {
             self.answered.pop_front();
         }
-        self.earn(now) && self.answered.iter().filter(|(_, answered)| *answered == session).count() < REPEATS
+        self.earn(now) && self.answered.iter().filter(|(_, answered, _)| *answered == session).count() < REPEATS
+    }
+
+    /// Whether one more under this key may be answered: the names of sessions are the sender's to choose, keys are not.
+    fn may_answer_key(&self, name: &[u8; 32]) -> bool {
+        self.answered.iter().filter(|(.., key)| key.as_ref() == Some(name)).count() < OF_ONE_KEY
     }
 
     /// It is answered.
-    fn note(&mut self, now: Instant, session: SessionId) {
+    fn note(&mut self, now: Instant, session: SessionId, key: Option<[u8; 32]>) {
         if self.answered.len() >= MAX_ANSWERED {
             self.answered.pop_front();
         }
-        self.answered.push_back((now, session));
+        self.answered.push_back((now, session, key));
     }
 
     /// Whether there is any left.
@@ -174,10 +179,11 @@ impl Server {
         if cannot_again && !self.config.allow_noncookie {
             return Err(DropReason::BadHandshake);
         }
-        if !self.budget.spend(now.instant) {
+        let key = stranger.own_key.as_ref().map(|(name, _)| *name);
+        if key.is_some_and(|name| !self.budget.may_answer_key(&name)) || !self.budget.spend(now.instant) {
             return Err(DropReason::RateLimited);
         }
-        self.budget.note(now.instant, session);
+        self.budget.note(now.instant, session, key);
         if let Some(own) = stranger.own().filter(|_| cannot_again) {
             self.unproven.keep(from.remote, session, own);
         }
@@ -292,12 +298,12 @@ mod tests {
         let (heard, other) = (SessionId([1; 8]), SessionId([2; 8]));
         for _ in 0..REPEATS {
             assert!(budget.may_answer(began, heard));
-            budget.note(began, heard);
+            budget.note(began, heard, None);
         }
         assert!(!budget.may_answer(began, heard) && budget.may_answer(began, other));
         assert!(budget.may_answer(began + RESETS_EVERY, heard) && budget.answered.is_empty());
         for n in 0..2 * MAX_ANSWERED as u64 {
-            budget.note(began, SessionId(n.to_be_bytes()));
+            budget.note(began, SessionId(n.to_be_bytes()), None);
         }
         assert_eq!(budget.answered.len(), MAX_ANSWERED);
     }

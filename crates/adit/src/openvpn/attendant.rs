@@ -225,8 +225,9 @@ impl Attendant {
     /// A connection is gone, or was not made.
     fn lose(&self, lost: NoWay) -> Next {
         let NoWay { why, is_final } = lost;
-        // Where a person has to change something, each server has been tried by then.
-        if is_final && self.in_vain + 1 >= self.ways.count() {
+        // Where a person has to change something, each server has been tried by then. Who was in once goes on trying: what a
+        // proxy says today in clear text may be somebody else's word, and it may say something else tomorrow.
+        if is_final && self.shown.borrow().connections == 0 && self.in_vain + 1 >= self.ways.count() {
             Next::End(why)
         } else {
             Next::Change(ClientChange::CarrierLost(why))

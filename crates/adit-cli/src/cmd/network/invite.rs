@@ -94,7 +94,9 @@ fn of_adit(args: &InviteArgs) -> Result<Exit> {
 #[derive(Serialize)]
 pub(super) struct ForAnApp<'a> {
     pub(super) name: &'a str,
-    pub(super) profile: &'a str,
+    /// Left out where it is in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) profile: Option<&'a str>,
 }
 
 /// The key is made here and shown once: the server never has it.
@@ -109,7 +111,7 @@ fn of_wireguard(args: &InviteArgs) -> Result<Exit> {
     let profile = with_key(admitted.profile.expose(), &key);
     let drawn = picture.map_or(Ok(()), |picture| draw(picture, &profile));
     if args.json {
-        render::json(&ForAnApp { name: &admitted.name, profile: &profile });
+        render::json(&ForAnApp { name: &admitted.name, profile: Some(&profile) });
     } else {
         render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
     }
@@ -162,9 +164,10 @@ pub(super) fn show_openvpn(
         // What is made is shown if it cannot be kept.
         (Some(path), Ok(())) if !as_json => {
             let path = path.display();
-            render::line(&format!("{} is admitted: {path} is for any OpenVPN client.", admitted.name));
+            render::line(&format!("{} is admitted: {path} is for any OpenVPN client from 2.6 on.", admitted.name));
         }
-        _ if as_json => render::json(&ForAnApp { name: &admitted.name, profile: &configuration }),
+        (Some(_), Ok(())) => render::json(&ForAnApp { name: &admitted.name, profile: None }),
+        _ if as_json => render::json(&ForAnApp { name: &admitted.name, profile: Some(&configuration) }),
         _ => render::print(&render::network::openvpn(&admitted.name, &configuration, Style::of_stdout())),
     }
     written.map(|()| Exit::Done)

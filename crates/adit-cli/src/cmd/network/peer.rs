@@ -114,7 +114,7 @@ fn rotate(args: &PeerArgs) -> Result<Exit> {
     let admitted: Admitted = ask(Ask::Change { name: args.name.clone(), change: rotated })?;
     let profile = invite::with_key(admitted.profile.expose(), &key);
     if args.json {
-        render::json(&invite::ForAnApp { name: &admitted.name, profile: &profile });
+        render::json(&invite::ForAnApp { name: &admitted.name, profile: Some(&profile) });
     } else {
         render::print(&render::network::wireguard(&admitted.name, &profile, Style::of_stdout()));
     }

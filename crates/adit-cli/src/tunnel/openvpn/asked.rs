@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use adit::profile::file;
-use adit_openvpn::options::{self, ClientConfig, Config, Finding, Material, StaticChallenge};
+use adit_openvpn::options::{self, ClientConfig, Config, Finding, Material, Proxy, ProxyKind, StaticChallenge};
 use adit_openvpn::{Credentials, Unusable};
 use base64ct::{Base64, Encoding as _};
 use zeroize::Zeroizing;
@@ -95,12 +95,18 @@ impl Asked {
         (key.is_some() || proxy.is_some() || login.is_some()).then_some(Question { key, proxy, login })
     }
 
-    /// The first proxy whose user and password a person has to be asked for; others are given the same.
+    /// The proxy whose user and password a person has to be asked for, if that was not done.
     fn proxy_that_asks(&self) -> Option<String> {
         let is_answered = self.login.as_ref().is_some_and(|login| login.proxy.is_some());
+        let (_, host, port) = self.asking().filter(|_| !is_answered)?;
+        Some(format!("{host}:{port}"))
+    }
+
+    /// The first proxy that needs somebody to be asked. What is answered is for this one alone: others may be of other people.
+    fn asking(&self) -> Option<(ProxyKind, String, u16)> {
         let mut proxies = self.config.remotes.iter().filter_map(|remote| remote.proxy.as_ref());
-        let proxy = proxies.find(|proxy| proxy.ask && proxy.login.is_none()).filter(|_| !is_answered)?;
-        Some(format!("{}:{}", proxy.host, proxy.port))
+        let proxy = proxies.find(|proxy| proxy.ask && proxy.login.is_none())?;
+        Some((proxy.kind, proxy.host.clone(), proxy.port))
     }
 
     fn login_question(&self) -> Option<LoginQuestion> {
@@ -121,7 +127,14 @@ impl Asked {
         if let Some(login) = self.login.as_ref().and_then(|login| login.proxy.as_ref()) {
             let text = options::SecretText::new(login.expose().to_owned());
             let proxies = config.remotes.iter_mut().filter_map(|remote| remote.proxy.as_mut());
-            proxies.filter(|proxy| proxy.ask).for_each(|proxy| {
+            let asking = self.asking();
+            let is_it = |proxy: &&mut Proxy| {
+                let this = asking
+                    .as_ref()
+                    .is_some_and(|(kind, host, port)| (proxy.kind, &proxy.host, proxy.port) == (*kind, host, *port));
+                proxy.ask && this
+            };
+            proxies.filter(is_it).for_each(|proxy| {
                 proxy.login.get_or_insert_with(|| Material::Inline(text.clone()));
             });
         }

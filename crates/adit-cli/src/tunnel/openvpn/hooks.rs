@@ -12,6 +12,8 @@ use adit_openvpn::options::{ClientConfig, Destination, Hooks as Asked, Moment, R
 
 /// How long each may take.
 const WITHIN: Duration = Duration::from_secs(20);
+/// And all that run when a connection is made: `ipchange`, `up` and `route-up`.
+pub(super) const ALL_WITHIN: Duration = Duration::from_secs(3 * WITHIN.as_secs());
 /// Networks, name servers and remotes that programs are told of, of each kind.
 const MAX_TOLD: usize = 256;
 

@@ -183,7 +183,13 @@ impl OpenVpn {
                 }
             }
         };
-        match tokio::time::timeout(FIRST_CONNECTION, come).await {
+        let mut come = std::pin::pin!(come);
+        let mut waited = tokio::time::timeout(FIRST_CONNECTION, &mut come).await;
+        if waited.is_err() && self.client.shown().phase == Phase::Connected {
+            // It is in, and its programs run: whether the tunnel stays is theirs to say.
+            waited = tokio::time::timeout(hooks::ALL_WITHIN, come).await;
+        }
+        match waited {
             Ok(come) => come.map(|()| None),
             Err(_late) => {
                 let why = self.client.shown().trouble.unwrap_or_else(|| "the server has not answered".to_owned());

@@ -207,6 +207,8 @@ impl Members {
     fn remove(&mut self, now: Now, certificate: [u8; 32]) {
         self.core.know_key(certificate, false);
         let Some(entry) = self.table.remove(&certificate) else { return };
+        // What its sessions moved has been counted for it, and is nobody's from now on, also if it comes back.
+        self.here.retain(|_, of| *of != certificate);
         if let Some(session) = entry.session {
             // No packet of it passes from here on, either way.
             self.core.apply(now, ServerChange::Dismiss(session.client, BEGIN_ANEW.to_owned()));
