@@ -28,6 +28,9 @@ use crate::world::{Machine, err, eventually};
 
 /// Rows that run at a time: most of what they do is wait.
 const AT_A_TIME: usize = 6;
+/// So few rows that fail are played once more, alone: a network that loses packets, on a machine that is busy with the other rows, may
+/// take longer than anybody waits. What fails twice fails.
+const ALONE: usize = 3;
 /// The server's address inside, of IPv6.
 const INSIDE6: &str = "fd00:29::1";
 
@@ -38,26 +41,35 @@ fn every_pair_of_settings_connects_transfers_renews_and_leaves_nothing() {
     let asked: Option<Vec<usize>> = asked.map(|rows| rows.split(',').map(|row| row.parse().unwrap()).collect());
     let wanted = rows.iter().enumerate().filter(|(n, _)| asked.as_ref().is_none_or(|asked| asked.contains(n)));
     let queue = Mutex::new(wanted.collect::<Vec<_>>().into_iter());
-    let failed = Mutex::new(String::new());
+    let failed = Mutex::new(Vec::new());
     std::thread::scope(|threads| {
         for _ in 0..AT_A_TIME {
             threads.spawn(|| {
                 loop {
                     let Some((n, row)) = queue.lock().unwrap().next() else { return };
-                    if let Err(why) = catch_unwind(AssertUnwindSafe(|| run(row))) {
-                        let why = why
-                            .downcast_ref::<String>()
-                            .cloned()
-                            .or_else(|| why.downcast_ref::<&str>().map(|why| (*why).to_owned()));
-                        let mut failed = failed.lock().unwrap();
-                        writeln!(failed, "row {n}: {row:?}\n{}\n", why.unwrap_or_default()).unwrap();
-                    }
+                    failed.lock().unwrap().extend(attempt(row).err().map(|why| (n, row, why)));
                 }
             });
         }
     });
-    let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "of {} rows:\n{failed}", rows.len());
+    let mut failed = failed.into_inner().unwrap();
+    if failed.len() <= ALONE {
+        failed
+            .retain_mut(|(_, row, why)| attempt(row).err().map(|again| write!(why, "\nand alone: {again}")).is_some());
+    }
+    let mut words = String::new();
+    for (n, row, why) in &failed {
+        writeln!(words, "row {n}: {row:?}\n{why}\n").unwrap();
+    }
+    assert!(failed.is_empty(), "of {} rows:\n{words}", rows.len());
+}
+
+/// One row, or why it failed.
+fn attempt(row: &Row) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| run(row))).map_err(|why| {
+        let text = why.downcast_ref::<String>().cloned();
+        text.or_else(|| why.downcast_ref::<&str>().map(|why| (*why).to_owned())).unwrap_or_default()
+    })
 }
 
 /// One row, from nothing to nothing.
