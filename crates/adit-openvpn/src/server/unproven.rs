@@ -123,15 +123,18 @@ mod tests {
     #[test]
     fn of_those_who_have_proved_nothing_so_many_are_kept() {
         let (mut server, key, mut now) = server(true);
+        let session = |n: u16| SessionId([[1; 6].as_slice(), &n.to_be_bytes()].concat().try_into().unwrap());
         for n in 0..2 * MAX_UNPROVEN as u16 {
-            now.instant += Duration::from_millis(100);
-            server.plan_inbound(now, at(n), &mut reset(&key, CLIENT));
+            // No faster than one key is answered.
+            now.instant += Duration::from_secs(1);
+            server.plan_inbound(now, at(n), &mut reset(&key, session(n)));
             assert!(answer(&mut server, &key, now).is_some());
             // Sent again, it is the same.
-            server.plan_inbound(now, at(n), &mut reset(&key, CLIENT));
+            server.plan_inbound(now, at(n), &mut reset(&key, session(n)));
         }
         assert_eq!((server.sessions(), server.unproven.0.len()), (0, MAX_UNPROVEN));
-        let last = at(2 * MAX_UNPROVEN as u16 - 1).remote;
-        assert!(server.unproven.find(last, CLIENT).is_some() && server.unproven.find(at(0).remote, CLIENT).is_none());
+        let last = 2 * MAX_UNPROVEN as u16 - 1;
+        assert!(server.unproven.find(at(last).remote, session(last)).is_some());
+        assert!(server.unproven.find(at(0).remote, session(0)).is_none());
     }
 }
